@@ -1,0 +1,28 @@
+// Package redistest runs real redis-server processes for tests, benchmarks and
+// demonstrations, and breaks them on demand.
+//
+// [Start] and [StartN] give independent masters; [StartCluster] and
+// [StartSentinel] give the two composed deployments. Everything listens on
+// 127.0.0.1, keeps its files in a directory of its own and is gone when the
+// test is: the clean-up waits for the process, and on Linux the kernel kills it
+// if the test binary dies first. Code without a testing.TB uses [Launch] and
+// [LaunchProxy], which return errors, and calls Close itself.
+//
+// Faults come in two layers. A [Server] can be paused (SIGSTOP: it accepts
+// connections and bytes but answers nothing, while its keys go on ageing),
+// killed and restarted. A [Proxy] stands between a client and a server and
+// delays, holds, swallows or cuts what passes.
+//
+// # Without Redis
+//
+// A test that needs a server is skipped where redis-server is not installed. If
+// the environment has REDLOCK_REQUIRE_REDIS=1 it fails instead, so that a
+// continuous integration run cannot pass by testing nothing.
+//
+// # Leak checks
+//
+// A go-redis client whose dials were refused PoolSize times keeps a goroutine
+// (pool.tryDial) that notices Close only at its next wake-up, up to a second
+// later. Where a test kills a server under such a client, give goleak
+// IgnoreAnyFunction for it.
+package redistest

@@ -1,0 +1,90 @@
+package redistest
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An Option changes how a server is started.
+type Option func(*config)
+
+// config is what a server is started with; lines are in redis.conf syntax.
+type config struct {
+	lines    []string
+	cluster  bool
+	sentinel bool
+}
+
+// Fsync says when a server with an append-only file calls fsync.
+type Fsync string
+
+// The values of appendfsync. A killed process loses nothing with any of them,
+// because what it has written is in the page cache; [Server.PowerCut] shows the
+// difference.
+const (
+	FsyncAlways      Fsync = "always"
+	FsyncEverySecond Fsync = "everysec"
+	FsyncNever       Fsync = "no"
+)
+
+// WithAOF turns the append-only file on, so that a restart keeps the data. The
+// default is no persistence at all.
+func WithAOF(fsync Fsync) Option {
+	return func(c *config) {
+		c.add("appendonly", "yes")
+		c.add("appendfsync", string(fsync))
+	}
+}
+
+// WithConfig adds one line to redis.conf, value as it would stand there:
+// WithConfig("user", "alice on >secret ~* +@all"). Of a directive that can stand
+// only once, the last one counts. An empty value is written as "".
+func WithConfig(name, value string) Option {
+	return func(c *config) { c.add(name, value) }
+}
+
+// withCluster gives the server a cluster bus. Its port is chosen, not derived:
+// port+10000 could be taken, or beyond 65535.
+func withCluster() Option {
+	return func(c *config) { c.cluster = true }
+}
+
+// withSentinel runs the process as a sentinel instead of a data server.
+func withSentinel() Option {
+	return func(c *config) { c.sentinel = true }
+}
+
+// The library's own user, so that the helpers work whatever a test does to the
+// default user and its password.
+const adminUser, adminPassword = "redistest", "redistest"
+
+func newConfig(opts []Option) *config {
+	c := &config{}
+	c.add("bind", "127.0.0.1")
+	c.add("daemonize", "no")
+	c.add("save", "")
+	c.add("appendonly", "no")
+	c.add("user", fmt.Sprintf("%s on >%s ~* &* +@all", adminUser, adminPassword))
+	for _, opt := range opts {
+		opt(c)
+	}
+	return c
+}
+
+func (c *config) add(name, value string) {
+	if value == "" {
+		value = `""`
+	}
+	c.lines = append(c.lines, name+" "+value)
+}
+
+// text is the whole configuration file. The ports come last, because they are ours
+// to choose.
+func (c *config) text(port, busPort int) string {
+	lines := append([]string{}, c.lines...)
+	if c.cluster {
+		lines = append(lines, "cluster-enabled yes", fmt.Sprintf("cluster-port %d", busPort))
+	}
+	lines = append(lines, fmt.Sprintf("port %d", port))
+	return strings.Join(lines, "\n") + "\n"
+}

@@ -1,0 +1,304 @@
+package redistest_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+func TestProxyForwards(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Proxy(t).Client(t)
+	value := string(make([]byte, 1<<20))
+	require.NoError(t, client.Set(t.Context(), "key", value, 0).Err())
+	require.Equal(t, value, client.Get(t.Context(), "key").Val())
+}
+
+func TestDelayAddsToEachDirection(t *testing.T) {
+	const delay = 40 * time.Millisecond
+	for name, tt := range map[string]struct {
+		apply func(*redistest.Proxy)
+		want  time.Duration
+	}{
+		"both":     {func(p *redistest.Proxy) { p.Delay(delay) }, 2 * delay},
+		"requests": {func(p *redistest.Proxy) { p.DelayRequests(delay) }, delay},
+		"replies":  {func(p *redistest.Proxy) { p.DelayReplies(delay) }, delay},
+		"off":      {func(p *redistest.Proxy) { p.Delay(time.Hour); p.Delay(0) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy := redistest.Start(t).Proxy(t)
+			client := connected(t, proxy.Client(t))
+			tt.apply(proxy)
+			start := time.Now()
+			require.NoError(t, client.Ping(t.Context()).Err())
+			require.GreaterOrEqual(t, time.Since(start), tt.want)
+		})
+	}
+}
+
+func TestDelayDoesNotSerialise(t *testing.T) {
+	const delay, n = 50 * time.Millisecond, 50
+	proxy := redistest.Start(t).Proxy(t)
+	conn, err := net.Dial("tcp", proxy.Addr())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	proxy.Delay(delay)
+
+	start := time.Now()
+	for range n {
+		_, err := fmt.Fprint(conn, "INCR n\r\n")
+		require.NoError(t, err)
+	}
+	r := bufio.NewReader(conn)
+	for i := range n {
+		line, err := r.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf(":%d\r\n", i+1), line)
+	}
+	took := time.Since(start)
+	require.GreaterOrEqual(t, took, 2*delay)
+	require.Less(t, took, n*delay/2)
+}
+
+func TestDelayDoesNotSerialiseConnections(t *testing.T) {
+	const delay, n = 50 * time.Millisecond, 50
+	proxy := redistest.Start(t).Proxy(t)
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), PoolSize: n})
+	defer client.Close()
+	proxy.Delay(delay)
+
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := client.Incr(t.Context(), "n").Err(); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	wg.Wait()
+	require.Less(t, time.Since(start), n*delay/2)
+}
+
+func TestSwallowedReply(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	client := connected(t, hasty(t, proxy.Addr()))
+
+	proxy.SwallowReplies(true)
+	requireTimeout(t, client.Incr(t.Context(), "n").Err())
+	require.Equal(t, "1", server.Do(t, "get", "n"), "the request arrived")
+
+	proxy.SwallowReplies(false)
+	require.EqualValues(t, 2, client.Incr(t.Context(), "n").Val())
+}
+
+func TestSwallowedRequest(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	client := connected(t, hasty(t, proxy.Addr()))
+
+	proxy.SwallowRequests(true)
+	requireTimeout(t, client.Incr(t.Context(), "n").Err())
+	proxy.SwallowRequests(false)
+	require.EqualValues(t, 1, client.Incr(t.Context(), "n").Val(), "the first one never arrived")
+}
+
+func TestConnectionThatLostBytesStaysSilent(t *testing.T) {
+	proxy := redistest.Start(t).Proxy(t)
+	conn, err := net.Dial("tcp", proxy.Addr())
+	require.NoError(t, err)
+	defer conn.Close()
+
+	proxy.SwallowRequests(true)
+	_, err = fmt.Fprint(conn, "*2\r\n$3\r\nGET\r\n")
+	require.NoError(t, err)
+	requireSilence(t, conn) // the proxy has had its time to read
+	proxy.SwallowRequests(false)
+	_, err = fmt.Fprint(conn, "$1\r\nk\r\nPING\r\n")
+	require.NoError(t, err)
+	requireSilence(t, conn)
+}
+
+func requireSilence(t *testing.T, conn net.Conn) {
+	t.Helper()
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+	_, err := conn.Read(make([]byte, 1))
+	requireTimeout(t, err)
+}
+
+func TestServerDoesNotNoticeVanishedClient(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	client := connected(t, proxy.Client(t))
+	sub := client.Subscribe(t.Context(), "news")
+	_, err := sub.Receive(t.Context())
+	require.NoError(t, err)
+	subscribed := func() bool { return len(server.Do(t, "pubsub", "channels").([]any)) == 1 }
+	require.True(t, subscribed())
+
+	proxy.SwallowRequests(true)
+	require.NoError(t, sub.Close())
+	require.NoError(t, client.Close())
+	stays(t, subscribed)
+	proxy.Cut()
+	eventually(t, func() bool { return !subscribed() })
+}
+
+func TestHeldRequestRunsAfterTheClientHasClosed(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	client := connected(t, hasty(t, proxy.Addr()))
+
+	proxy.HoldRequests(true)
+	requireTimeout(t, client.RPush(t.Context(), "list", "late").Err())
+	require.NoError(t, client.Close())
+	require.Empty(t, server.Keys(t))
+
+	proxy.HoldRequests(false)
+	require.Equal(t, "late", popped(t, server, "list"))
+}
+
+func TestHeldReplyArrivesInTheEnd(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	client := connected(t, proxy.Client(t))
+
+	proxy.HoldReplies(true)
+	reply := make(chan int64, 1)
+	go func() { reply <- client.Incr(t.Context(), "n").Val() }()
+	eventually(t, func() bool { return len(server.Keys(t)) == 1 })
+	require.Empty(t, reply)
+	proxy.HoldReplies(false)
+	require.EqualValues(t, 1, <-reply)
+}
+
+func TestCutResetsAndForgets(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	client := connected(t, hasty(t, proxy.Addr()))
+
+	proxy.HoldRequests(true)
+	failed := make(chan error, 1)
+	go func() { failed <- client.BLPop(t.Context(), time.Minute, "list").Err() }()
+	requireTimeout(t, client.Set(t.Context(), "held", 1, 0).Err())
+	proxy.Cut()
+	require.Error(t, <-failed)
+
+	proxy.HoldRequests(false)
+	connected(t, client) // on a new connection
+	require.NoError(t, proxy.Close())
+	require.Empty(t, server.Keys(t))
+}
+
+func TestRefuseSparesExistingConnections(t *testing.T) {
+	proxy := redistest.Start(t).Proxy(t)
+	client := connected(t, hasty(t, proxy.Addr()))
+
+	proxy.Refuse(true)
+	require.Error(t, hasty(t, proxy.Addr()).Ping(t.Context()).Err())
+	require.NoError(t, client.Ping(t.Context()).Err())
+
+	proxy.Refuse(false)
+	require.NoError(t, hasty(t, proxy.Addr()).Ping(t.Context()).Err())
+}
+
+func TestDroppedReplyMakesTheClientRepeat(t *testing.T) {
+	for name, tt := range map[string]struct{ drops, calls int }{
+		"once":  {1, 2},
+		"twice": {2, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			proxy := server.Proxy(t)
+			client := connected(t, proxy.Client(t))
+			dropped := proxy.DropReplies(tt.drops, "incr")
+
+			require.NoError(t, client.Set(t.Context(), "other", 1, 0).Err(), "not what was asked for")
+			require.Equal(t, 1, server.CommandCount(t, "set"))
+			select {
+			case <-dropped:
+				t.Fatal("dropped too early")
+			default:
+			}
+			require.EqualValues(t, tt.calls, client.Incr(t.Context(), "n").Val())
+			<-dropped
+			require.Equal(t, tt.calls, server.CommandCount(t, "incr"))
+			require.EqualValues(t, tt.calls+1, client.Incr(t.Context(), "n").Val(), "and no more")
+		})
+	}
+}
+
+func TestDroppedReplyToScript(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	client := connected(t, proxy.Client(t))
+	script := redis.NewScript(`return redis.call("incr", KEYS[1])`)
+	require.NoError(t, script.Load(t.Context(), client).Err())
+
+	dropped := proxy.DropReplyOnce("evalsha")
+	n, err := script.Run(t.Context(), client, []string{"n"}).Int()
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	<-dropped
+	require.Equal(t, 2, server.CommandCount(t, "evalsha"))
+}
+
+func TestDropMatchMayStraddleReads(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	conn, err := net.Dial("tcp", proxy.Addr())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	dropped := proxy.DropReplyOnce("incr needle")
+
+	_, err = fmt.Fprint(conn, "ping\r\nincr ne")
+	require.NoError(t, err)
+	_, err = bufio.NewReader(conn).ReadString('\n') // so the first half has been through
+	require.NoError(t, err)
+	_, err = fmt.Fprint(conn, "edle\r\n")
+	require.NoError(t, err)
+	<-dropped
+	require.Equal(t, []string{"needle"}, server.Keys(t))
+}
+
+func TestProxyOfDeadServer(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	client := connected(t, hasty(t, proxy.Addr()))
+	require.NoError(t, server.Kill())
+	require.Error(t, client.Ping(t.Context()).Err())
+
+	server.Restart(t)
+	connected(t, client)
+}
+
+// Close with requests held, bytes delayed and clients connected: goleak would tell
+// of a goroutine left behind.
+func TestCloseEndsWhatIsUnderway(t *testing.T) {
+	server := redistest.Start(t)
+	proxy, err := redistest.LaunchProxy(server.Addr())
+	require.NoError(t, err)
+	client := connected(t, hasty(t, proxy.Addr()))
+	proxy.HoldRequests(true)
+	requireTimeout(t, client.Ping(t.Context()).Err())
+	proxy.HoldRequests(false)
+	proxy.Delay(time.Hour)
+	requireTimeout(t, client.Ping(t.Context()).Err())
+
+	require.NoError(t, proxy.Close())
+	require.NoError(t, proxy.Close())
+	require.Error(t, client.Ping(t.Context()).Err())
+}

@@ -1,0 +1,252 @@
+package redlock
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Option configures a [Locker]; see [New].
+type Option interface {
+	applyTo(c *config)
+}
+
+// AcquireOption configures one acquisition. Given to [New], it is the Locker's default.
+type AcquireOption interface {
+	Option
+	applyToCall(c *callConfig)
+}
+
+const (
+	minTTL = 10 * time.Millisecond
+	maxTTL = 10 * 365 * 24 * time.Hour
+
+	minNodeTimeout = 20 * time.Millisecond
+	maxNodeTimeout = time.Second
+
+	maxOwner = 256 // bytes
+)
+
+// config is what New's options amount to.
+type config struct {
+	call        callConfig
+	prefix      string
+	nodeTimeout time.Duration // 0: derived from the TTL
+	drift       float64
+	owner       string
+	logger      *slog.Logger
+	err         error // the first invalid option
+}
+
+// callConfig is what the options of one acquisition amount to.
+type callConfig struct {
+	ttl           time.Duration
+	maxWait       time.Duration
+	retryInterval time.Duration
+	renewal       renewalChoice
+	maxHold       time.Duration
+}
+
+// renewalChoice keeps "not said" apart from "no": Do renews unless told not to.
+type renewalChoice uint8
+
+const (
+	renewalUnset renewalChoice = iota
+	renewalOff
+	renewalOn
+)
+
+func defaultConfig() config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown" // a label for people: not worth failing for
+	}
+	return config{
+		call: callConfig{
+			ttl:           30 * time.Second,
+			retryInterval: 100 * time.Millisecond,
+		},
+		prefix: "lock",
+		drift:  0.01,
+		owner:  fmt.Sprintf("%s:%d", host, os.Getpid()),
+		logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+type lockerOption func(c *config)
+
+func (o lockerOption) applyTo(c *config) { o(c) }
+
+type acquireOption func(c *callConfig)
+
+func (o acquireOption) applyTo(c *config)         { o(&c.call) }
+func (o acquireOption) applyToCall(c *callConfig) { o(c) }
+
+// WithTTL sets how long a lock lives on the nodes unless it is extended: 10 ms to 10 years, 30 s by default. It is what a
+// crashed holder costs everybody else, and what a paused or cut-off holder has left before it is told that the lock is
+// lost. The lock is trusted for a little less, see [WithDriftFactor]. Redis counts milliseconds: fractions are rounded up
+// on the nodes.
+func WithTTL(d time.Duration) AcquireOption {
+	return acquireOption(func(c *callConfig) { c.ttl = d })
+}
+
+// WithMaxWait sets how long [Locker.Acquire] waits for the lock. By default, and with 0, it waits as long as its context
+// lasts. The calls that never wait are not concerned.
+func WithMaxWait(d time.Duration) AcquireOption {
+	return acquireOption(func(c *callConfig) { c.maxWait = d })
+}
+
+// WithRetryInterval sets the pause before the first new try of a waiting [Locker.Acquire], 100 ms by default; it must be
+// positive. The pause grows with each try, to eight times its start, and is spread at random by half of itself, so that
+// competitors do not move in step. A lock that is about to expire is tried at its expiry.
+func WithRetryInterval(d time.Duration) AcquireOption {
+	return acquireOption(func(c *callConfig) { c.retryInterval = d })
+}
+
+// WithAutoRenewal says whether the lock is renewed in the background, each time a third of its TTL has passed, until it is
+// released, lost, or at the end of [WithMaxHold]. By default it is not, except under [Locker.Do].
+//
+// Without renewal and without a release the key lives for exactly its TTL: a guard against duplicates, say, may outlive the
+// process that set it.
+func WithAutoRenewal(on bool) AcquireOption {
+	choice := renewalOff
+	if on {
+		choice = renewalOn
+	}
+	return acquireOption(func(c *callConfig) { c.renewal = choice })
+}
+
+// WithMaxHold bounds automatic renewal: it never carries the lock past d after the acquisition, and what ends then is lost
+// ([ErrLost]). d is at least the TTL; by default, and with 0, there is no bound. [Handle.Extend] is not bound by it.
+func WithMaxHold(d time.Duration) AcquireOption {
+	return acquireOption(func(c *callConfig) { c.maxHold = d })
+}
+
+// WithKeyPrefix sets what stands before each resource's name in its key: prefix, a colon, resource. The default is "lock".
+// With "" the key is the resource itself, so that locks which redsync or redislock take under that key exclude ours, and
+// ours theirs.
+func WithKeyPrefix(prefix string) Option {
+	return lockerOption(func(c *config) { c.prefix = prefix })
+}
+
+// WithNodeTimeout sets how long a node may take to answer before an operation goes on without it, and so the longest that
+// any attempt takes when nodes hang. It must be positive and below the TTL. By default it is a twentieth of the
+// operation's TTL, but at least 20 ms and at most 1 s. It is kept whatever timeouts the Redis client has.
+func WithNodeTimeout(d time.Duration) Option {
+	return lockerOption(func(c *config) {
+		c.nodeTimeout = d
+		if d <= 0 {
+			c.reject("node timeout must be positive, not %v", d)
+		}
+	})
+}
+
+// WithDriftFactor sets how much faster than this process's clock a node's clock may run, as a fraction: at least 0, below
+// 1, 0.01 by default. A lock is trusted for TTL - (TTL*factor + 2ms) from the moment before its request was sent; the
+// 2 ms cover Redis's millisecond rounding. The formula is that of the Redlock specification
+// (https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/).
+func WithDriftFactor(f float64) Option {
+	return lockerOption(func(c *config) {
+		c.drift = f
+		if !(f >= 0 && f < 1) { // also catches NaN
+			c.reject("drift factor must be at least 0 and below 1, not %v", f)
+		}
+	})
+}
+
+// WithOwner sets the label under which [Locker.Inspect] and the errors of others show this Locker's locks: at most 256
+// bytes of any kind, "host:pid" by default. It identifies nothing: ownership hangs on the random part of the token alone.
+// The label becomes part of every token, so whoever can read the lock keys can read it.
+func WithOwner(label string) Option {
+	return lockerOption(func(c *config) {
+		c.owner = label
+		if len(label) > maxOwner {
+			c.reject("owner label must be at most %d bytes, not %d", maxOwner, len(label))
+		}
+	})
+}
+
+// WithLogger sets where that is told which has no caller to go to: renewals that are retried, locks that were lost,
+// releases that failed in the background. Without it, or with nil, the Locker is silent.
+func WithLogger(logger *slog.Logger) Option {
+	return lockerOption(func(c *config) {
+		if logger == nil {
+			logger = slog.New(slog.DiscardHandler)
+		}
+		c.logger = logger
+	})
+}
+
+// reject records an invalid option; the first one is reported.
+func (c *config) reject(format string, args ...any) {
+	if c.err == nil {
+		c.err = fmt.Errorf("redlock: "+format, args...)
+	}
+}
+
+// newConfig applies the options to the defaults and checks the result.
+func newConfig(opts []Option) (config, error) {
+	c := defaultConfig()
+	for i, o := range opts {
+		if o == nil {
+			return c, fmt.Errorf("redlock: option %d is nil", i)
+		}
+		o.applyTo(&c)
+	}
+	if c.err != nil {
+		return c, c.err
+	}
+	return c, c.check(c.call)
+}
+
+// forCall applies the options of one acquisition to the Locker's defaults and checks the result.
+func (c *config) forCall(opts []AcquireOption) (callConfig, error) {
+	call := c.call
+	if len(opts) == 0 {
+		return call, nil // checked by New
+	}
+	for i, o := range opts {
+		if o == nil {
+			return call, fmt.Errorf("redlock: option %d is nil", i)
+		}
+		o.applyToCall(&call)
+	}
+	return call, c.check(call)
+}
+
+// check says whether an acquisition's settings are valid and agree with each other and with the Locker's.
+func (c *config) check(call callConfig) error {
+	switch {
+	case call.maxWait < 0:
+		return fmt.Errorf("redlock: maximum wait must not be negative, but is %v", call.maxWait)
+	case call.retryInterval <= 0:
+		return fmt.Errorf("redlock: retry interval must be positive, not %v", call.retryInterval)
+	case call.maxHold < 0:
+		return fmt.Errorf("redlock: maximum hold must not be negative, but is %v", call.maxHold)
+	case call.maxHold > 0 && call.maxHold < call.ttl:
+		return fmt.Errorf("redlock: maximum hold (%v) must not be below the TTL (%v)", call.maxHold, call.ttl)
+	}
+	return c.checkTTL(call.ttl)
+}
+
+// checkTTL says whether a lock can have the given TTL at all.
+func (c *config) checkTTL(ttl time.Duration) error {
+	switch {
+	case ttl < minTTL || ttl > maxTTL:
+		return fmt.Errorf("redlock: TTL must be %v to 10 years, not %v", minTTL, ttl)
+	case c.nodeTimeout >= ttl:
+		return fmt.Errorf("redlock: node timeout (%v) must be below the TTL (%v)", c.nodeTimeout, ttl)
+	case (lease{ttl: ttl, drift: c.drift}).length() <= 0:
+		return fmt.Errorf("redlock: a drift factor of %v leaves nothing of a TTL of %v", c.drift, ttl)
+	}
+	return nil
+}
+
+// timeoutFor returns how long a node may take in an operation on a lock with the given TTL.
+func (c *config) timeoutFor(ttl time.Duration) time.Duration {
+	if c.nodeTimeout > 0 {
+		return c.nodeTimeout
+	}
+	return min(max(ttl/20, minNodeTimeout), maxNodeTimeout)
+}

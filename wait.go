@@ -1,0 +1,83 @@
+package redlock
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// acquire tries until it has the lock, ctx ends, the longest wait is over or the Locker is closed.
+func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
+	if p.maxWait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, p.maxWait, fmt.Errorf("the maximum wait of %v is over", p.maxWait))
+		defer cancel()
+	}
+	var reason error // of the last attempt that was not cut short
+	for pauses := newBackoff(p.retryInterval); ; {
+		h, hint, err := l.attempt(ctx, p)
+		if err == nil {
+			return h, nil
+		}
+		if cause := l.over(ctx); cause != nil {
+			return nil, gaveUp("acquire", p.resources, cause, reason, err)
+		}
+		reason = err
+		if cause := l.sleep(ctx, min(pauses.next(), hint)); cause != nil {
+			return nil, gaveUp("acquire", p.resources, cause, reason, err)
+		}
+	}
+}
+
+// over returns why there is no point in going on, or nil.
+func (l *Locker) over(ctx context.Context) error {
+	if _, closed := l.closedAt(); closed {
+		return ErrClosed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// gaveUp is the error of a wait that cause has ended. Its reason is that of the last attempt that came to its end, if there
+// was one.
+func gaveUp(op string, resources []string, cause, reason, last error) error {
+	switch {
+	case cause == ErrClosed:
+		return stateError(op, resources, ErrClosed)
+	case reason != nil:
+		return &interrupted{cause, reason}
+	default:
+		return last
+	}
+}
+
+// sleep waits for d, or until ctx ends or the Locker is closed; then it returns the cause.
+func (l *Locker) sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-l.closing:
+		return ErrClosed
+	}
+}
+
+// backoff is a pause that doubles from one try to the next, up to a bound, and is spread at random by half of itself.
+type backoff struct{ pause, most time.Duration }
+
+func newBackoff(first time.Duration) *backoff {
+	const growth = 8
+	return &backoff{pause: first, most: growth * first}
+}
+
+func (b *backoff) next() time.Duration {
+	d := b.pause
+	b.pause = min(2*d, b.most)
+	return d/2 + rand.N(d)
+}
