@@ -1,0 +1,73 @@
+package redlock_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := goleak.Find(idleDialer); err != nil && code == 0 {
+		println(err.Error())
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// idleDialer is the one goroutine that a go-redis client leaves behind: it probes an unreachable server and notices Close
+// up to a second late.
+var idleDialer = goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
+
+// noLeak fails the test if goroutines are left after everything registered later with t.Cleanup has run.
+func noLeak(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() { goleak.VerifyNone(t, idleDialer) })
+}
+
+// masters starts n servers, with a stock client for each. The test ends without a leaked goroutine.
+func masters(t *testing.T, n int, opts ...redistest.Option) ([]*redistest.Server, []*redis.Client) {
+	t.Helper()
+	noLeak(t)
+	servers := redistest.StartN(t, n, opts...)
+	return servers, redistest.Clients(t, servers)
+}
+
+// proxied starts n servers, each behind a proxy, with a stock client for each proxy.
+func proxied(t *testing.T, n int) ([]*redistest.Server, []*redistest.Proxy, []*redis.Client) {
+	t.Helper()
+	noLeak(t)
+	servers := redistest.StartN(t, n)
+	proxies := make([]*redistest.Proxy, n)
+	clients := make([]*redis.Client, n)
+	for i, s := range servers {
+		proxies[i] = s.Proxy(t)
+		clients[i] = proxies[i].Client(t)
+	}
+	return servers, proxies, clients
+}
+
+// open returns a Locker that is closed at the end of the test.
+func open[N redlock.Node](t *testing.T, nodes []N, opts ...redlock.Option) *redlock.Locker {
+	t.Helper()
+	l, err := redlock.New(nodes, opts...)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return l
+}
+
+// noKeys checks that nothing is left on any of the servers. What is deleted in the background gets a moment.
+func noKeys(t *testing.T, servers []*redistest.Server) {
+	t.Helper()
+	for i, s := range servers {
+		require.Eventually(t, func() bool { return len(s.Keys(t)) == 0 }, 5*time.Second, 2*time.Millisecond,
+			"keys left on node %d", i)
+	}
+}
