@@ -1,0 +1,36 @@
+# make test is all there is to run before a commit. On a fresh machine it first installs what it needs.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Every module of the repository.
+MODULES = . benchmarks
+
+# Tests that need a redis-server fail without one instead of being skipped.
+export REDLOCK_REQUIRE_REDIS = 1
+
+.PHONY: test redis format vet lint race newest bench
+
+test: redis format vet lint race newest
+
+redis:
+	@.ci/install-redis
+
+format:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+
+vet:
+	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
+
+lint:
+	@for m in $(MODULES); do (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done
+
+# go.mod has the oldest go-redis that is supported, so this is the test of that one; the examples run in it too.
+race:
+	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on ./...) || exit 1; done
+
+# The same tests with the newest go-redis.
+newest:
+	go test -modfile=.ci/newest.mod -shuffle=on . ./internal/...
+
+bench:
+	cd benchmarks && go run .
