@@ -416,13 +416,13 @@ func (c *claim) release() *round {
 	r := c.newRound(releaseVerb, len(c.lanes), c.l.timeoutFor(c.ttl))
 	r.start = time.Now()
 	for i := range c.lanes {
-		q := &r.requests[i]
-		if c.drop(i) && !c.lanes[i].dirty { // its acquire never went out: the node knows nothing of us
-			q.round, q.node = r, i
-			r.vote(q)
-			continue
+		call := c.releaseCall()
+		if c.drop(i) && !c.lanes[i].dirty {
+			// Its acquire never went out, so there is nothing to delete. But whether the resource is free there
+			// counts: a quorum of nodes on which it is lets the next one in.
+			call.RepeatUntil, call.SendBy = time.Time{}, r.start.Add(r.timeout)
 		}
-		r.send(q, i, c.releaseCall())
+		r.send(&r.requests[i], i, call)
 	}
 	return r
 }
