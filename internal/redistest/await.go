@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -21,4 +22,16 @@ func await(ctx context.Context, check func() error) error {
 			return fmt.Errorf("%w (%w)", err, ctx.Err())
 		}
 	}
+}
+
+// expectInfo complains if a section of INFO lacks what is wanted.
+func expectInfo(ctx context.Context, s *Server, section, want string) error {
+	reply, err := s.do(ctx, "info", section)
+	if err != nil {
+		return err
+	}
+	if info, _ := reply.(string); !strings.Contains(info, want) {
+		return fmt.Errorf("redistest: %s: no %q in INFO %s:\n%s", s.Addr(), want, section, info)
+	}
+	return nil
 }

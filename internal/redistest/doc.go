@@ -21,8 +21,9 @@
 //
 // # Leak checks
 //
-// A go-redis client whose dials were refused PoolSize times keeps a goroutine
-// (pool.tryDial) that notices Close only at its next wake-up, up to a second
-// later. Where a test kills a server under such a client, give goleak
-// IgnoreAnyFunction for it.
+// A go-redis client whose dials were refused PoolSize times keeps a goroutine that
+// notices Close only at its next wake-up, up to a second later. Where a test kills
+// a server under such a client, goleak needs
+//
+//	goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
 package redistest

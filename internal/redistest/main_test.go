@@ -92,3 +92,15 @@ func stays(t *testing.T, condition func() bool) {
 		<-tick.C
 	}
 }
+
+// within receives from a channel that must have something to say soon.
+func within[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
+}

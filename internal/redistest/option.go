@@ -18,9 +18,11 @@ type config struct {
 // Fsync says when a server with an append-only file calls fsync.
 type Fsync string
 
-// The values of appendfsync. A killed process loses nothing with any of them,
-// because what it has written is in the page cache; [Server.PowerCut] shows the
-// difference.
+// The values of appendfsync. What a killed process has written is safe in the page
+// cache, so FsyncAlways and FsyncNever lose nothing that was acknowledged, and
+// FsyncEverySecond loses it only while an fsync is going on, which delays the
+// write: [Server.DiskState] waits for that. [Server.PowerCut] loses what
+// was written too.
 const (
 	FsyncAlways      Fsync = "always"
 	FsyncEverySecond Fsync = "everysec"

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,10 +14,20 @@ type DiskState struct {
 	size int64
 }
 
-// DiskState notes what has been written to the append-only file so far, to be
-// what PowerCut goes back to.
+// DiskState waits until everything acknowledged so far is in the append-only file,
+// and notes that as what PowerCut goes back to. Without the wait a command may be
+// missing: with FsyncEverySecond a server replies before it writes while the fsync
+// of the second before is still going on.
 func (s *Server) DiskState(tb testing.TB) DiskState {
 	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	err := await(ctx, func() error {
+		return expectInfo(ctx, s, "persistence", "aof_buffer_length:0\r\n")
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	state, err := s.diskState()
 	if err != nil {
 		tb.Fatal(err)
@@ -43,8 +54,7 @@ func (s *Server) diskState() (DiskState, error) {
 
 // PowerCut kills the server and takes away what it has written to its
 // append-only file since state was noted: what the loss of power does to data
-// that was acknowledged, but not yet on the disk. Killing the process alone
-// loses nothing.
+// that was acknowledged, but not yet on the disk.
 func (s *Server) PowerCut(tb testing.TB, state DiskState) {
 	tb.Helper()
 	if err := s.Kill(); err != nil {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-const logName = "redis.log"
+// Names in a server's directory.
+const confName, logName = "redis.conf", "redis.log"
 
 // process is one child. A Server has a new one after every restart.
 type process struct {

@@ -206,10 +206,6 @@ func (p *Proxy) accept() {
 
 // serve connects a client through and stays until the link has ended.
 func (p *Proxy) serve(client *net.TCPConn) {
-	if p.refusing() {
-		reset(client)
-		return
-	}
 	server, err := net.DialTimeout("tcp", p.target, 5*time.Second)
 	if err != nil {
 		reset(client)
@@ -222,14 +218,8 @@ func (p *Proxy) serve(client *net.TCPConn) {
 	}
 }
 
-func (p *Proxy) refusing() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.refuse
-}
-
-// enter registers a link; with the proxy closed or refusing meanwhile it is
-// aborted.
+// enter registers a link, or aborts it if the proxy refuses or is closed. Deciding
+// here, under the lock, leaves no gap: after Refuse and Cut there is no link.
 func (p *Proxy) enter(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

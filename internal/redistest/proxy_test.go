@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -67,6 +68,42 @@ func TestDelayDoesNotSerialise(t *testing.T) {
 	took := time.Since(start)
 	require.GreaterOrEqual(t, took, 2*delay)
 	require.Less(t, took, n*delay/2)
+}
+
+// A proxy that slept before passing on what it has read would make the next bytes
+// wait for the sleep, and then for their own.
+func TestDelayIsTheSameForEachRequest(t *testing.T) {
+	t.Parallel()
+	const delay, n = 400 * time.Millisecond, 8
+	proxy := redistest.Start(t).Proxy(t)
+	conn, err := net.Dial("tcp", proxy.Addr())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	proxy.Delay(delay)
+
+	sent := make(chan time.Time, n)
+	go func() {
+		defer close(sent)
+		tick := time.NewTicker(delay / 8)
+		defer tick.Stop()
+		for range n {
+			sent <- <-tick.C
+			if _, err := fmt.Fprint(conn, "PING\r\n"); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	defer func() {
+		for range sent { // to the end, so that the goroutine has ended too
+		}
+	}()
+	r := bufio.NewReader(conn)
+	for at := range sent {
+		_, err := r.ReadString('\n')
+		require.NoError(t, err)
+		require.InDelta(t, 2*delay, time.Since(at), float64(delay/2))
+	}
 }
 
 func TestDelayDoesNotSerialiseConnections(t *testing.T) {
@@ -181,7 +218,7 @@ func TestHeldReplyArrivesInTheEnd(t *testing.T) {
 	eventually(t, func() bool { return len(server.Keys(t)) == 1 })
 	require.Empty(t, reply)
 	proxy.HoldReplies(false)
-	require.EqualValues(t, 1, <-reply)
+	require.EqualValues(t, 1, within(t, reply))
 }
 
 func TestCutResetsAndForgets(t *testing.T) {
@@ -194,7 +231,7 @@ func TestCutResetsAndForgets(t *testing.T) {
 	go func() { failed <- client.BLPop(t.Context(), time.Minute, "list").Err() }()
 	requireTimeout(t, client.Set(t.Context(), "held", 1, 0).Err())
 	proxy.Cut()
-	require.Error(t, <-failed)
+	require.Error(t, within(t, failed))
 
 	proxy.HoldRequests(false)
 	connected(t, client) // on a new connection
@@ -233,7 +270,7 @@ func TestDroppedReplyMakesTheClientRepeat(t *testing.T) {
 			default:
 			}
 			require.EqualValues(t, tt.calls, client.Incr(t.Context(), "n").Val())
-			<-dropped
+			within(t, dropped)
 			require.Equal(t, tt.calls, server.CommandCount(t, "incr"))
 			require.EqualValues(t, tt.calls+1, client.Incr(t.Context(), "n").Val(), "and no more")
 		})
@@ -251,7 +288,7 @@ func TestDroppedReplyToScript(t *testing.T) {
 	n, err := script.Run(t.Context(), client, []string{"n"}).Int()
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
-	<-dropped
+	within(t, dropped)
 	require.Equal(t, 2, server.CommandCount(t, "evalsha"))
 }
 
@@ -270,8 +307,11 @@ func TestDropMatchMayStraddleReads(t *testing.T) {
 	require.NoError(t, err)
 	_, err = fmt.Fprint(conn, "edle\r\n")
 	require.NoError(t, err)
-	<-dropped
+	within(t, dropped)
 	require.Equal(t, []string{"needle"}, server.Keys(t))
+	_, err = conn.Read(make([]byte, 1))
+	require.Error(t, err, "the connection is cut")
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
 func TestProxyOfDeadServer(t *testing.T) {

@@ -144,8 +144,6 @@ func (s *Server) launch() (err error) {
 	return err
 }
 
-const confName = "redis.conf"
-
 // Addr is the host and port, the same over restarts.
 func (s *Server) Addr() string { return address(s.port) }
 

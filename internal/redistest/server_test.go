@@ -100,6 +100,9 @@ func TestRestart(t *testing.T) {
 			server := redistest.Start(t, tt.opts...)
 			addr := server.Addr()
 			server.Do(t, "set", "key", 1)
+			if tt.opts != nil {
+				server.DiskState(t) // waits for the write
+			}
 			require.NoError(t, server.Kill())
 
 			server.Restart(t)
