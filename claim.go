@@ -5,8 +5,12 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/quorum"
@@ -34,6 +38,9 @@ type verb struct {
 	// rule tells what the votes amount to. Called with the claim's mutex held.
 	rule func(r *round) quorum.Outcome
 
+	// args returns the arguments for one slot of a cluster, where they differ; nil: they do not.
+	args func(q *request) []any
+
 	// deletes marks the verbs that take the lock from a node. They visit every slot of a cluster, where others stop
 	// at the first that does not say yes.
 	deletes bool
@@ -46,16 +53,16 @@ var (
 	}
 	extendVerb = &verb{
 		op: "extend", script: node.NewScript(extendSource),
-		read: readExtended, rule: func(r *round) quorum.Outcome { return r.tally.Keep() },
+		read: readMark, rule: func(r *round) quorum.Outcome { return r.tally.Keep() },
 	}
-	// shortenVerb is extend to an earlier end.
-	shortenVerb = &verb{
-		op: "extend", script: extendVerb.script,
-		read: readVerdict, rule: func(r *round) quorum.Outcome { return r.tally.Keep() },
+	// cutVerb is extend to an earlier end.
+	cutVerb = &verb{
+		op: "extend", script: extendVerb.script, args: cutArgs,
+		read: readMark, rule: func(r *round) quorum.Outcome { return r.tally.Keep() },
 	}
 	releaseVerb = &verb{
 		op: "release", script: node.NewScript(releaseSource),
-		read: readVerdict, rule: func(r *round) quorum.Outcome { return r.tally.Keep() }, deletes: true,
+		read: readVerdict, rule: func(r *round) quorum.Outcome { return r.tally.Leave() }, deletes: true,
 	}
 	// cleanVerb is release where it is the node that matters and not the quorum.
 	cleanVerb = &verb{
@@ -76,9 +83,10 @@ type claim struct {
 	keys      []string // of the resources, in their order
 	slots     [][]string
 	token     string
+	args      [2]any // token and TTL, as scripts take them
 
 	mu    sync.Mutex
-	later []func() // to run once the mutex is free: they call code that is not ours
+	ends  []func() // of contexts, to run once the mutex is free: they may run code that is not ours
 	lanes []lane   // one for each node
 	ttl   time.Duration
 	lease lease // the last one proved; zero while there is none
@@ -89,22 +97,23 @@ type claim struct {
 type lane struct {
 	last     *node.Call // the latest call; the next one goes behind it
 	dirty    bool       // the node may have a key of ours
-	doubtful bool       // an acquire failed: it may have run, or be on its way and run after a first release
-	shaky    bool       // a shortening failed: it may run later and cut a longer lease short
+	doubtful bool       // an acquire got no answer: it may have run, or be on its way and run after a first release
+	leaving  bool       // a release has been sent
 }
 
 // init prepares a claim that has sent nothing yet.
 func (c *claim) init(l *Locker, p *plan, token string) {
 	c.l, c.resources, c.keys, c.slots = l, p.resources, p.keys, p.slots
 	c.token, c.ttl, c.lanes = token, p.ttl, make([]lane, len(l.nodes))
+	c.args = [2]any{token, milliseconds(p.ttl)}
 }
 
 // unlock frees the mutex and runs what had to wait for that.
 func (c *claim) unlock() {
-	later := c.later
-	c.later = nil
+	ends := c.ends
+	c.ends = nil
 	c.mu.Unlock()
-	for _, f := range later {
+	for _, f := range ends {
 		f()
 	}
 }
@@ -120,6 +129,9 @@ type round struct {
 	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
 	requests []request
 	settled  chan struct{} // closed when the outcome is no longer open
+	attended bool          // its caller is about to run it and wait
+	ours     bool          // and has the only call to send himself
+	optional bool          // not sent to nodes that have not answered the call before
 	then     func(*round)  // called when it is settled, with the mutex held; may be nil
 	ttl      time.Duration // what extend asks for
 }
@@ -131,9 +143,13 @@ type request struct {
 	call  node.Call
 	slot  int // of claim.slots
 	voted bool
-	err   error // why the node did not say yes
+	err   error   // why the node did not say yes
+	marks []int64 // extend: when the keys of each slot expire, on the node's clock
 	keyState
 }
+
+// yes reports whether the node said yes. Called with the mutex held.
+func (q *request) yes() bool { return q.voted && q.err == nil }
 
 // keyState is what a node says of a key.
 type keyState struct {
@@ -142,8 +158,10 @@ type keyState struct {
 	left  time.Duration // until the key expires; negative: never
 }
 
-// errNotYet stands for a node whose answer was not waited for.
-var errNotYet = errors.New("no answer by then")
+var (
+	errNotYet = errors.New("no answer by then")                        // it was not waited for
+	errBusy   = errors.New("has not answered the request before this") // and was not asked
+)
 
 // newRound prepares a round of the verb among n nodes.
 func (c *claim) newRound(v *verb, n int, timeout time.Duration) *round {
@@ -153,9 +171,10 @@ func (c *claim) newRound(v *verb, n int, timeout time.Duration) *round {
 	}
 }
 
-// begin sends the round to all nodes. call is the pattern for each node's call. Called with the mutex held.
-func (r *round) begin(call node.Call) {
-	r.start = time.Now()
+// begin sends the round to all nodes. call is the pattern for each node's call. attended says that the caller waits for the
+// round next: he must call run and wait. Called with the mutex held.
+func (r *round) begin(call node.Call, attended bool) {
+	r.start, r.attended = time.Now(), attended
 	for i := range r.requests {
 		r.send(&r.requests[i], i, call)
 	}
@@ -167,7 +186,19 @@ func (r *round) send(q *request, to int, call node.Call) {
 	lane := &c.lanes[to]
 	q.round, q.node, q.call = r, to, call
 	q.call.Script, q.call.Keys, q.call.Receiver = r.verb.script, c.slot(to, 0), q
-	if !c.l.nodes[to].SendAfter(&q.call, lane.last) {
+	q.call.Yields = r.verb == acquireVerb
+	if r.verb.args != nil {
+		q.call.Args = r.verb.args(q)
+	}
+	if r.optional && lane.last != nil {
+		q.err = errBusy
+		r.vote(q)
+		return
+	}
+	lane.leaving = lane.leaving || r.verb.deletes
+	n := c.l.nodes[to]
+	r.ours = r.attended && len(c.lanes) == 1 && lane.last == nil && n.Reserve(&q.call)
+	if !r.ours && !n.SendAfter(&q.call, lane.last) {
 		q.err = ErrClosed
 		r.vote(q)
 		return
@@ -200,17 +231,23 @@ func (q *request) Receive(call *node.Call) (again bool) {
 	if q.err == nil {
 		q.err = err
 	}
-	c.note(q, err)
+	c.noteAcquire(q, err, call.Repeated)
 
 	q.slot++
 	if next := c.slot(q.node, q.slot); next != nil && (err == nil || q.round.verb.deletes) {
 		call.Keys = next
+		if q.round.verb.args != nil {
+			call.Args = q.round.verb.args(q)
+		}
 		return true
 	}
 	first := !q.voted
 	q.round.vote(q)
 	lane := &c.lanes[q.node]
-	if q.round.verb.deletes && q.err == nil && lane.doubtful {
+	if q.round.verb.deletes && !failed(q.err) {
+		lane.dirty = false
+	}
+	if q.round.verb.deletes && !failed(q.err) && lane.doubtful {
 		// An acquire that failed may reach the node after the release that was just answered. What was on its way
 		// by then has run before a second one does.
 		lane.doubtful = false
@@ -226,21 +263,17 @@ func (q *request) Receive(call *node.Call) (again bool) {
 	return false
 }
 
-// note keeps track of what the answer to one call says about what the node has of ours. Called with the mutex held.
-func (c *claim) note(q *request, err error) {
-	lane := &c.lanes[q.node]
-	var refused *refusal
-	unsent := errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed)
-	unclear := err != nil && !unsent && !errors.As(err, &refused)
-	switch q.round.verb {
-	case acquireVerb:
-		lane.dirty = lane.dirty || err == nil || unclear
-		lane.doubtful = lane.doubtful || unclear
-	case shortenVerb:
-		lane.shaky = lane.shaky || unclear
-	case releaseVerb, cleanVerb:
-		lane.dirty = lane.dirty && err != nil
+// noteAcquire keeps track of what a node may have of ours. A server's error means that the script changed nothing. Called
+// with the mutex held.
+func (c *claim) noteAcquire(q *request, err error, repeated bool) {
+	if q.round.verb != acquireVerb {
+		return
 	}
+	lane := &c.lanes[q.node]
+	var refused redis.Error
+	unanswered := failed(err) && !errors.As(err, &refused) && !errors.Is(err, node.ErrNotSent) && !errors.Is(err, node.ErrClosed)
+	lane.doubtful = lane.doubtful || repeated || unanswered
+	lane.dirty = lane.dirty || err == nil || lane.doubtful
 }
 
 // follow does what remains to be done about a request that was answered, whether or not its round still waited for it.
@@ -250,11 +283,15 @@ func (c *claim) follow(q *request) {
 	dirty := c.lanes[q.node].dirty
 	switch {
 	case r.verb == acquireVerb && dirty && c.unwanted():
-		c.clean(q.node)
+		if !c.lanes[q.node].leaving {
+			c.clean(q.node)
+		}
 	case r.verb == extendVerb && r.outcome == quorum.Won:
 		c.heal(q)
-	case r.verb.deletes && dirty && q.failed():
-		c.log("a lock could not be deleted on a node and stays there until it expires", q)
+	case r.verb.deletes && dirty && failed(q.err):
+		c.log(slog.LevelWarn, "a lock could not be deleted on a node and stays there until it expires", q)
+	case r.outcome != quorum.Open && failed(q.err):
+		c.log(slog.LevelDebug, "a node that was not waited for failed", q)
 	}
 }
 
@@ -265,7 +302,7 @@ func (c *claim) heal(q *request) {
 	if !errors.As(q.err, &refused) || !refused.gone || c.unwanted() {
 		return
 	}
-	c.log("a node has lost the lock and gets it again", q)
+	c.log(slog.LevelInfo, "a node has lost the lock and gets it again", q)
 	r := c.newRound(acquireVerb, 1, q.round.timeout)
 	r.start = time.Now()
 	r.send(&r.requests[0], q.node, node.Call{
@@ -274,10 +311,13 @@ func (c *claim) heal(q *request) {
 	})
 }
 
-// failed reports whether the node said neither yes nor no.
-func (q *request) failed() bool {
+// failed reports whether a node that answered with err said neither yes nor no.
+func failed(err error) bool {
+	if err == nil {
+		return false
+	}
 	var refused *refusal
-	return q.err != nil && !errors.As(q.err, &refused)
+	return !errors.As(err, &refused)
 }
 
 // unwanted reports whether a grant comes too late. Called with the mutex held.
@@ -285,10 +325,9 @@ func (c *claim) unwanted() bool {
 	return c.dead || !c.lease.start.IsZero() && !time.Now().Before(c.lease.end())
 }
 
-// log tells the logger of something that has no caller to go to. Called with the mutex held.
-func (c *claim) log(msg string, q *request, attrs ...any) {
-	attrs = append([]any{"resources", c.resources, "node", q.node, "error", q.err}, attrs...)
-	c.later = append(c.later, func() { c.l.logger.Warn("redlock: "+msg, attrs...) })
+// log tells of a node's answer that has no caller to go to. Called with the mutex held.
+func (c *claim) log(level slog.Level, msg string, q *request) {
+	c.l.log.add(level, msg, "op", q.round.verb.op, "resources", c.resources, "node", q.node, "error", q.err)
 }
 
 // vote counts a request's result, once, and settles the round if that decides it. Called with the mutex held.
@@ -303,7 +342,7 @@ func (r *round) vote(q *request) {
 	switch {
 	case q.err == nil:
 		r.tally.Cast(quorum.Yes)
-	case q.failed():
+	case failed(q.err):
 		r.tally.Cast(quorum.Failed)
 	default:
 		r.tally.Cast(quorum.No)
@@ -316,9 +355,22 @@ func (r *round) settle() {
 	if r.outcome = r.verb.rule(r); r.outcome == quorum.Open {
 		return
 	}
+	if r.verb.deletes {
+		r.linger()
+	}
 	close(r.settled)
 	if r.then != nil {
 		r.then(r)
+	}
+}
+
+// linger keeps the next attempt on the same resources from overtaking what is still on its way: it would run into the keys
+// of a lock that its caller knows to be released. Called with the mutex held.
+func (r *round) linger() {
+	for i := range r.requests {
+		if q := &r.requests[i]; !q.voted && q.round != nil {
+			r.claim.l.nodes[q.node].Linger(&q.call, r.claim.keys)
+		}
 	}
 }
 
@@ -331,11 +383,25 @@ func (r *round) expire() {
 	}
 }
 
+// run sends what the caller of a round has to send himself, and unlocks the claim for that. Called with the mutex held.
+func (r *round) run() {
+	r.claim.unlock()
+	if r.ours {
+		r.claim.l.nodes[0].Run(&r.requests[0].call)
+	}
+}
+
 // wait waits until the round is settled, its time is up, ctx has ended or the Locker is closed; then it is settled. It
 // returns what cut it short, if ctx or Close did.
 func (r *round) wait(ctx context.Context, closing <-chan struct{}) (cause error) {
-	timer := time.NewTimer(r.timeout)
-	defer timer.Stop()
+	select {
+	case <-r.settled:
+		return nil
+	default:
+	}
+	l := r.claim.l
+	timer := l.newTimer(time.Until(r.start.Add(r.timeout)))
+	defer l.freeTimer(timer)
 	select {
 	case <-r.settled:
 		return nil
@@ -384,20 +450,23 @@ func (r *round) shortfallLocked() *QuorumError {
 }
 
 // abandon gives the claim up: what nodes have of it is deleted, and what they will have when a request is answered at last
-// is deleted then. It returns the round that deletes what is there now, or nil. Called with the mutex held.
+// is deleted then. It returns the round that deletes what was granted, or nil. Called with the mutex held.
 func (c *claim) abandon() *round {
 	c.dead = true
-	dirty := make([]int, 0, len(c.lanes))
+	var granted []int
 	for i := range c.lanes {
 		c.drop(i)
-		if c.lanes[i].dirty {
-			dirty = append(dirty, i)
+		switch lane := &c.lanes[i]; {
+		case lane.doubtful:
+			c.clean(i) // a node that did not answer is not waited for now either
+		case lane.dirty:
+			granted = append(granted, i)
 		}
 	}
-	if len(dirty) == 0 {
+	if len(granted) == 0 {
 		return nil
 	}
-	return c.clean(dirty...)
+	return c.clean(granted...)
 }
 
 // clean deletes what the given nodes have of the claim. Called with the mutex held.
@@ -410,11 +479,11 @@ func (c *claim) clean(nodes ...int) *round {
 	return r
 }
 
-// release deletes the claim everywhere. Called with the mutex held.
+// release deletes the claim everywhere; the caller must run it and wait. Called with the mutex held.
 func (c *claim) release() *round {
 	c.dead = true
 	r := c.newRound(releaseVerb, len(c.lanes), c.l.timeoutFor(c.ttl))
-	r.start = time.Now()
+	r.start, r.attended = time.Now(), true
 	for i := range c.lanes {
 		call := c.releaseCall()
 		if c.drop(i) && !c.lanes[i].dirty {
@@ -440,7 +509,7 @@ func (c *claim) drop(i int) bool {
 }
 
 func (c *claim) releaseCall() node.Call {
-	return node.Call{Args: []any{c.token}, RepeatUntil: time.Now().Add(c.ttl + residueGrace)}
+	return node.Call{Args: c.args[:1], RepeatUntil: time.Now().Add(c.ttl + residueGrace)}
 }
 
 // readVerdict reads the reply that the scripts acquire, extend and release share.
@@ -460,13 +529,11 @@ func readVerdict(q *request, reply any) error {
 
 func errUnexpected(reply any) error { return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply)) }
 
-// errShaky is the vote of a node whose confirmation of a longer lease does not count.
-var errShaky = errors.New("a shortening of the lease whose answer got lost may still take effect here")
-
-// readExtended is readVerdict for a node on which no earlier call can undo what it confirms.
-func readExtended(q *request, reply any) error {
-	if q.round.claim.lanes[q.node].shaky {
-		return errShaky
+// readMark reads the reply of extend.
+func readMark(q *request, reply any) error {
+	if mark, ok := reply.(int64); ok {
+		q.marks = append(q.marks, mark)
+		return nil
 	}
 	return readVerdict(q, reply)
 }
@@ -486,6 +553,11 @@ func (q *request) refusal(v []any) (*refusal, bool) {
 	}
 	owner, ok1 := v[1].(string)
 	pttl, ok2 := v[2].(int64)
-	r.owner, r.left = owner, time.Duration(pttl)*time.Millisecond
+	r.owner, r.left = owner, timeLeft(pttl)
 	return r, ok1 && ok2
+}
+
+// timeLeft is what PTTL says, cut to what a Duration can hold.
+func timeLeft(pttl int64) time.Duration {
+	return time.Duration(min(pttl, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }

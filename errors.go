@@ -1,6 +1,7 @@
 package redlock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,19 +12,19 @@ import (
 var (
 	// ErrHeld means that somebody else has the resource, or that several competitors have split the nodes among
 	// them. Trying again later makes sense.
-	ErrHeld = errors.New("held by another owner")
+	ErrHeld = errors.New("redlock: held by another owner")
 
 	// ErrNoQuorum means that too few nodes answered: an outage, not contention.
-	ErrNoQuorum = errors.New("no quorum of nodes answered")
+	ErrNoQuorum = errors.New("redlock: no quorum of nodes answered")
 
 	// ErrLost means that the lock expired, was taken over, or can no longer be proved to be held.
-	ErrLost = errors.New("lock lost")
+	ErrLost = errors.New("redlock: lock lost")
 
 	// ErrReleased means that the handle was released before.
-	ErrReleased = errors.New("lock released")
+	ErrReleased = errors.New("redlock: lock released")
 
 	// ErrClosed means that the Locker was closed.
-	ErrClosed = errors.New("locker closed")
+	ErrClosed = errors.New("redlock: locker closed")
 )
 
 // QuorumError says what each node answered where an operation fell short of a quorum. It matches [ErrHeld] or
@@ -36,6 +37,7 @@ type QuorumError struct {
 
 	resources []string
 	reason    error
+	detail    string // for people; may be empty
 }
 
 // NodeError is what one node said.
@@ -46,7 +48,7 @@ type NodeError struct {
 
 // Error names the operation, the resources and what each node said.
 func (e *QuorumError) Error() string {
-	msg := fmt.Sprintf("redlock: %s %s: %v: %d nodes agreed, %d needed", e.Op, quoted(e.resources), e.reason, e.Got, e.Need)
+	msg := fmt.Sprintf("%s: %d nodes agreed, %d needed", &opError{e.Op, e.resources, e.reason, e.detail}, e.Got, e.Need)
 	if len(e.Nodes) > 0 {
 		msg += ": " + e.said()
 	}
@@ -62,14 +64,17 @@ func (e *QuorumError) said() string {
 	return strings.Join(said, "; ")
 }
 
-// Unwrap returns ErrHeld or ErrNoQuorum, and the nodes' errors.
+// Unwrap returns ErrHeld or ErrNoQuorum, and the nodes' errors. A node's error that looks like the end of a context (a
+// network timeout does) is left out: no context of the caller has ended.
 func (e *QuorumError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Nodes)+1)
 	if e.reason != nil {
 		errs = append(errs, e.reason)
 	}
 	for _, n := range e.Nodes {
-		errs = append(errs, n.Err)
+		if !errors.Is(n.Err, context.DeadlineExceeded) && !errors.Is(n.Err, context.Canceled) {
+			errs = append(errs, n.Err)
+		}
 	}
 	return errs
 }
@@ -87,20 +92,36 @@ func (r *refusal) Error() string {
 	case r.gone:
 		return fmt.Sprintf("%s is gone", quote(r.resource))
 	case r.left < 0:
-		return fmt.Sprintf("%s is held by %s and never expires", quote(r.resource), ownerLabel(r.owner))
+		return fmt.Sprintf("%s is held by %s and never expires", quote(r.resource), quote(ownerLabel(r.owner)))
 	default:
-		return fmt.Sprintf("%s is held by %s for %v more", quote(r.resource), ownerLabel(r.owner), r.left)
+		return fmt.Sprintf("%s is held by %s for %v more", quote(r.resource), quote(ownerLabel(r.owner)), r.left)
 	}
 }
 
 // lost turns what the nodes said into an ErrLost. It matches neither ErrHeld nor ErrNoQuorum: a loss is a loss.
-func (e *QuorumError) lost() error {
-	return fmt.Errorf("redlock: %s %s: %w: %s", e.Op, quoted(e.resources), ErrLost, e.said())
+func (e *QuorumError) lost() error { return &opError{e.Op, e.resources, ErrLost, e.said()} }
+
+// opError says what an operation on some resources ended with.
+type opError struct {
+	op        string
+	resources []string
+	err       error
+	detail    string // for people; may be empty
 }
 
-// stateError wraps ErrLost, ErrReleased or ErrClosed as the answer to op.
-func stateError(op string, resources []string, state error) error {
-	return fmt.Errorf("redlock: %s %s: %w", op, quoted(resources), state)
+func (e *opError) Error() string {
+	msg := fmt.Sprintf("redlock: %s %s: %s", e.op, quoted(e.resources), strings.TrimPrefix(fmt.Sprint(e.err), "redlock: "))
+	if e.detail != "" {
+		msg += ": " + e.detail
+	}
+	return msg
+}
+
+func (e *opError) Unwrap() error { return e.err }
+
+// stateError is err, which may be ErrLost, ErrReleased, ErrClosed or the cause of a context, as the answer to op.
+func stateError(op string, resources []string, err error) error {
+	return &opError{op, resources, err, ""}
 }
 
 // quoted lists resources for a message, without flooding it.

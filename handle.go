@@ -3,6 +3,7 @@ package redlock
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -42,12 +43,13 @@ type Handle struct {
 	wasLost  bool   // before Release was called
 
 	renewal   renewal
-	shortened uint64 // the latest extension that shortened the lease; what was begun before it counts no more
-	extension uint64 // the latest extension that was begun
-	timer     *time.Timer
+	extension uint64 // number of the latest extension that was begun
+	shortened uint64 // number of the latest one that shortened the lease: what was begun before it counts no more
+	watching  bool   // the Locker's schedule has the handle
 
-	watching   bool    // is in the Locker's list
-	next, prev *Handle // neighbours there, guarded by the Locker's mutex
+	// Guarded by the schedule's mutex.
+	at    time.Time // when tick is due
+	place int       // in the schedule's heap, from 1 on; 0: not there
 }
 
 // newHandle returns the handle of an attempt that has sent nothing yet.
@@ -58,17 +60,20 @@ func (l *Locker) newHandle(p *plan, token string) *Handle {
 	return h
 }
 
-// begin starts the life of the handle, if the round has won it a lease and something of that is left.
-func (h *Handle) begin(r *round) error {
+// begin starts the life of the handle, if the round has won it a lease of the given TTL and something of that is left.
+func (h *Handle) begin(r *round, ttl time.Duration) error {
 	if r.outcome != quorum.Won {
 		return r.shortfall()
 	}
 	c := &h.claim
 	c.mu.Lock()
 	defer c.unlock()
+	c.lease = lease{start: r.start, ttl: ttl, drift: c.l.drift}
+	c.ttl = max(c.ttl, ttl)
 	if now := time.Now(); !now.Before(c.lease.end()) {
-		return fmt.Errorf("redlock: %s %s: %w in time: the lock was granted, but of its %v nothing was left after %v",
-			r.verb.op, quoted(c.resources), ErrNoQuorum, c.lease.ttl, now.Sub(c.lease.start))
+		e := r.shortfallLocked()
+		e.detail = fmt.Sprintf("not in time: of %v nothing is left after %v", c.lease.ttl, now.Sub(c.lease.start))
+		return e
 	}
 	if h.look() != nil {
 		return stateError(r.verb.op, c.resources, h.err)
@@ -116,6 +121,7 @@ func (h *Handle) Done() <-chan struct{} {
 	return h.done
 }
 
+// closedChannel is Done's where the lock had ended before anybody asked.
 var closedChannel = func() chan struct{} {
 	c := make(chan struct{})
 	close(c)
@@ -135,26 +141,38 @@ func (h *Handle) Err() error {
 func (h *Handle) Context(parent context.Context) context.Context {
 	inner, cancel := context.WithCancelCause(parent)
 	ctx := &lockContext{Context: inner, h: h, cancel: cancel}
-	h.claim.mu.Lock()
-	defer h.claim.unlock()
-	if err := h.look(); err != nil {
+	if err := h.register(ctx); err != nil {
 		cancel(err)
-		return ctx
 	}
-	if h.contexts == nil {
-		h.contexts = make(map[*lockContext]struct{})
-		h.watch()
-	}
-	h.contexts[ctx] = struct{}{}
-	ctx.stop = context.AfterFunc(inner, func() { h.forget(ctx) })
 	return ctx
 }
 
-// forget drops a context whose parent has ended.
+// register makes sure that the context ends with the lock, or returns why the lock has ended.
+func (h *Handle) register(ctx *lockContext) error {
+	h.claim.mu.Lock()
+	defer h.claim.unlock()
+	if h.look() == nil {
+		h.watch()
+	}
+	if h.err != nil {
+		return h.err
+	}
+	if h.contexts == nil {
+		h.contexts = make(map[*lockContext]struct{}, 1)
+	}
+	h.contexts[ctx] = struct{}{}
+	ctx.stop = context.AfterFunc(ctx.Context, func() { h.forget(ctx) })
+	return nil
+}
+
+// forget drops a context whose parent has ended. With the last of them nobody may be watching any more.
 func (h *Handle) forget(ctx *lockContext) {
 	h.claim.mu.Lock()
 	defer h.claim.unlock()
 	delete(h.contexts, ctx)
+	if len(h.contexts) == 0 && h.done == nil && !h.renewal.on {
+		h.unwatch()
+	}
 }
 
 // lockContext is a context that looks whether the lock still holds before it answers, so that it never says "go on" after
@@ -167,13 +185,19 @@ type lockContext struct {
 }
 
 func (c *lockContext) Done() <-chan struct{} {
-	c.h.Err()
+	c.look()
 	return c.Context.Done()
 }
 
 func (c *lockContext) Err() error {
-	c.h.Err()
+	c.look()
 	return c.Context.Err()
+}
+
+func (c *lockContext) look() {
+	if err := c.h.Err(); err != nil {
+		c.cancel(err)
+	}
 }
 
 // look compares the clock and returns h.err. Called with the mutex held.
@@ -185,19 +209,24 @@ func (h *Handle) look() error {
 	if closed, ok := h.claim.l.closedAt(); ok && closed.Before(end) {
 		h.end(ErrClosed)
 	} else if !time.Now().Before(end) {
-		h.lose(fmt.Errorf("%v after the last confirmed request", h.claim.lease.length()))
+		h.lost("its lease is over")
 	}
 	return h.err
 }
 
-// lose ends the handle with ErrLost. Called with the mutex held.
-func (h *Handle) lose(why error) {
+// lose ends the handle after a round in which the nodes denied it, and takes back what is left of the lock. Called with the
+// mutex held.
+func (h *Handle) lose(r *round) {
+	h.lost(r.shortfallLocked().said())
+	h.claim.abandon()
+}
+
+// lost ends the handle with ErrLost. Called with the mutex held.
+func (h *Handle) lost(why string) {
 	c := &h.claim
 	h.end(ErrLost)
 	c.dead = true
-	c.later = append(c.later, func() {
-		c.l.logger.Warn("redlock: lock lost", "resources", c.resources, "reason", why)
-	})
+	c.l.log.add(slog.LevelWarn, "lock lost", "resources", c.resources, "reason", why)
 }
 
 // end ends the handle for good. Called with the mutex held and h.err nil.
@@ -208,7 +237,7 @@ func (h *Handle) end(err error) {
 	}
 	for ctx := range h.contexts {
 		ctx.stop()
-		h.claim.later = append(h.claim.later, func() { ctx.cancel(err) })
+		h.claim.ends = append(h.claim.ends, func() { ctx.cancel(err) })
 	}
 	h.contexts = nil
 	h.unwatch()
@@ -220,43 +249,15 @@ func (h *Handle) watch() {
 		return
 	}
 	h.watching = true
-	h.claim.l.addWatched(h)
 	h.arm()
 }
 
 // unwatch undoes watch. Called with the mutex held.
 func (h *Handle) unwatch() {
-	if !h.watching {
-		return
+	if h.watching {
+		h.watching = false
+		h.claim.l.schedule.remove(h)
 	}
-	h.watching = false
-	h.timer.Stop()
-	h.claim.l.removeWatched(h)
-}
-
-// addWatched puts a handle into the list of those that Close has to tell.
-func (l *Locker) addWatched(h *Handle) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h.next = l.watched
-	if h.next != nil {
-		h.next.prev = h
-	}
-	l.watched = h
-}
-
-func (l *Locker) removeWatched(h *Handle) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if h.prev == nil {
-		l.watched = h.next
-	} else {
-		h.prev.next = h.next
-	}
-	if h.next != nil {
-		h.next.prev = h.prev
-	}
-	h.next, h.prev = nil, nil
 }
 
 // Extend sets the lease to ttl from now, longer or shorter than what is left of it: 10 ms to 10 years. It takes as long as
@@ -273,21 +274,25 @@ func (h *Handle) Extend(ctx context.Context, ttl time.Duration) error {
 	if err := c.l.checkTTL(ttl); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return stateError("extend", c.resources, context.Cause(ctx))
+	if ended := h.Err(); ended != nil {
+		return stateError("extend", c.resources, ended)
 	}
+	if err := c.l.enter(ctx, "extend", c.resources); err != nil {
+		return err
+	}
+	defer c.l.leave()
 	c.mu.Lock()
 	if h.look() != nil {
 		defer c.unlock()
 		return stateError("extend", c.resources, h.err)
 	}
-	r := h.beginExtend(ttl, func(r *round) {
+	r := h.beginExtend(ttl, true, func(r *round) {
 		if r.outcome == quorum.Won {
 			h.renewal.ttl = min(h.renewal.full, ttl)
 		}
 	})
 	shorter := h.candidate(r).end().Before(c.lease.end())
-	c.unlock()
+	r.run()
 
 	err := h.await(ctx, r)
 	if err != nil || !shorter {
@@ -298,7 +303,7 @@ func (h *Handle) Extend(ctx context.Context, ttl time.Duration) error {
 
 // beginExtend asks the nodes to keep the lock for at least ttl. When the round is settled, note is called before anything
 // follows from it. Called with the mutex held.
-func (h *Handle) beginExtend(ttl time.Duration, note func(*round)) *round {
+func (h *Handle) beginExtend(ttl time.Duration, attended bool, note func(*round)) *round {
 	c := &h.claim
 	c.ttl = max(c.ttl, ttl)
 	r := h.newExtension(extendVerb, ttl)
@@ -308,7 +313,12 @@ func (h *Handle) beginExtend(ttl time.Duration, note func(*round)) *round {
 		h.extended(r, number)
 		h.arm()
 	}
-	r.begin(extendCall(c.token, ttl, "at least", r.timeout))
+	mode := "keep"
+	if h.shortened > 0 {
+		mode = "move"
+	}
+	r.optional = !attended
+	r.begin(extendCall(c.token, ttl, mode, r.timeout), attended)
 	return r
 }
 
@@ -322,7 +332,13 @@ func (h *Handle) newExtension(v *verb, ttl time.Duration) *round {
 }
 
 func extendCall(token string, ttl time.Duration, mode string, timeout time.Duration) node.Call {
-	return node.Call{Args: []any{token, milliseconds(ttl), mode}, SendBy: time.Now().Add(timeout)}
+	return node.Call{Args: []any{token, milliseconds(ttl), mode, ""}, SendBy: time.Now().Add(timeout)}
+}
+
+// cutArgs are the arguments that shorten the keys of a slot, if they still expire when the extension before found them to.
+func cutArgs(q *request) []any {
+	c := q.round.claim
+	return []any{c.token, milliseconds(q.round.ttl), "cut", q.marks[q.slot]}
 }
 
 // candidate returns the lease that the extension would prove.
@@ -347,8 +363,7 @@ func (h *Handle) extended(r *round, number uint64) {
 			}
 		}
 	case quorum.Refused:
-		h.lose(fmt.Errorf("%s", r.shortfallLocked().said()))
-		c.abandon()
+		h.lose(r)
 	}
 }
 
@@ -373,34 +388,47 @@ func (h *Handle) await(ctx context.Context, r *round) error {
 	}
 }
 
-// shorten ends the lease earlier, after the round has shown that it is ours. It does so here before it tells the nodes:
-// however few of them hear of it, nobody trusts the lock for longer than they keep it. A node whose answer gets lost may
-// still cut its key's time later, and has no say in later extensions.
+// shorten ends the lease earlier, after a round has shown that it is ours. It does so here before it tells the nodes: however
+// few of them hear of it, nobody trusts the lock for longer than they keep it. A node cuts its keys' time only if they expire
+// when that round found them to, and all extensions from now on change that: a cut that comes late finds nothing to do.
 func (h *Handle) shorten(ctx context.Context, proved *round) error {
 	c := &h.claim
 	c.mu.Lock()
-	if h.look() != nil {
+	next := h.candidate(proved)
+	switch {
+	case h.look() != nil:
 		defer c.unlock()
 		return stateError("extend", c.resources, h.err)
+	case !next.end().Before(c.lease.end()):
+		defer c.unlock()
+		return nil // another call, at the same time, has shortened it further
 	}
-	r := h.newExtension(shortenVerb, proved.ttl)
+	r := h.newExtension(cutVerb, proved.ttl)
 	h.shortened = h.extension
-	c.lease = h.candidate(proved)
+	c.lease = next
 	r.then = func(r *round) {
 		if r.outcome == quorum.Refused && h.look() == nil {
-			h.lose(fmt.Errorf("%s", r.shortfallLocked().said()))
-			c.abandon()
+			h.lose(r)
 		}
 	}
-	r.begin(extendCall(c.token, proved.ttl, "exactly", r.timeout))
+	r.start, r.attended = time.Now(), true
+	for i := range r.requests {
+		q := &r.requests[i]
+		if q.marks = proved.requests[i].marks; !proved.requests[i].yes() {
+			q.round, q.node, q.err = r, i, errNotYet
+			r.vote(q)
+			continue
+		}
+		r.send(q, i, node.Call{SendBy: r.start.Add(r.timeout)})
+	}
 	h.arm()
-	c.unlock()
+	r.run()
 	return h.await(ctx, r)
 }
 
 // Release gives the lock up: the handle ends at once, then the keys are deleted where they hold our token, and nowhere
 // else. It is idempotent: the first call decides, later ones return its result. It belongs into a defer: ctx's end does not
-// keep it from its work (ctx lends its values only). It returns as soon as a quorum of nodes has confirmed, and waits no
+// keep it from its work. It returns as soon as a quorum of nodes has confirmed, and waits no
 // longer than the node timeout ([WithNodeTimeout]); what other nodes have is deleted in the background.
 //
 // It returns nil when nothing of the lock is left on a quorum; [ErrLost] when the lock had been lost, or its validity was
@@ -409,22 +437,28 @@ func (h *Handle) shorten(ctx context.Context, proved *round) error {
 // deletion goes on in the background until the keys have expired.
 func (h *Handle) Release(ctx context.Context) error {
 	c := &h.claim
+	closed := c.l.enter(context.Background(), "release", c.resources)
+	if closed == nil {
+		defer c.l.leave()
+	}
 	c.mu.Lock()
-	if h.released == nil {
-		if h.look() == ErrClosed {
-			defer c.unlock()
-			return stateError("release", c.resources, ErrClosed)
-		}
+	switch {
+	case h.released != nil:
+		c.unlock()
+	case h.look() == ErrClosed || closed != nil:
+		defer c.unlock()
+		return stateError("release", c.resources, h.err)
+	default:
 		h.wasLost = h.err != nil
 		if !h.wasLost {
 			h.end(ErrReleased)
 		}
 		h.released = c.release()
+		h.released.run()
 	}
 	r := h.released
-	c.unlock()
 
-	r.wait(context.WithoutCancel(ctx), nil)
+	r.wait(context.Background(), nil)
 	switch {
 	case h.wasLost:
 		return stateError("release", c.resources, ErrLost)

@@ -2,7 +2,6 @@ package redlock
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -48,16 +47,17 @@ func (l *Locker) Inspect(ctx context.Context, resource string) (Status, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := l.alive(ctx, "inspect", p.resources); err != nil {
+	if err := l.enter(ctx, "inspect", p.resources); err != nil {
 		return s, err
 	}
+	defer l.leave()
 	c := &claim{}
 	c.init(l, p, "")
 
 	c.mu.Lock()
 	r := c.newRound(inspectVerb, len(l.nodes), l.timeoutFor(p.ttl))
-	r.begin(node.Call{SendBy: time.Now().Add(r.timeout)})
-	c.unlock()
+	r.begin(node.Call{SendBy: time.Now().Add(r.timeout)}, true)
+	r.run()
 
 	cause := r.wait(ctx, l.closing)
 	if r.outcome == quorum.Unreachable {
@@ -87,17 +87,21 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 		if err == nil && !s.Locked {
 			return nil
 		}
-		if cause := l.over(ctx); cause != nil && err != nil {
-			return gaveUp("wait for", p.resources, cause, reason, err)
-		}
 		pause := pauses.next()
-		if reason = err; err == nil {
-			reason = fmt.Errorf("redlock: wait for %s: %w", quoted(p.resources), ErrHeld)
+		switch {
+		case err == nil:
+			reason = stateError("wait for", p.resources, ErrHeld)
 			if s.TTL >= 0 {
 				pause = min(pause, s.TTL+time.Millisecond)
 			}
+		case !cutShort(err):
+			reason = err
 		}
-		if cause := l.sleep(ctx, pause); cause != nil {
+		cause := l.over(ctx)
+		if cause == nil {
+			cause = l.sleep(ctx, pause)
+		}
+		if cause != nil {
 			return gaveUp("wait for", p.resources, cause, reason, err)
 		}
 	}
@@ -195,7 +199,7 @@ func readKeys(q *request, reply any) ([]keyState, error) {
 		if !held && pair[0] != nil || !ok {
 			return nil, errUnexpected(reply)
 		}
-		found = append(found, keyState{held, owner, time.Duration(pttl) * time.Millisecond})
+		found = append(found, keyState{held, owner, timeLeft(pttl)})
 	}
 	return found, nil
 }

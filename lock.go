@@ -6,11 +6,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -39,14 +41,19 @@ const (
 type Locker struct {
 	config
 	nodes   []*node.Node
-	sharded []bool // which of the nodes are Redis Clusters
-	closing chan struct{}
+	sharded []bool        // which of the nodes are Redis Clusters
+	closing chan struct{} // closed when Close begins
+	running atomic.Int64  // calls under way; see enter
+	last    chan struct{} // gets a value when the last of them returns after that
+	timers  sync.Pool
+
+	schedule *schedule // of the handles that somebody watches or that are renewed
+	log      logQueue
 
 	mu       sync.Mutex
 	closed   time.Time // zero while open
 	closeErr error
 	drained  chan struct{} // closed when Close is through
-	watched  *Handle       // handles that somebody watches, as a list
 }
 
 // New returns a Locker over independent masters. Independent means that they do not replicate each other: an odd number of
@@ -63,7 +70,10 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Locker{config: c, closing: make(chan struct{}), drained: make(chan struct{})}
+	l := &Locker{
+		config: c, closing: make(chan struct{}), last: make(chan struct{}, 1), drained: make(chan struct{}),
+		schedule: newSchedule(), log: logQueue{logger: c.logger},
+	}
 	for i, n := range nodes {
 		if err := checkNode(any(n)); err != nil {
 			return nil, fmt.Errorf("redlock: node %d %w", i, err)
@@ -71,8 +81,9 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 		if j := slices.IndexFunc(nodes[:i], func(m N) bool { return same(m, n) }); j >= 0 {
 			return nil, fmt.Errorf("redlock: nodes %d and %d are the same client", j, i)
 		}
-		l.nodes = append(l.nodes, node.New(n))
-		l.sharded = append(l.sharded, isCluster(any(n)))
+		sharded := isCluster(any(n))
+		l.nodes = append(l.nodes, node.New(n, sharded))
+		l.sharded = append(l.sharded, sharded)
 	}
 	return l, nil
 }
@@ -142,8 +153,11 @@ func (l *Locker) Do(ctx context.Context, resource string, fn func(ctx context.Co
 		if ended := h.Err(); ended != nil && !errors.Is(err, ended) {
 			err = errors.Join(err, stateError("do", h.Resources(), ended))
 		}
-		if rel := h.Release(ctx); rel != nil && h.Err() == ErrReleased {
-			l.logger.Warn("redlock: release failed", "resources", h.Resources(), "error", rel)
+		switch rel := h.Release(ctx); {
+		case errors.Is(rel, ErrLost) && !errors.Is(err, ErrLost):
+			err = errors.Join(err, rel)
+		case errors.Is(rel, ErrNoQuorum): // the work is done, and the keys expire
+			l.log.add(slog.LevelWarn, "release failed", "resources", h.Resources(), "error", rel)
 		}
 	}()
 	return fn(h.Context(ctx))
@@ -164,9 +178,10 @@ func (l *Locker) Adopt(ctx context.Context, resources []string, token string, op
 	if err != nil {
 		return nil, err
 	}
-	if err := l.alive(ctx, "adopt", p.resources); err != nil {
+	if err := l.enter(ctx, "adopt", p.resources); err != nil {
 		return nil, err
 	}
+	defer l.leave()
 	return l.adopt(ctx, p, token)
 }
 
@@ -183,13 +198,9 @@ func (l *Locker) Close() error {
 	}
 	l.closed = time.Now()
 	close(l.closing)
-	var held []*Handle
-	for h := l.watched; h != nil; h = h.next {
-		held = append(held, h)
-	}
 	l.mu.Unlock()
 
-	for _, h := range held {
+	for _, h := range l.schedule.close() {
 		h.Err() // a look at the clock tells it that the Locker is closed
 	}
 	l.closeErr = l.drain()
@@ -197,10 +208,16 @@ func (l *Locker) Close() error {
 	return l.closeErr
 }
 
-// drain closes the nodes, all at the same time.
+// drain waits for the calls that are under way and closes the nodes, all at the same time.
 func (l *Locker) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
+	for l.running.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-l.last:
+		case <-ctx.Done():
+		}
+	}
 	errs := make([]error, len(l.nodes))
 	var wg sync.WaitGroup
 	for i, n := range l.nodes {
@@ -213,6 +230,7 @@ func (l *Locker) drain() error {
 		}()
 	}
 	wg.Wait()
+	l.log.wait(ctx)
 	return errors.Join(errs...)
 }
 
@@ -228,12 +246,44 @@ func (l *Locker) closedAt() (time.Time, bool) {
 	return l.closed, true
 }
 
-// alive says why an operation must not start: the Locker is closed, or ctx has ended.
-func (l *Locker) alive(ctx context.Context, op string, resources []string) error {
+// enter begins an operation that sends something, or says why it must not: the Locker is closed, or ctx has ended. Close waits
+// for what has entered and not left, so that nothing is sent to a node that it takes for idle.
+func (l *Locker) enter(ctx context.Context, op string, resources []string) error {
+	l.running.Add(1)
 	if cause := l.over(ctx); cause != nil {
+		l.leave()
 		return stateError(op, resources, cause)
 	}
 	return nil
+}
+
+func (l *Locker) leave() {
+	if l.running.Add(-1) > 0 {
+		return
+	}
+	select {
+	case <-l.closing:
+		select {
+		case l.last <- struct{}{}:
+		default:
+		}
+	default:
+	}
+}
+
+// newTimer and freeTimer keep timers for reuse: each call needs one, for a moment. They are the Locker's own, and not the
+// program's, so that a Locker in a synctest bubble does not share them with the world outside.
+func (l *Locker) newTimer(d time.Duration) *time.Timer {
+	if t, ok := l.timers.Get().(*time.Timer); ok {
+		t.Reset(d)
+		return t
+	}
+	return time.NewTimer(d)
+}
+
+func (l *Locker) freeTimer(t *time.Timer) {
+	t.Stop()
+	l.timers.Put(t)
 }
 
 // plan is an acquisition whose arguments have been checked.
@@ -282,27 +332,20 @@ func (l *Locker) resource(key string) string {
 
 // attempt tries once. Where others are in the way, hint is when enough of their locks will have expired.
 func (l *Locker) attempt(ctx context.Context, p *plan) (h *Handle, hint time.Duration, err error) {
-	if err := l.alive(ctx, "acquire", p.resources); err != nil {
+	if err := l.enter(ctx, "acquire", p.resources); err != nil {
 		return nil, 0, err
 	}
+	defer l.leave()
 	h = l.newHandle(p, l.newToken())
 	c := &h.claim
 
 	c.mu.Lock()
 	r := c.newRound(acquireVerb, len(l.nodes), l.timeoutFor(p.ttl))
-	r.then = func(r *round) {
-		if r.outcome == quorum.Won {
-			c.lease = lease{start: r.start, ttl: p.ttl, drift: l.drift}
-		}
-	}
-	r.begin(node.Call{
-		Args:   []any{c.token, milliseconds(p.ttl)},
-		SendBy: time.Now().Add(r.timeout),
-	})
-	c.unlock()
+	r.begin(node.Call{Args: c.args[:], SendBy: time.Now().Add(r.timeout)}, true)
+	r.run()
 
 	cause := r.wait(ctx, l.closing)
-	if err = h.begin(r); err == nil {
+	if err = h.begin(r, p.ttl); err == nil {
 		return h, 0, nil
 	}
 	hint = r.freeIn()
@@ -365,47 +408,49 @@ func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, err
 		c.lanes[i].dirty = true
 	}
 	r := c.newRound(adoptVerb, len(l.nodes), l.timeoutFor(p.ttl))
-	r.then = func(r *round) {
-		if r.outcome == quorum.Won {
-			c.lease = lease{start: r.start, ttl: min(r.keptFor(), maxTTL), drift: l.drift}
-			c.ttl = max(c.ttl, c.lease.ttl)
-		}
-	}
-	r.begin(node.Call{SendBy: time.Now().Add(r.timeout)})
-	c.unlock()
+	r.begin(node.Call{SendBy: time.Now().Add(r.timeout)}, true)
+	r.run()
 
 	cause := r.wait(ctx, l.closing)
-	err := h.begin(r)
+	err := h.begin(r, r.keptFor())
 	switch {
 	case err == nil:
 		return h, nil
 	case cause != nil:
 		return nil, &interrupted{cause, err}
-	case r.outcome == quorum.Refused:
+	case r.outcome != quorum.Unreachable: // refused, or kept for less than can be trusted
 		return nil, r.shortfall().lost()
 	}
 	return nil, err
 }
 
-// keptFor returns for how long a quorum of nodes will keep the token at least. Called with the mutex held.
+// keptFor returns for how long a quorum of nodes will keep the token at least.
 func (r *round) keptFor() time.Duration {
+	r.claim.mu.Lock()
+	defer r.claim.unlock()
 	var left []time.Duration
 	for i := range r.requests {
-		if q := &r.requests[i]; q.voted && q.err == nil {
+		if q := &r.requests[i]; q.yes() {
 			left = append(left, q.left)
 		}
 	}
-	slices.SortFunc(left, func(a, b time.Duration) int { return int(min(max(b-a, -1), 1)) }) // longest first
-	return left[r.tally.Need()-1]
+	slices.Sort(left)
+	if missing := r.tally.Need(); len(left) >= missing {
+		return min(left[len(left)-missing], maxTTL)
+	}
+	return 0
 }
 
 const tokenBytes = 16 // 128 random bits
 
 // newToken returns a value that nobody else has: random, with the owner's label behind it.
 func (l *Locker) newToken() string {
-	var b [tokenBytes]byte
-	rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:]) + ":" + l.owner
+	var random [tokenBytes]byte
+	rand.Read(random[:]) // never fails
+	token := make([]byte, 0, 64)
+	token = base64.RawURLEncoding.AppendEncode(token, random[:])
+	token = append(append(token, ':'), l.owner...)
+	return string(token)
 }
 
 // ownerLabel returns the label in a token. Values that are no tokens of this library belong to unknown owners.

@@ -35,8 +35,8 @@ type config struct {
 	nodeTimeout time.Duration // 0: derived from the TTL
 	drift       float64
 	owner       string
-	logger      *slog.Logger
-	err         error // the first invalid option
+	logger      *slog.Logger // may be nil
+	err         error        // the first invalid option
 }
 
 // callConfig is what the options of one acquisition amount to.
@@ -70,7 +70,6 @@ func defaultConfig() config {
 		prefix: "lock",
 		drift:  0.01,
 		owner:  fmt.Sprintf("%s:%d", host, os.Getpid()),
-		logger: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -168,14 +167,10 @@ func WithOwner(label string) Option {
 }
 
 // WithLogger sets where that is told which has no caller to go to: renewals that are retried, locks that were lost,
-// releases that failed in the background. Without it, or with nil, the Locker is silent.
+// releases that failed in the background. Without it, or with nil, the Locker is silent. No lock waits for the logger: records
+// that it does not take in time are dropped and counted.
 func WithLogger(logger *slog.Logger) Option {
-	return lockerOption(func(c *config) {
-		if logger == nil {
-			logger = slog.New(slog.DiscardHandler)
-		}
-		c.logger = logger
-	})
+	return lockerOption(func(c *config) { c.logger = logger })
 }
 
 // reject records an invalid option; the first one is reported.
@@ -202,10 +197,10 @@ func newConfig(opts []Option) (config, error) {
 
 // forCall applies the options of one acquisition to the Locker's defaults and checks the result.
 func (c *config) forCall(opts []AcquireOption) (callConfig, error) {
-	call := c.call
 	if len(opts) == 0 {
-		return call, nil // checked by New
+		return c.call, nil // checked by New
 	}
+	call := c.call
 	for i, o := range opts {
 		if o == nil {
 			return call, fmt.Errorf("redlock: option %d is nil", i)
@@ -220,8 +215,8 @@ func (c *config) check(call callConfig) error {
 	switch {
 	case call.maxWait < 0:
 		return fmt.Errorf("redlock: maximum wait must not be negative, but is %v", call.maxWait)
-	case call.retryInterval <= 0:
-		return fmt.Errorf("redlock: retry interval must be positive, not %v", call.retryInterval)
+	case call.retryInterval <= 0 || call.retryInterval > maxTTL:
+		return fmt.Errorf("redlock: retry interval must be positive and at most 10 years, not %v", call.retryInterval)
 	case call.maxHold < 0:
 		return fmt.Errorf("redlock: maximum hold must not be negative, but is %v", call.maxHold)
 	case call.maxHold > 0 && call.maxHold < call.ttl:

@@ -1,12 +1,13 @@
 package redlock
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
-// renewal keeps a lease alive. Between two renewals nothing runs but the handle's timer.
+// renewal keeps a lease alive. Between two renewals nothing runs.
 type renewal struct {
 	on      bool
 	full    time.Duration // the TTL of the lock
@@ -27,10 +28,11 @@ func (h *Handle) startRenewal() {
 
 // due returns when the next renewal should begin: when a third of the TTL has passed, and after a failure a little later.
 func (r *renewal) due(l lease) time.Time {
-	if !r.failed.IsZero() {
-		return r.failed.Add(min(max(r.ttl/30, 5*time.Millisecond), time.Second))
+	third := l.start.Add(l.ttl - r.ttl*2/3)
+	if r.failed.IsZero() {
+		return third
 	}
-	return l.start.Add(l.ttl - r.ttl*2/3)
+	return later(third, r.failed.Add(min(max(r.ttl/30, 5*time.Millisecond), time.Second)))
 }
 
 // next returns the TTL that a renewal at the given time asks for: less than usual where the longest hold ends sooner.
@@ -46,7 +48,7 @@ func (r *renewal) useful(l lease, now time.Time) bool {
 	return r.on && now.Add(r.next(now)).After(l.start.Add(l.ttl))
 }
 
-// tick is what the handle's timer does: it sees the end of the lease, gives up a renewal that takes too long, and begins
+// tick is what the Locker's schedule does with the handle: it sees the end of the lease, gives up a renewal that takes too long, and begins
 // the one that is due.
 func (h *Handle) tick() {
 	c := &h.claim
@@ -68,23 +70,21 @@ func (h *Handle) tick() {
 // renew extends the lease without anybody waiting for it. Called with the mutex held.
 func (h *Handle) renew(now time.Time) {
 	c := &h.claim
-	r := h.beginExtend(h.renewal.next(now), func(r *round) {
+	r := h.beginExtend(h.renewal.next(now), false, func(r *round) {
 		h.renewal.round, h.renewal.failed = nil, time.Time{}
 		if r.outcome != quorum.Unreachable {
 			return
 		}
 		h.renewal.failed = time.Now()
-		err, left := r.shortfallLocked(), time.Until(c.lease.end())
-		c.later = append(c.later, func() {
-			c.l.logger.Warn("redlock: renewal failed and is tried again", "resources", c.resources, "left", left, "error", err)
-		})
+		c.l.log.add(slog.LevelWarn, "renewal failed and is tried again",
+			"resources", c.resources, "left", time.Until(c.lease.end()), "error", r.shortfallLocked())
 	})
 	if r.outcome == quorum.Open {
 		h.renewal.round = r
 	}
 }
 
-// arm sets the timer to whatever comes next. Called with the mutex held.
+// arm has tick called when whatever comes next is due. Called with the mutex held.
 func (h *Handle) arm() {
 	if h.err != nil || !h.watching {
 		return
@@ -100,11 +100,10 @@ func (h *Handle) arm() {
 	if event.Before(next) {
 		next = event
 	}
-	if h.timer == nil {
-		h.timer = time.AfterFunc(next.Sub(now), h.tick)
-		return
+	if !h.claim.l.schedule.set(h, next) {
+		h.watching = false
+		h.end(ErrClosed)
 	}
-	h.timer.Reset(next.Sub(now))
 }
 
 // later returns the later of two times.

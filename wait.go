@@ -2,6 +2,7 @@ package redlock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -14,17 +15,20 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, p.maxWait, fmt.Errorf("the maximum wait of %v is over", p.maxWait))
 		defer cancel()
 	}
-	var reason error // of the last attempt that was not cut short
+	var reason error // of the last attempt that came to its end
 	for pauses := newBackoff(p.retryInterval); ; {
 		h, hint, err := l.attempt(ctx, p)
 		if err == nil {
 			return h, nil
 		}
-		if cause := l.over(ctx); cause != nil {
-			return nil, gaveUp("acquire", p.resources, cause, reason, err)
+		if !cutShort(err) {
+			reason = err
 		}
-		reason = err
-		if cause := l.sleep(ctx, min(pauses.next(), hint)); cause != nil {
+		cause := l.over(ctx)
+		if cause == nil {
+			cause = l.sleep(ctx, min(pauses.next(), hint))
+		}
+		if cause != nil {
 			return nil, gaveUp("acquire", p.resources, cause, reason, err)
 		}
 	}
@@ -39,6 +43,13 @@ func (l *Locker) over(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// cutShort reports whether err is of an attempt that ctx or Close ended.
+func cutShort(err error) bool {
+	var q *QuorumError
+	var cut *interrupted
+	return errors.As(err, &cut) || !errors.As(err, &q)
 }
 
 // gaveUp is the error of a wait that cause has ended. Its reason is that of the last attempt that came to its end, if there
@@ -68,13 +79,11 @@ func (l *Locker) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// backoff is a pause that doubles from one try to the next, up to a bound, and is spread at random by half of itself.
+// backoff is a pause that doubles from one try to the next, up to eight times the first, and is spread at random by half of
+// itself.
 type backoff struct{ pause, most time.Duration }
 
-func newBackoff(first time.Duration) *backoff {
-	const growth = 8
-	return &backoff{pause: first, most: growth * first}
-}
+func newBackoff(first time.Duration) *backoff { return &backoff{pause: first, most: 8 * first} }
 
 func (b *backoff) next() time.Duration {
 	d := b.pause

@@ -1,34 +1,47 @@
--- acquire: sets every key to the token, or none of them.
+-- acquire: sets every key of a request to its token, or none of them.
 --
--- KEYS   the lock keys
--- ARGV   token, time to live in milliseconds
--- reply  1                  every key is ours
---        {i, owner, pttl}   KEYS[i] has another owner for pttl more milliseconds (-1: for ever)
+-- KEYS   the lock keys of all requests, one request after the other
+-- ARGV   for each request: number of its keys, token, time to live in milliseconds
+-- reply  for each request
+--          1                  every key is ours
+--          {i, owner, pttl}   its i-th key has another owner, for pttl more milliseconds (-1: for ever)
+--          an error           of the first command that failed
 --
--- Safe to repeat: a key that holds our exact token was set by an earlier run of this same call, whose reply got lost,
+-- Where not all keys can be had, those before the one that failed are deleted, whenever they became ours.
+--
+-- Safe to repeat: a key that holds our exact token was set by an earlier run of this same request, whose reply got lost,
 -- and is ours. Its time is topped up, never cut.
 
-local token, ttl = ARGV[1], ARGV[2]
-local taken = {}
-
-local function undo()
-  for _, key in ipairs(taken) do redis.call('DEL', key) end
+-- Returns nil if the key is ours already, or else why we cannot have it.
+local function obstacle(i, key, token, ttl)
+  local owner = redis.pcall('GET', key)
+  if type(owner) == 'table' then return owner end
+  local pttl = redis.pcall('PTTL', key)
+  if type(pttl) == 'table' then return pttl end
+  if owner ~= token then return {i, owner, pttl} end
+  if pttl < tonumber(ttl) then redis.pcall('PEXPIRE', key, ttl) end
 end
 
-for i, key in ipairs(KEYS) do
-  if redis.call('SET', key, token, 'NX', 'PX', ttl) then
-    taken[#taken + 1] = key
-  else
-    local owner = redis.pcall('GET', key)
-    if type(owner) == 'table' then -- an error: not a string key
-      undo()
-      return owner
-    elseif owner ~= token then
-      undo()
-      return {i, owner, redis.call('PTTL', key)}
-    elseif redis.call('PTTL', key) < tonumber(ttl) then
-      redis.call('PEXPIRE', key, ttl)
+local function acquire(first, last, token, ttl)
+  for k = first, last do
+    local failure = redis.pcall('SET', KEYS[k], token, 'NX', 'PX', ttl)
+    if not failure then
+      failure = obstacle(k - first + 1, KEYS[k], token, ttl)
+    elseif not failure.err then
+      failure = nil
+    end
+    if failure then
+      for ours = first, k - 1 do redis.pcall('DEL', KEYS[ours]) end
+      return failure
     end
   end
+  return 1
 end
-return 1
+
+local replies, key = {}, 1
+for arg = 1, #ARGV, 3 do
+  local after = key + ARGV[arg]
+  replies[#replies + 1] = acquire(key, after - 1, ARGV[arg + 1], ARGV[arg + 2])
+  key = after
+end
+return replies

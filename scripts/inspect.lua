@@ -1,12 +1,29 @@
--- inspect: tells who has each key and for how long. Changes nothing.
+-- inspect: tells who has each key of a request and for how long. Changes nothing.
 --
--- KEYS   the lock keys
--- reply  {owner, pttl, owner, pttl, ...}   one pair for each key; owner is nil where the key is gone,
---                                          pttl is -1 where it never expires
+-- KEYS   the lock keys of all requests, one request after the other
+-- ARGV   for each request: number of its keys
+-- reply  for each request
+--          {owner, pttl, owner, pttl, ...}   one pair for each key; owner is nil where the key is gone,
+--                                            pttl is -1 where it never expires
+--          an error                          of the first command that failed
 
-local reply = {}
-for _, key in ipairs(KEYS) do
-  reply[#reply + 1] = redis.call('GET', key)
-  reply[#reply + 1] = redis.call('PTTL', key)
+local function inspect(first, last)
+  local found = {}
+  for k = first, last do
+    local owner = redis.pcall('GET', KEYS[k])
+    if type(owner) == 'table' then return owner end
+    local pttl = redis.pcall('PTTL', KEYS[k])
+    if type(pttl) == 'table' then return pttl end
+    found[#found + 1] = owner
+    found[#found + 1] = pttl
+  end
+  return found
 end
-return reply
+
+local replies, key = {}, 1
+for arg = 1, #ARGV do
+  local after = key + ARGV[arg]
+  replies[#replies + 1] = inspect(key, after - 1)
+  key = after
+end
+return replies

@@ -1,29 +1,38 @@
--- release: deletes the keys that hold the token and leaves all others alone.
+-- release: deletes the keys of a request that hold its token and leaves all others alone.
 --
--- KEYS   the lock keys
--- ARGV   token
--- reply  1                  all keys were ours and are deleted, or none was there: nothing of ours is left
---        {i}                some keys were ours and are deleted, but KEYS[i] was gone
---        {i, owner, pttl}   the same, but KEYS[i] has another owner (pttl -1: for ever)
+-- KEYS   the lock keys of all requests, one request after the other
+-- ARGV   for each request: number of its keys, token
+-- reply  for each request
+--          1                  all keys were ours and are deleted, or none was there: nothing of ours is left
+--          {i}                some keys were ours and are deleted, but its i-th was gone
+--          {i, owner, pttl}   the same, but its i-th key has another owner (pttl -1: for ever)
+--          an error           of the first command that failed; keys after that are untouched
 --
 -- Safe to repeat: all keys gone is what a second run finds after the first one's reply got lost.
 
-local token = ARGV[1]
-local deleted, missing, foreign = 0, nil, nil
-
-for i, key in ipairs(KEYS) do
-  local owner = redis.pcall('GET', key)
-  if owner == token then
-    redis.call('DEL', key)
-    deleted = deleted + 1
-  elseif not owner then
-    missing = missing or {i}
-  else
-    if type(owner) == 'table' then owner = '' end -- not a string key: whoever made it, not a lock of ours
-    foreign = foreign or {i, owner, redis.call('PTTL', key)}
+local function release(first, last, token)
+  local deleted, missing, foreign = 0, nil, nil
+  for k = first, last do
+    local owner = redis.pcall('GET', KEYS[k])
+    if owner == token then
+      local done = redis.pcall('DEL', KEYS[k])
+      if type(done) == 'table' then return done end
+      deleted = deleted + 1
+    elseif not owner then
+      missing = missing or {k - first + 1}
+    else
+      if type(owner) == 'table' then owner = '' end -- not a string, and so not a lock of ours
+      local pttl = redis.pcall('PTTL', KEYS[k])
+      foreign = foreign or {k - first + 1, owner, type(pttl) == 'number' and pttl or -1}
+    end
   end
+  return foreign or deleted > 0 and missing or 1
 end
 
-if foreign then return foreign end
-if missing and deleted > 0 then return missing end
-return 1
+local replies, key = {}, 1
+for arg = 1, #ARGV, 2 do
+  local after = key + ARGV[arg]
+  replies[#replies + 1] = release(key, after - 1, ARGV[arg + 1])
+  key = after
+end
+return replies

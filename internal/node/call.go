@@ -2,7 +2,7 @@ package node
 
 import "time"
 
-// Call is one script call to one node. Its exported fields are the caller's until it is sent and again once the Receiver
+// Call is one request to a script on one node. Its exported fields are the caller's until it is sent and again once the Receiver
 // has it; in between they are the node's.
 type Call struct {
 	Script *Script
@@ -22,11 +22,20 @@ type Call struct {
 	Reply any
 	Err   error
 
+	// Yields makes the call wait for calls that linger on one of its keys; see Node.Linger.
+	Yields bool
+
+	// Repeated says that an earlier try of the call got no answer, and may still reach the node after this one.
+	Repeated bool
+
 	// Guarded by the node's mutex.
 	state      state
-	next, prev *Call // neighbours in the queue
-	follower   *Call // waits until this one is done
-	failures   int   // how often the call was repeated
+	next, prev *Call    // neighbours in the queue
+	waits      int      // calls that must be done before this one is queued
+	followers  []*Call  // calls that wait for this one
+	lingers    []string // keys on which it does
+	tried      bool     // the node may know of the call
+	failures   int      // how often the call was repeated
 }
 
 // Receiver gets a call back when it has been answered, failed or was dropped: once, on a goroutine of the node's, and
@@ -43,7 +52,7 @@ type state uint8
 
 const (
 	fresh  state = iota // not handed to a node
-	parked              // waits for its predecessor, or for its next try
+	parked              // waits for other calls, or for its next try
 	queued              // waits to be sent
 	sent                // with go-redis
 	done                // received, or dropped

@@ -1,8 +1,8 @@
 // Package node turns script calls into traffic to one Redis master.
 //
-// Calls queue up and a few workers take everything that waits and send it as one pipeline, a single call as a plain
-// EVALSHA. Without load a call goes out at once; under load many share a round trip. A worker lives as long as there is
-// something to send: an idle node has no goroutine.
+// Calls queue up and a few workers take everything that waits and send it in one round trip, the calls of one script as a
+// single EVALSHA. Without load a call goes out at once; under load many share a round trip, and Redis's cost of running a
+// script. A worker lives as long as there is something to send: an idle node has no goroutine.
 //
 // The workers are all that ever waits for go-redis. Their callers do not: a stock go-redis client can neither be
 // interrupted in flight nor held to a deadline of ours, so a node that hangs must cost nobody but its workers.
@@ -25,8 +25,8 @@ type Client interface {
 }
 
 const (
-	maxWorkers = 2    // one batch on its way while the next one gathers
-	maxBatch   = 256  // calls in one pipeline: what one stalled connection can hold up
+	maxBatch   = 256  // calls in one round trip: what one stalled connection can hold up
+	maxKeys    = 1024 // keys in one command of several calls: for how long Redis serves nobody else
 	maxRepeats = 8192 // calls waiting to be repeated: what an outage can pile up
 
 	firstPause = 50 * time.Millisecond // before the first repetition; doubles
@@ -43,34 +43,37 @@ var (
 
 // Node sends calls to one master. It is safe for concurrent use.
 type Node struct {
-	client Client
-	ctx    context.Context // of all calls; ended only by Close
-	cancel context.CancelFunc
+	client  Client
+	sharded bool            // a Redis Cluster
+	ctx     context.Context // of all calls; ended only by Close
+	cancel  context.CancelFunc
 
-	mu      sync.Mutex
-	queue   queue
-	sweepAt int           // look for calls past their SendBy when the queue is that long
-	workers int           // goroutines that send what is queued
-	helpers int           // goroutines that deliver what was dropped
-	unended int           // calls taken on and not done
-	repeats []*Call       // calls waiting for their next try
-	pause   *time.Timer   // until the next try; nil while repeats is empty
-	closing bool          // nothing is repeated any more
-	closed  bool          // nothing is taken on any more
-	idle    chan struct{} // closed when the last call is done and the last worker gone; made by Close
+	mu        sync.Mutex
+	quick     quick
+	pace      pace
+	queue     queue
+	lingering map[string]*Call // by key; see Linger
+	sweepAt   int              // look for calls past their SendBy when the queue is that long
+	workers   int              // goroutines that send what is queued
+	helpers   int              // goroutines that deliver what was dropped
+	unended   int              // calls taken on and not done
+	repeats   []*Call          // calls waiting for their next try
+	pause     *time.Timer      // until the next try; nil while repeats is empty
+	closing   bool             // nothing is repeated any more
+	closed    bool             // nothing is taken on any more
+	idle      chan struct{}    // closed when the last call is done and the last worker gone; made by Close
 }
 
-// New returns the node behind client. The client stays the caller's.
-func New(client Client) *Node {
+// New returns the node behind client, which is a Redis Cluster if sharded is true. The client stays the caller's.
+func New(client Client, sharded bool) *Node {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Node{client: client, ctx: ctx, cancel: cancel, sweepAt: minSweep}
+	return &Node{client: client, sharded: sharded, ctx: ctx, cancel: cancel, sweepAt: minSweep, lingering: make(map[string]*Call), quick: newQuick(client), pace: newPace(client)}
 }
 
 // Send hands the call to the node. It returns false, and the Receiver never gets the call, if the node is closed.
 func (n *Node) Send(c *Call) bool { return n.SendAfter(c, nil) }
 
-// SendAfter is Send for a call that must not reach the node before earlier is done, if earlier is not nil. At most one
-// call follows another.
+// SendAfter is Send for a call that must not reach the node before earlier is done, if earlier is not nil.
 func (n *Node) SendAfter(c, earlier *Call) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -78,24 +81,53 @@ func (n *Node) SendAfter(c, earlier *Call) bool {
 		return false
 	}
 	n.unended++
-	if earlier != nil && earlier.state != fresh && earlier.state != done {
+	c.follow(earlier)
+	if c.Yields && len(n.lingering) > 0 {
+		for _, key := range c.Keys {
+			c.follow(n.lingering[key])
+		}
+	}
+	if c.waits > 0 {
 		c.state = parked
-		earlier.follower = c
 		return true
 	}
 	n.enqueue(c)
 	return true
 }
 
-// Drop takes back a call that has not been sent. It reports whether it could: then the node knows nothing of the call, and
-// its Receiver never gets it.
+// follow makes c wait for another call, if that is not nil and not done.
+func (c *Call) follow(earlier *Call) {
+	if earlier != nil && earlier.state != fresh && earlier.state != done {
+		earlier.followers = append(earlier.followers, c)
+		c.waits++
+	}
+}
+
+// Linger makes later calls that yield wait until c is done, if it is not, where they share one of the keys. It is for what
+// nobody waits for any more, and which the next one must not overtake all the same.
+func (n *Node) Linger(c *Call, keys []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.state == fresh || c.state == done {
+		return
+	}
+	c.lingers = keys
+	for _, key := range keys {
+		n.lingering[key] = c
+	}
+}
+
+// Drop takes back a call that waits to be sent for the first time. It reports whether it could: then the node knows nothing
+// of the call, and its Receiver never gets it.
 func (n *Node) Drop(c *Call) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c.state != queued || c.failures > 0 {
+	if c.tried || c.state != queued && c.state != parked {
 		return false
 	}
-	n.queue.remove(c)
+	if c.state == queued {
+		n.queue.remove(c)
+	}
 	n.end(c)
 	return true
 }
@@ -175,21 +207,23 @@ func (n *Node) enqueue(c *Call) {
 	if n.queue.length >= n.sweepAt {
 		n.sweep()
 	}
-	if n.workers < maxWorkers {
-		n.workers++
-		go n.work()
-	}
+	n.callWorker()
 }
 
-// end marks a call as done and lets its follower go. Called with the mutex held.
+// end marks a call as done and lets go of those that wait for it. Called with the mutex held.
 func (n *Node) end(c *Call) {
 	c.state = done
 	n.unended--
-	next := c.follower
-	if next == nil {
-		n.checkIdle()
-		return
+	for _, key := range c.lingers {
+		if n.lingering[key] == c {
+			delete(n.lingering, key)
+		}
 	}
-	c.follower = nil
-	n.enqueue(next)
+	for _, f := range c.followers {
+		if f.waits--; f.waits == 0 && f.state == parked {
+			n.enqueue(f)
+		}
+	}
+	c.followers, c.lingers = nil, nil
+	n.checkIdle()
 }

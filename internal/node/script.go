@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// Script is a Lua script by its source and the digest under which Redis caches it.
+// Script is a Lua script, by its source and the digest under which Redis caches it. It answers a list of requests: KEYS has
+// the keys of all of them, ARGV for each the number of its keys and its arguments (as many for all), and the reply one
+// element for each.
 type Script struct {
 	source string
 	digest string

@@ -89,6 +89,21 @@ func (t *Tally) Keep() Outcome {
 	}
 }
 
+// Leave is the rule for giving up what was ours. Refused is as in Keep: it had been lost. Otherwise every answer, yes or no,
+// shows that nothing of ours is left on the node.
+func (t *Tally) Leave() Outcome {
+	outcome := t.Keep()
+	if outcome == Unreachable {
+		switch answered := t.yes + t.no; {
+		case answered >= t.quorum:
+			return Won
+		case answered+t.Pending() >= t.quorum:
+			return Open
+		}
+	}
+	return outcome
+}
+
 // All is the rule for what every node should do: open until each has voted, then won if all said yes.
 func (t *Tally) All() Outcome {
 	switch {

@@ -1,0 +1,80 @@
+package redlock
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+)
+
+// maxRecords is how much may wait for a log handler that does not keep up; what comes then is dropped.
+const maxRecords = 1024
+
+// logQueue passes records on to the user's logger from a goroutine of its own, which lives while there are any: locks must
+// not wait for a handler that does.
+type logQueue struct {
+	logger *slog.Logger // nil: nothing is logged
+
+	mu      sync.Mutex
+	records []record
+	running bool
+	dropped int
+	done    chan struct{} // closed when the goroutine ends; made for each
+}
+
+type record struct {
+	level slog.Level
+	msg   string
+	args  []any
+}
+
+// add logs something soon. It never blocks.
+func (q *logQueue) add(level slog.Level, msg string, args ...any) {
+	if q.logger == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.records) == maxRecords {
+		q.dropped++
+		return
+	}
+	q.records = append(q.records, record{level, "redlock: " + msg, args})
+	if !q.running {
+		q.running, q.done = true, make(chan struct{})
+		go q.run(q.done)
+	}
+}
+
+func (q *logQueue) run(done chan struct{}) {
+	defer close(done)
+	for {
+		q.mu.Lock()
+		records, dropped := q.records, q.dropped
+		q.records, q.dropped = nil, 0
+		q.running = len(records) > 0 || dropped > 0
+		q.mu.Unlock()
+		if len(records) == 0 && dropped == 0 {
+			return
+		}
+		for _, r := range records {
+			q.logger.Log(context.Background(), r.level, r.msg, r.args...)
+		}
+		if dropped > 0 {
+			q.logger.Warn("redlock: log records dropped: the handler does not keep up", "records", dropped)
+		}
+	}
+}
+
+// wait waits until everything is logged, but no longer than ctx lasts.
+func (q *logQueue) wait(ctx context.Context) {
+	q.mu.Lock()
+	done, running := q.done, q.running
+	q.mu.Unlock()
+	if !running && done == nil {
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
