@@ -557,7 +557,7 @@ func (q *request) refusal(v []any) (*refusal, bool) {
 	return r, ok1 && ok2
 }
 
-// timeLeft is what PTTL says, cut to what a Duration can hold.
+// timeLeft is what PTTL says, cut to what a Duration can hold with a millisecond to spare.
 func timeLeft(pttl int64) time.Duration {
-	return time.Duration(min(pttl, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	return time.Duration(min(pttl, math.MaxInt64/int64(time.Millisecond)-1)) * time.Millisecond
 }

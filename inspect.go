@@ -116,7 +116,7 @@ func ownerKnown(r *round) quorum.Outcome {
 		return quorum.Won
 	case !quorum.MayHold(n, answered, nodes):
 		return quorum.Refused
-	case answered+pending < quorum.Size(n):
+	case answered+pending < quorum.Size(n) && quorum.MayHold(n, answered+pending, nodes):
 		return quorum.Unreachable
 	case pending > 0:
 		return quorum.Open
@@ -136,22 +136,34 @@ func (r *round) owners() []string {
 	return owners
 }
 
-// holder returns the label of the owner that most nodes name, and when the last of them will have let it go.
+// holder returns the label of the owner that most nodes name, and when the last node will have let go of an owner who has, or
+// may have, a quorum.
 func (r *round) holder() (label string, left time.Duration) {
 	r.claim.mu.Lock()
 	defer r.claim.unlock()
-	owner, _ := quorum.Leader(r.owners())
+	owners := r.owners()
+	leader, _ := quorum.Leader(owners)
 	for i := range r.requests {
 		q := &r.requests[i]
-		if !q.voted || !q.held || q.owner != owner {
+		if !q.voted || !q.held || !quorum.MayHold(len(r.requests), r.tally.Yes(), count(owners, q.owner)) {
 			continue
 		}
 		if q.left < 0 {
-			return ownerLabel(owner), -1
+			return ownerLabel(leader), -1
 		}
 		left = max(left, q.left)
 	}
-	return ownerLabel(owner), left
+	return ownerLabel(leader), left
+}
+
+// count returns how often owner stands among the owners.
+func count(owners []string, owner string) (n int) {
+	for _, o := range owners {
+		if o == owner {
+			n++
+		}
+	}
+	return n
 }
 
 // readOwner reads inspect's reply for one key.

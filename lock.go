@@ -375,8 +375,8 @@ func (e *interrupted) Unwrap() []error {
 	return []error{e.cause, e.reason}
 }
 
-// freeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt to succeed. Redis rounds
-// down, so a millisecond is added.
+// freeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt to succeed. Nodes that were
+// not waited for may be free as soon as the first of the others. Redis rounds down, so a millisecond is added.
 func (r *round) freeIn() time.Duration {
 	r.claim.mu.Lock()
 	defer r.claim.unlock()
@@ -384,17 +384,22 @@ func (r *round) freeIn() time.Duration {
 	var left []time.Duration
 	for i := range r.requests {
 		var refused *refusal
-		if !errors.As(r.requests[i].err, &refused) {
-			continue
-		}
-		if refused.left >= 0 { // else it never expires
+		if errors.As(r.requests[i].err, &refused) && refused.left >= 0 { // else it never expires
 			left = append(left, refused.left)
 		}
 	}
-	if missing < 1 || len(left) < missing {
+	if missing < 1 || len(left) == 0 {
 		return math.MaxInt64
 	}
 	slices.Sort(left)
+	for i := range r.requests {
+		if !r.requests[i].voted {
+			left = slices.Insert(left, 0, left[0])
+		}
+	}
+	if len(left) < missing {
+		return math.MaxInt64
+	}
 	return left[missing-1] + time.Millisecond
 }
 
