@@ -55,6 +55,11 @@ var (
 		op: "extend", script: node.NewScript(extendSource),
 		read: readMark, rule: func(r *round) quorum.Outcome { return r.tally.Keep() },
 	}
+	// moveVerb is extend after a shortening.
+	moveVerb = &verb{
+		op: "extend", script: extendVerb.script, args: moveArgs,
+		read: readMark, rule: func(r *round) quorum.Outcome { return r.tally.Keep() },
+	}
 	// cutVerb is extend to an earlier end.
 	cutVerb = &verb{
 		op: "extend", script: extendVerb.script, args: cutArgs,
@@ -99,6 +104,7 @@ type lane struct {
 	dirty    bool       // the node may have a key of ours
 	doubtful bool       // an acquire got no answer: it may have run, or be on its way and run after a first release
 	leaving  bool       // a release has been sent
+	cuts     []int64    // marks of the shortenings that were sent, which may run late
 }
 
 // init prepares a claim that has sent nothing yet.
@@ -128,12 +134,13 @@ type round struct {
 	outcome  quorum.Outcome
 	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
 	requests []request
-	settled  chan struct{} // closed when the outcome is no longer open
-	attended bool          // its caller is about to run it and wait
-	ours     bool          // and has the only call to send himself
-	optional bool          // not sent to nodes that have not answered the call before
-	then     func(*round)  // called when it is settled, with the mutex held; may be nil
-	ttl      time.Duration // what extend asks for
+	settled  chan struct{}  // closed when the outcome is no longer open
+	attended bool           // its caller is about to run it and wait
+	ours     bool           // and has the only call to send himself
+	optional bool           // not sent to nodes that have not answered the call before
+	then     func(*round)   // called when it is settled, with the mutex held; may be nil
+	late     func(*request) // called for votes after that, with the mutex held; may be nil
+	ttl      time.Duration  // what extend asks for
 }
 
 // request is a round's call to one node. On a cluster it visits the slots one after the other.
@@ -165,10 +172,14 @@ var (
 
 // newRound prepares a round of the verb among n nodes.
 func (c *claim) newRound(v *verb, n int, timeout time.Duration) *round {
-	return &round{
+	r := &round{
 		claim: c, verb: v, timeout: timeout, tally: quorum.New(n),
 		requests: make([]request, n), settled: make(chan struct{}),
 	}
+	for i := range r.requests {
+		r.requests[i].round, r.requests[i].node = r, i
+	}
+	return r
 }
 
 // begin sends the round to all nodes. call is the pattern for each node's call. attended says that the caller waits for the
@@ -184,7 +195,7 @@ func (r *round) begin(call node.Call, attended bool) {
 func (r *round) send(q *request, to int, call node.Call) {
 	c := r.claim
 	lane := &c.lanes[to]
-	q.round, q.node, q.call = r, to, call
+	q.node, q.call = to, call
 	q.call.Script, q.call.Keys, q.call.Receiver = r.verb.script, c.slot(to, 0), q
 	q.call.Yields = r.verb == acquireVerb
 	if r.verb.args != nil {
@@ -197,7 +208,7 @@ func (r *round) send(q *request, to int, call node.Call) {
 	}
 	lane.leaving = lane.leaving || r.verb.deletes
 	n := c.l.nodes[to]
-	r.ours = r.attended && len(c.lanes) == 1 && lane.last == nil && n.Reserve(&q.call)
+	r.ours = r.attended && len(c.lanes) == 1 && lane.last == nil && n.Reserve(&q.call, r.timeout)
 	if !r.ours && !n.SendAfter(&q.call, lane.last) {
 		q.err = ErrClosed
 		r.vote(q)
@@ -234,7 +245,8 @@ func (q *request) Receive(call *node.Call) (again bool) {
 	c.noteAcquire(q, err, call.Repeated)
 
 	q.slot++
-	if next := c.slot(q.node, q.slot); next != nil && (err == nil || q.round.verb.deletes) {
+	more := err == nil || q.round.verb.deletes && !errors.Is(err, node.ErrClosed)
+	if next := c.slot(q.node, q.slot); next != nil && more {
 		call.Keys = next
 		if q.round.verb.args != nil {
 			call.Args = q.round.verb.args(q)
@@ -242,7 +254,11 @@ func (q *request) Receive(call *node.Call) (again bool) {
 		return true
 	}
 	first := !q.voted
+	late := q.round.late
 	q.round.vote(q)
+	if first && late != nil {
+		late(q)
+	}
 	lane := &c.lanes[q.node]
 	if q.round.verb.deletes && !failed(q.err) {
 		lane.dirty = false
@@ -286,7 +302,7 @@ func (c *claim) follow(q *request) {
 		if !c.lanes[q.node].leaving {
 			c.clean(q.node)
 		}
-	case r.verb == extendVerb && r.outcome == quorum.Won:
+	case (r.verb == extendVerb || r.verb == moveVerb) && r.outcome == quorum.Won:
 		c.heal(q)
 	case r.verb.deletes && dirty && failed(q.err):
 		c.log(slog.LevelWarn, "a lock could not be deleted on a node and stays there until it expires", q)
@@ -368,7 +384,7 @@ func (r *round) settle() {
 // of a lock that its caller knows to be released. Called with the mutex held.
 func (r *round) linger() {
 	for i := range r.requests {
-		if q := &r.requests[i]; !q.voted && q.round != nil {
+		if q := &r.requests[i]; !q.voted {
 			r.claim.l.nodes[q.node].Linger(&q.call, r.claim.keys)
 		}
 	}

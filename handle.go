@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rediskit/redlock/internal/node"
@@ -306,19 +308,22 @@ func (h *Handle) Extend(ctx context.Context, ttl time.Duration) error {
 func (h *Handle) beginExtend(ttl time.Duration, attended bool, note func(*round)) *round {
 	c := &h.claim
 	c.ttl = max(c.ttl, ttl)
-	r := h.newExtension(extendVerb, ttl)
+	verb := extendVerb
+	if h.shortened > 0 {
+		verb = moveVerb
+	}
+	r := h.newExtension(verb, ttl)
 	number := h.extension
 	r.then = func(r *round) {
 		note(r)
 		h.extended(r, number)
 		h.arm()
 	}
-	mode := "keep"
-	if h.shortened > 0 {
-		mode = "move"
-	}
 	r.optional = !attended
-	r.begin(extendCall(c.token, ttl, mode, r.timeout), attended)
+	r.begin(node.Call{
+		Args:   []any{c.token, milliseconds(ttl), "keep", ""}, // moveVerb has its own
+		SendBy: time.Now().Add(r.timeout),
+	}, attended)
 	return r
 }
 
@@ -331,8 +336,14 @@ func (h *Handle) newExtension(v *verb, ttl time.Duration) *round {
 	return r
 }
 
-func extendCall(token string, ttl time.Duration, mode string, timeout time.Duration) node.Call {
-	return node.Call{Args: []any{token, milliseconds(ttl), mode, ""}, SendBy: time.Now().Add(timeout)}
+// moveArgs are the arguments of an extension that leaves no mark of an earlier shortening standing.
+func moveArgs(q *request) []any {
+	c := q.round.claim
+	var marks []string
+	for _, mark := range c.lanes[q.node].cuts {
+		marks = append(marks, strconv.FormatInt(mark, 10))
+	}
+	return []any{c.token, milliseconds(q.round.ttl), "move", strings.Join(marks, ",")}
 }
 
 // cutArgs are the arguments that shorten the keys of a slot, if they still expire when the extension before found them to.
@@ -390,7 +401,7 @@ func (h *Handle) await(ctx context.Context, r *round) error {
 
 // shorten ends the lease earlier, after a round has shown that it is ours. It does so here before it tells the nodes: however
 // few of them hear of it, nobody trusts the lock for longer than they keep it. A node cuts its keys' time only if they expire
-// when that round found them to, and all extensions from now on change that: a cut that comes late finds nothing to do.
+// when that round found them to, and no extension from now on lets them do so again: a cut that comes late changes nothing.
 func (h *Handle) shorten(ctx context.Context, proved *round) error {
 	c := &h.claim
 	c.mu.Lock()
@@ -412,15 +423,23 @@ func (h *Handle) shorten(ctx context.Context, proved *round) error {
 		}
 	}
 	r.start, r.attended = time.Now(), true
-	for i := range r.requests {
-		q := &r.requests[i]
-		if q.marks = proved.requests[i].marks; !proved.requests[i].yes() {
-			q.round, q.node, q.err = r, i, errNotYet
-			r.vote(q)
-			continue
+	cut := func(p *request) {
+		q := &r.requests[p.node]
+		if q.marks = p.marks; p.yes() && !c.dead {
+			lane := &c.lanes[p.node]
+			lane.cuts = append(lane.cuts, p.marks...)
+			r.send(q, p.node, node.Call{SendBy: time.Now().Add(r.timeout)})
+			return
 		}
-		r.send(q, i, node.Call{SendBy: r.start.Add(r.timeout)})
+		q.err = p.err // nil for a lock that has ended meanwhile: then nobody asks
+		r.vote(q)
 	}
+	for i := range proved.requests {
+		if p := &proved.requests[i]; p.voted {
+			cut(p)
+		}
+	}
+	proved.late = cut // and the others as they answer
 	h.arm()
 	r.run()
 	return h.await(ctx, r)

@@ -101,7 +101,7 @@ func checkNode(n any) error {
 
 // same reports whether two nodes are one client.
 func same(a, b any) bool {
-	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // isCluster reports whether keys that go to n in one call must share a slot.

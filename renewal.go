@@ -26,13 +26,16 @@ func (h *Handle) startRenewal() {
 	h.watch()
 }
 
-// due returns when the next renewal should begin: when a third of the TTL has passed, and after a failure a little later.
+// due returns when the next renewal should begin: when a third of the TTL has passed, and after a failure a little later. After
+// an Extend to more it is when as much is left of the lease as at a third of the TTL.
 func (r *renewal) due(l lease) time.Time {
-	third := l.start.Add(l.ttl - r.ttl*2/3)
+	third := r.ttl - r.ttl*2/3
+	usual := lease{ttl: r.ttl, drift: l.drift}
+	due := l.end().Add(third - usual.length())
 	if r.failed.IsZero() {
-		return third
+		return due
 	}
-	return later(third, r.failed.Add(min(max(r.ttl/30, 5*time.Millisecond), time.Second)))
+	return later(due, r.failed.Add(min(max(r.ttl/30, 5*time.Millisecond), time.Second)))
 }
 
 // next returns the TTL that a renewal at the given time asks for: less than usual where the longest hold ends sooner.
@@ -43,9 +46,13 @@ func (r *renewal) next(now time.Time) time.Duration {
 	return min(r.ttl, r.until.Sub(now))
 }
 
-// useful reports whether a renewal at the given time would keep the keys for longer than they are kept anyway.
+// useful reports whether a renewal at the given time would carry the lease further.
 func (r *renewal) useful(l lease, now time.Time) bool {
-	return r.on && now.Add(r.next(now)).After(l.start.Add(l.ttl))
+	if !r.on || !r.until.IsZero() && !l.start.Add(l.ttl).Before(r.until) {
+		return false
+	}
+	next := lease{start: now, ttl: r.next(now), drift: l.drift}
+	return next.end().After(l.end())
 }
 
 // tick is what the Locker's schedule does with the handle: it sees the end of the lease, gives up a renewal that takes too long, and begins

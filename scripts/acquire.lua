@@ -40,7 +40,7 @@ end
 
 local replies, key = {}, 1
 for arg = 1, #ARGV, 3 do
-  local after = key + ARGV[arg]
+  local after = key + tonumber(ARGV[arg])
   replies[#replies + 1] = acquire(key, after - 1, ARGV[arg + 1], ARGV[arg + 2])
   key = after
 end

@@ -3,9 +3,9 @@
 -- KEYS   the lock keys of all requests, one request after the other
 -- ARGV   for each request: number of its keys, token, time to live in milliseconds, mode, mark
 --          "keep"   every key lives at least that long; none is shortened, so a run that comes late does no harm
---          "move"   the same, but no key expires when it did before, so that a "cut" which is still on its way finds
---                   its mark gone
---          "cut"    every key lives exactly that long, if the mark still stands: a second or late run changes nothing
+--          "move"   the same, but none of the marks (numbers with commas between them) stands afterwards, so that a
+--                   "cut" with one of them which is still on its way changes nothing
+--          "cut"    every key lives exactly that long, if the mark still stands
 -- reply  for each request
 --          mark               every key is ours; the latest of their expiries, on this node's clock in milliseconds
 --          {i}                its i-th key is gone; nothing was changed
@@ -17,9 +17,19 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- Servers before Redis 7 do not stop the clock for a script: the same expiry may look a millisecond off.
+local function near(a, b) return math.abs(a - b) <= 1 end
+
+-- Returns the time to live, or a little more if the mark that it would leave is one of those to be avoided.
+local function clear(ttl, marks)
+  for mark in string.gmatch(marks, '%d+') do
+    if math.abs(now + ttl - tonumber(mark)) <= 2 then return clear(ttl + 5, marks) end
+  end
+  return ttl
+end
+
 local function extend(first, last, token, ttl, mode, mark)
-  local left = {}
-  local longest = 0
+  local left, longest = {}, 0
   for k = first, last do
     local owner = redis.pcall('GET', KEYS[k])
     if not owner then return {k - first + 1} end
@@ -31,31 +41,32 @@ local function extend(first, last, token, ttl, mode, mark)
     longest = math.max(longest, pttl)
   end
 
-  -- Servers before Redis 7 do not stop the clock for a script: the same expiry may look a millisecond off.
-  if mode == 'cut' and math.abs(now + longest - mark) > 1 then return now + longest end
+  if mode == 'cut' then
+    if not near(now + longest, tonumber(mark)) then return now + longest end
+    longest = ttl
+  else
+    longest = math.max(longest, ttl)
+  end
+  if mode == 'move' then
+    longest = clear(longest, mark)
+    ttl = longest
+  end
 
-  longest = 0
   for k = first, last do
-    local live = ttl
-    if mode == 'move' then
-      live = math.max(ttl, left[k] + 5)
-    elseif mode == 'keep' then
-      live = math.max(ttl, left[k])
-    end
+    local live = mode == 'cut' and ttl or math.max(ttl, left[k])
     if live ~= left[k] then
       local done = redis.pcall('PEXPIRE', KEYS[k], live)
       if type(done) == 'table' then return done end
     end
-    longest = math.max(longest, live)
   end
   return now + longest
 end
 
 local replies, key = {}, 1
 for arg = 1, #ARGV, 5 do
-  local after = key + ARGV[arg]
+  local after = key + tonumber(ARGV[arg])
   replies[#replies + 1] = extend(key, after - 1,
-    ARGV[arg + 1], tonumber(ARGV[arg + 2]), ARGV[arg + 3], tonumber(ARGV[arg + 4]))
+    ARGV[arg + 1], tonumber(ARGV[arg + 2]), ARGV[arg + 3], ARGV[arg + 4])
   key = after
 end
 return replies

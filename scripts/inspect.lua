@@ -22,7 +22,7 @@ end
 
 local replies, key = {}, 1
 for arg = 1, #ARGV do
-  local after = key + ARGV[arg]
+  local after = key + tonumber(ARGV[arg])
   replies[#replies + 1] = inspect(key, after - 1)
   key = after
 end

@@ -21,7 +21,10 @@ local function release(first, last, token)
     elseif not owner then
       missing = missing or {k - first + 1}
     else
-      if type(owner) == 'table' then owner = '' end -- not a string, and so not a lock of ours
+      if type(owner) == 'table' then
+        if string.sub(owner.err, 1, 9) ~= 'WRONGTYPE' then return owner end
+        owner = '' -- not a string, and so not a lock of ours
+      end
       local pttl = redis.pcall('PTTL', KEYS[k])
       foreign = foreign or {k - first + 1, owner, type(pttl) == 'number' and pttl or -1}
     end
@@ -31,7 +34,7 @@ end
 
 local replies, key = {}, 1
 for arg = 1, #ARGV, 2 do
-  local after = key + ARGV[arg]
+  local after = key + tonumber(ARGV[arg])
   replies[#replies + 1] = release(key, after - 1, ARGV[arg + 1])
   key = after
 end

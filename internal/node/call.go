@@ -32,6 +32,7 @@ type Call struct {
 	state      state
 	next, prev *Call    // neighbours in the queue
 	waits      int      // calls that must be done before this one is queued
+	bound      bool     // one of them is of the same owner: what follows this call relies on it
 	followers  []*Call  // calls that wait for this one
 	lingers    []string // keys on which it does
 	tried      bool     // the node may know of the call
@@ -42,7 +43,7 @@ type Call struct {
 // never from within a method of the Node. It must not block.
 //
 // It may set the call's Keys and Args anew and return true to have the call sent once more; what follows the call then
-// goes on waiting.
+// goes on waiting. After ErrClosed that is in vain.
 type Receiver interface {
 	Receive(c *Call) (again bool)
 }

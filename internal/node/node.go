@@ -82,6 +82,7 @@ func (n *Node) SendAfter(c, earlier *Call) bool {
 	}
 	n.unended++
 	c.follow(earlier)
+	c.bound = c.waits > 0
 	if c.Yields && len(n.lingering) > 0 {
 		for _, key := range c.Keys {
 			c.follow(n.lingering[key])
@@ -117,12 +118,13 @@ func (n *Node) Linger(c *Call, keys []string) {
 	}
 }
 
-// Drop takes back a call that waits to be sent for the first time. It reports whether it could: then the node knows nothing
+// Drop takes back a call that waits to be sent for the first time, unless it waits for an earlier one that it was sent after:
+// whoever comes next on that lane relies on it. It reports whether it could: then the node knows nothing
 // of the call, and its Receiver never gets it.
 func (n *Node) Drop(c *Call) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c.tried || c.state != queued && c.state != parked {
+	if c.tried || c.state != queued && (c.state != parked || c.bound) {
 		return false
 	}
 	if c.state == queued {
@@ -137,22 +139,32 @@ func (n *Node) Drop(c *Call) bool {
 // they end when go-redis gives them up.
 func (n *Node) Close(ctx context.Context, grace time.Duration) error {
 	idle := n.startClosing()
-	select {
-	case <-idle:
-		n.cancel()
-		return nil
-	case <-ctx.Done():
+	if !within(idle, ctx.Done()) {
+		n.abandon()
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		if !within(idle, timer.C) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return fmt.Errorf("%d calls are still with the Redis client, which has not given them up", n.unended)
+		}
 	}
-	n.abandon()
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
+	n.cancel()
+	return nil
+}
+
+// within waits for done or end, and reports whether it is done.
+func within[T any](done <-chan struct{}, end <-chan T) bool {
 	select {
-	case <-idle:
-		return nil
-	case <-timer.C:
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return fmt.Errorf("%d calls are still with the Redis client, which has not given them up", n.unended)
+	case <-done:
+		return true
+	case <-end:
+	}
+	select {
+	case <-done: // both are
+		return true
+	default:
+		return false
 	}
 }
 

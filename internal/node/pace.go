@@ -67,11 +67,11 @@ func (n *Node) callWorker() {
 	}
 	wait, ok := n.pace.due(time.Now(), n.workers)
 	switch {
-	case !ok || n.pace.waking != nil:
+	case !ok:
 	case wait == 0:
 		n.workers++
 		go n.work()
-	default:
+	case n.pace.waking == nil:
 		n.helpers++
 		n.pace.waking = time.AfterFunc(wait, n.wake)
 	}

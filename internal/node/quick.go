@@ -9,42 +9,44 @@ import (
 )
 
 // A call that a worker sends costs two changes of goroutine, which is as much as the whole round trip to a Redis on the
-// same machine or in the same rack. Where there is only one node, its caller has nothing to do but wait, and so sends the
-// call himself: if nothing else is under way, and the node has just shown that it answers at once.
+// same machine or in the same rack. Where there is only one node, its caller has nothing to do but wait, and may as well send
+// the call himself: if nothing else is under way, if the node has just shown that it answers at once, and if the client can
+// be held to a deadline (ContextTimeoutEnabled; a stock client cannot, and a read that hangs would keep the caller).
 //
-// He cannot be called back from there, so he goes with a short timeout. If that passes, because the node hangs or the
-// server was busy for a moment, the call is left to a worker, which repeats it, and the caller waits as usual.
+// His deadline is short. If it passes, because the node hangs or the server was busy for a moment, the call is left to a
+// worker, which repeats it, and the caller waits as usual.
 const (
 	quickTimeout = 25 * time.Millisecond // what a node that has begun to hang costs the first caller, about twice
 	quickTrip    = time.Millisecond      // round trips up to here are worth it
 	quickAge     = time.Second           // for how long an answer vouches for the next
 )
 
-// quick is what callers send their calls with. The zero value never does.
+// quick tells when callers may send their calls themselves. The zero value never does.
 type quick struct {
-	client *redis.Client // the node's client, with a short timeout; nil where that cannot be had
-	until  time.Time     // when the last quick answer ceases to vouch for the node
+	able  bool      // the client heeds deadlines
+	until time.Time // when the last quick answer ceases to vouch for the node
 
 	ctx     context.Context // shared by the calls of a quickTimeout
 	renewAt time.Time
 	cancel  context.CancelFunc
 }
 
-// newQuick returns a quick client where client is a plain go-redis client. Only that: what wraps one may have a reason.
+// newQuick tells whether client is a plain go-redis client that heeds deadlines. Only that: what wraps one may not.
 func newQuick(client Client) quick {
-	if c, ok := client.(*redis.Client); ok {
-		return quick{client: c.WithTimeout(quickTimeout)}
-	}
-	return quick{}
+	c, ok := client.(*redis.Client)
+	return quick{able: ok && c.Options().ContextTimeoutEnabled}
 }
 
-// Reserve is Send for a caller who would do nothing but wait. If it returns true, he must call Run next; else the call was
-// not taken on.
-func (n *Node) Reserve(c *Call) bool {
+// Reserve is Send for a caller who would do nothing but wait, for that long. If it returns true, he must call Run next; else
+// the call was not taken on.
+func (n *Node) Reserve(c *Call, patience time.Duration) bool {
+	if !n.quick.able || patience < 4*quickTimeout {
+		return false
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
-	if n.quick.client == nil || n.closing || n.workers > 0 || n.unended > 0 || !now.Before(n.quick.until) {
+	if n.closing || n.workers > 0 || n.unended > 0 || !now.Before(n.quick.until) {
 		return false
 	}
 	if now.After(n.quick.renewAt) { // a timer for each call would cost more than the rest
@@ -63,7 +65,7 @@ func (n *Node) Reserve(c *Call) bool {
 func (n *Node) Run(c *Call) {
 	batch := [1]*Call{c}
 	ctx := n.quick.ctx // no one but us replaces it while workers > 0
-	n.exchange(ctx, n.quick.client, batch[:])
+	n.exchange(ctx, batch[:])
 
 	var answered redis.Error
 	if c.Err == nil || errors.As(c.Err, &answered) {

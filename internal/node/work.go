@@ -24,7 +24,7 @@ func (n *Node) work() {
 			return
 		}
 		n.deliver(stale)
-		n.exchange(n.ctx, n.client, batch)
+		n.exchange(n.ctx, batch)
 		n.deliver(batch)
 	}
 }
@@ -112,15 +112,15 @@ func (n *Node) deliverSoon(calls []*Call) {
 
 // exchange sends the calls and waits for their replies. What the node's script cache does not know is sent again as text;
 // the calls of one batch belong to different owners, so their order does not matter.
-func (n *Node) exchange(ctx context.Context, client Client, batch []*Call) {
+func (n *Node) exchange(ctx context.Context, batch []*Call) {
 	if len(batch) == 0 {
 		return
 	}
 	started := time.Now()
 	commands := n.pack(batch)
-	roundTrip(ctx, client, commands, false)
+	roundTrip(ctx, n.client, commands, false)
 	if unknown := notCached(commands); len(unknown) > 0 {
-		roundTrip(ctx, client, unknown, true)
+		roundTrip(ctx, n.client, unknown, true)
 	}
 	for _, c := range commands {
 		c.distribute()
@@ -249,10 +249,8 @@ func (n *Node) sendAgain(c *Call) bool {
 		return true
 	}
 	n.mu.Unlock()
-	for again := true; again; {
-		c.Reply, c.Err = nil, ErrClosed
-		again = c.Receiver.Receive(c)
-	}
+	c.Reply, c.Err = nil, ErrClosed
+	c.Receiver.Receive(c)
 	return false
 }
 

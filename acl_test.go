@@ -1,0 +1,215 @@
+package redlock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+// userInReadme returns the user that README.md recommends: the name and the rules.
+func userInReadme(t *testing.T) (name string, rules []string) {
+	t.Helper()
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	line := regexp.MustCompile(`(?m)^ACL SETUSER (\S+) (.*)$`).FindSubmatch(readme)
+	require.NotNil(t, line, "README.md names no user")
+	return string(line[1]), strings.Fields(string(line[2]))
+}
+
+// loggedIn makes a user with the given rules on all servers and returns stock clients that log in as this user. The servers
+// start without scripts and keys, and with an empty log of what they have denied.
+func loggedIn(t *testing.T, servers []*redistest.Server, name string, rules []string) []*redis.Client {
+	t.Helper()
+	var password string
+	for _, r := range rules {
+		if after, ok := strings.CutPrefix(r, ">"); ok {
+			password = after
+		}
+	}
+	clients := make([]*redis.Client, len(servers))
+	for i, s := range servers {
+		setUser := []any{"acl", "setuser", name, "reset"}
+		for _, r := range rules {
+			setUser = append(setUser, r)
+		}
+		s.Do(t, setUser...)
+		s.Do(t, "script", "flush")
+		s.Do(t, "flushall")
+		s.Do(t, "acl", "log", "reset")
+		clients[i] = redis.NewClient(&redis.Options{Addr: s.Addr(), Username: name, Password: password})
+		t.Cleanup(func() { require.NoError(t, clients[i].Close()) })
+	}
+	return clients
+}
+
+// denied returns the commands and keys that the servers have denied to somebody.
+func denied(t *testing.T, servers []*redistest.Server) []string {
+	t.Helper()
+	var objects []string
+	for _, s := range servers {
+		for _, entry := range s.Do(t, "acl", "log").([]any) {
+			switch fields := entry.(type) {
+			case map[any]any:
+				objects = append(objects, fmt.Sprint(fields["object"]))
+			case []any:
+				i := slices.Index(fields, any("object"))
+				objects = append(objects, fmt.Sprint(fields[i+1]))
+			}
+		}
+	}
+	slices.Sort(objects)
+	return slices.Compact(objects)
+}
+
+// useEverything makes every kind of call that sends something. It returns the first error.
+func useEverything(clients []*redis.Client) (err error) {
+	// A slow answer must not look like a denial.
+	mine, err := redlock.New(clients, redlock.WithNodeTimeout(time.Second))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mine.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	for _, use := range []struct {
+		name string
+		call func(context.Context, *redlock.Locker) error
+	}{
+		{"acquire, be refused and release", takeAndLeave},
+		{"extend", extendBothWays},
+		{"several resources", takeSeveral},
+		{"look", look},
+		{"hand over", handOver},
+		{"renew", keepRenewing},
+	} {
+		if err := use.call(ctx, mine); err != nil {
+			return fmt.Errorf("%s: %w", use.name, err)
+		}
+	}
+	return nil
+}
+
+func takeAndLeave(ctx context.Context, l *redlock.Locker) error {
+	h, err := l.TryAcquire(ctx, "a")
+	if err != nil {
+		return err
+	}
+	_, err = l.TryAcquire(ctx, "a")
+	return errors.Join(unless(err, redlock.ErrHeld), h.Release(ctx))
+}
+
+func extendBothWays(ctx context.Context, l *redlock.Locker) error {
+	h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(20*time.Second))
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.Extend(ctx, time.Minute), h.Extend(ctx, 10*time.Second), h.Release(ctx))
+}
+
+// takeSeveral includes an attempt that gets its first resource and must give it back.
+func takeSeveral(ctx context.Context, l *redlock.Locker) error {
+	h, err := l.AcquireMulti(ctx, []string{"b", "c"})
+	if err != nil {
+		return err
+	}
+	_, err = l.TryAcquireMulti(ctx, []string{"a", "b"})
+	free, lookErr := l.IsLocked(ctx, "a")
+	if free {
+		lookErr = errors.Join(lookErr, errors.New("a refused attempt has kept a resource"))
+	}
+	return errors.Join(unless(err, redlock.ErrHeld), lookErr, h.Release(ctx))
+}
+
+func look(ctx context.Context, l *redlock.Locker) error {
+	_, inspectErr := l.Inspect(ctx, "a")
+	return errors.Join(inspectErr, l.WaitForUnlock(ctx, "a"))
+}
+
+func handOver(ctx context.Context, l *redlock.Locker) error {
+	h, err := l.TryAcquire(ctx, "a")
+	if err != nil {
+		return err
+	}
+	adopted, err := l.Adopt(ctx, []string{"a"}, h.Token())
+	if err != nil {
+		return errors.Join(err, h.Release(ctx))
+	}
+	return adopted.Release(ctx)
+}
+
+func keepRenewing(ctx context.Context, l *redlock.Locker) error {
+	h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for first := h.ValidUntil(); h.ValidUntil().Equal(first); {
+		select {
+		case <-tick.C:
+		case <-h.Done():
+			return h.Err()
+		}
+	}
+	return h.Release(ctx)
+}
+
+// unless returns nil if err is what was expected.
+func unless(err, expected error) error {
+	if errors.Is(err, expected) {
+		return nil
+	}
+	return fmt.Errorf("not %w, but %w", expected, err)
+}
+
+func TestUserOfTheReadmeMayDoWhatIsNeeded(t *testing.T) {
+	noLeak(t)
+	servers := redistest.StartN(t, 3)
+	name, rules := userInReadme(t)
+	for _, n := range []int{3, 1} {
+		t.Run(fmt.Sprintf("%d nodes", n), func(t *testing.T) {
+			require.NoError(t, useEverything(loggedIn(t, servers[:n], name, rules)))
+			for _, object := range denied(t, servers) {
+				// go-redis introduces itself to new servers, and does not mind if it may not.
+				require.Regexp(t, "^client", object)
+			}
+			noKeys(t, servers[:n])
+		})
+	}
+}
+
+func TestUserOfTheReadmeMayDoNothingBeyondWhatIsNeeded(t *testing.T) {
+	noLeak(t)
+	servers := redistest.StartN(t, 3)
+	name, rules := userInReadme(t)
+	for i, rule := range rules {
+		object, isCommand := strings.CutPrefix(rule, "+")
+		if !isCommand {
+			if !strings.HasPrefix(rule, "~") {
+				continue // no permission
+			}
+			object = lockedKey("a")
+		}
+		t.Run("without "+rule, func(t *testing.T) {
+			err := useEverything(loggedIn(t, servers, name, slices.Delete(slices.Clone(rules), i, i+1)))
+			require.Error(t, err, "it does without")
+			require.Contains(t, denied(t, servers), object)
+		})
+	}
+}
+
+// lockedKey is where the resource is locked under the prefix that README.md's user is made for.
+func lockedKey(resource string) string { return "lock:" + resource }

@@ -1,0 +1,438 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rediskit/redlock"
+)
+
+// settings say how thoroughly to measure.
+type settings struct {
+	rounds   int
+	duration time.Duration // of one round of one entrant
+	slow     bool          // measure what takes a minute because it hangs
+	locks    int           // held at the same time
+	heldTTL  time.Duration
+	heldFor  time.Duration
+}
+
+// scenario is a set of comparisons.
+type scenario struct {
+	name string
+	run  func(ctx context.Context, f *field, s settings) ([]group, error)
+}
+
+var scenarios = []scenario{
+	{"uncontended", uncontended},
+	{"contended", contended},
+	{"hung", hung},
+	{"distant", distant},
+	{"multi", multi},
+	{"held", heldLocks},
+}
+
+// cell is one comparison in the making.
+type cell struct {
+	ctx      context.Context
+	f        *field
+	s        settings
+	calm     time.Duration // see settle
+	opened   []subject
+	entrants []entrant
+}
+
+// add enters a library. copies is how many instances of it, each with its own clients, share the load; values turns what
+// came out of a round into the metrics.
+func (c *cell) add(label string, k kind, addrs []string, copies int, l load, values func(outcome) []float64) error {
+	for range copies {
+		s, err := k.open(addrs)
+		if err != nil {
+			return err
+		}
+		c.opened, l.subjects = append(c.opened, s), append(l.subjects, s)
+	}
+	round := func(l load) ([]float64, error) {
+		before, err := c.f.calls(c.ctx, len(addrs), k.commands)
+		if err != nil {
+			return nil, err
+		}
+		out, err := l.run(c.ctx)
+		if err != nil {
+			return nil, err
+		}
+		if out.left, err = c.f.settle(c.ctx, k.name, c.calm); err != nil {
+			return nil, err
+		}
+		after, err := c.f.calls(c.ctx, len(addrs), k.commands)
+		out.calls = (after - before) / float64(len(addrs)) / float64(len(out.pairs))
+		return values(out), err
+	}
+	c.entrants = append(c.entrants, entrant{
+		label: label,
+		warm: func() error {
+			short := l
+			short.duration /= 2
+			_, err := round(short)
+			return err
+		},
+		run: func() ([]float64, error) { return round(l) },
+	})
+	return nil
+}
+
+// compare runs what was entered and closes it.
+func (c *cell) compare() ([]row, error) {
+	rows, err := compare(c.s.rounds, c.entrants)
+	return rows, errors.Join(err, closeAll(c.opened))
+}
+
+// uncontended locks and unlocks names that nobody else wants.
+func uncontended(ctx context.Context, f *field, s settings) ([]group, error) {
+	var groups []group
+	for _, n := range []int{1, 3, 5} {
+		for _, goroutines := range []int{1, 64, 512} {
+			c := &cell{ctx: ctx, f: f, s: s, calm: calm}
+			for _, k := range kinds(n) {
+				l := load{goroutines: goroutines, duration: s.duration, resources: distinct(k.name, 1)}
+				err := c.add(k.name, k, f.addrs(n), 1, l, func(out outcome) []float64 {
+					pairs := float64(len(out.pairs))
+					return []float64{
+						pairs / out.elapsed.Seconds(), micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99)),
+						micros(out.cpu) / pairs, float64(out.mallocs) / pairs, out.calls,
+					}
+				})
+				if err != nil {
+					return nil, errors.Join(err, closeAll(c.opened))
+				}
+			}
+			rows, err := c.compare()
+			if err != nil {
+				return nil, err
+			}
+			groups = append(groups, group{
+				Scenario: "uncontended", Case: fmt.Sprintf("N=%d, %s", n, plural(goroutines, "goroutine")),
+				Metrics: []string{"pairs/s", "p50 µs", "p99 µs", "CPU µs/pair", "allocs/pair", "commands/pair/node"},
+				Rows:    rows,
+			}.against(ours.name))
+		}
+	}
+	return groups, nil
+}
+
+const (
+	waiters = 32
+	lockers = 4 // that the waiters belong to: as if so many processes
+)
+
+// contended has many goroutines wait for one name, each of which holds it for a millisecond.
+func contended(ctx context.Context, f *field, s settings) ([]group, error) {
+	var groups []group
+	for _, n := range []int{1, 5} {
+		c := &cell{ctx: ctx, f: f, s: s, calm: calm}
+		for _, k := range kinds(n) {
+			if k.noWait {
+				continue
+			}
+			// At the end of a round the waiters that are left wait with less and less competition. Their waits count, but
+			// the rate is that of the time when all were there.
+			l := load{goroutines: waiters, duration: 2 * s.duration, hold: time.Millisecond, resources: same(k.name)}
+			err := c.add(k.name, k, f.addrs(n), lockers, l, func(out outcome) []float64 {
+				return []float64{
+					float64(out.intime) / l.duration.Seconds(), millis(percentile(out.waits, 0.5)), millis(percentile(out.waits, 0.99)),
+					millis(out.waits[len(out.waits)-1]), out.calls,
+				}
+			})
+			if err != nil {
+				return nil, errors.Join(err, closeAll(c.opened))
+			}
+		}
+		rows, err := c.compare()
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, group{
+			Scenario: "contended", Case: fmt.Sprintf("N=%d, %d waiters in %d lockers, held for 1 ms", n, waiters, lockers),
+			Metrics: []string{"acquisitions/s", "wait p50 ms", "wait p99 ms", "wait max ms", "commands/acquisition/node"},
+			Rows:    rows,
+		}.against(ours.name))
+	}
+	return groups, nil
+}
+
+// hung stops one of five servers and compares with the same library when all run.
+func hung(ctx context.Context, f *field, s settings) ([]group, error) {
+	var groups []group
+	for _, goroutines := range []int{1, 64} {
+		g := group{
+			Scenario: "hung", Case: "N=5, " + plural(goroutines, "goroutine"),
+			Metrics: []string{"p50 µs", "p99 µs", "max µs", "keys left"},
+			Ratios:  [][2]string{{hungLabel(ours, true), hungLabel(ours, false)}},
+		}
+		l := load{goroutines: goroutines, duration: s.duration}
+		var err error
+		g.Rows, err = compare(s.rounds, []entrant{hungEntrant(ctx, f, ours, false, l), hungEntrant(ctx, f, ours, true, l)})
+		if err != nil {
+			return nil, err
+		}
+		if s.slow && goroutines == 1 {
+			rows, err := hungPeers(ctx, f, l)
+			if err != nil {
+				return nil, err
+			}
+			g.Rows = append(g.Rows, rows...)
+		}
+		groups = append(groups, g)
+	}
+	return groups, nil
+}
+
+// hungPeers is what the others do then: once, since each pair that meets the stopped server takes many seconds.
+func hungPeers(ctx context.Context, f *field, l load) ([]row, error) {
+	few := l
+	few.duration, few.pairs = limit, 1
+	return compare(1, []entrant{
+		hungEntrant(ctx, f, redsyncs, false, l), hungEntrant(ctx, f, redsyncs, true, few),
+		hungEntrant(ctx, f, hasty, false, l), hungEntrant(ctx, f, hasty, true, l),
+	})
+}
+
+func hungLabel(k kind, stopped bool) string {
+	if stopped {
+		return k.name + ", one hung"
+	}
+	return k.name + ", healthy"
+}
+
+func hungEntrant(ctx context.Context, f *field, k kind, stopped bool, l load) entrant {
+	l.resources = distinct(k.name, 1)
+	return entrant{
+		label: hungLabel(k, stopped),
+		run:   func() ([]float64, error) { return hungRound(ctx, f, k, stopped, l) },
+	}
+}
+
+// hungRound runs a load with fresh clients that have seen all nodes answer, and with one of them stopped if so asked.
+func hungRound(ctx context.Context, f *field, k kind, stopped bool, l load) (values []float64, err error) {
+	s, err := k.open(f.addrs(maxNodes))
+	if err != nil {
+		return nil, err
+	}
+	l.subjects = []subject{s}
+	defer func() { // whatever the clients still had in hand has been given up or done when they are closed
+		closed := s.close()
+		left, settled := f.settle(ctx, k.name, calm)
+		values = append(values, float64(left))
+		err = errors.Join(err, closed, settled)
+	}()
+
+	warm := l
+	warm.duration = min(l.duration/2, time.Second)
+	warm.pairs = 0
+	if _, err := warm.run(ctx); err != nil {
+		return nil, fmt.Errorf("warm-up: %w", err)
+	}
+	if stopped {
+		last := f.servers[maxNodes-1]
+		if err := last.Pause(); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, last.Resume()) }()
+	}
+	out, err := l.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []float64{
+		micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99)), micros(out.pairs[len(out.pairs)-1]),
+	}, nil
+}
+
+const (
+	roundTrip    = 20 * time.Millisecond
+	farRoundTrip = 200 * time.Millisecond
+)
+
+// distant puts the nodes at a distance, one of them much farther than the others.
+func distant(ctx context.Context, f *field, s settings) ([]group, error) {
+	addrs, done, err := f.distance([]time.Duration{roundTrip, roundTrip, roundTrip, roundTrip, farRoundTrip})
+	if err != nil {
+		return nil, err
+	}
+	var groups []group
+	for _, goroutines := range []int{1, 64} {
+		c := &cell{ctx: ctx, f: f, s: s, calm: farCalm}
+		for _, k := range []kind{floor, ours, redsyncs, hasty} {
+			l := load{goroutines: goroutines, duration: s.duration, resources: distinct(k.name, 1)}
+			err := c.add(k.name, k, addrs, 1, l, func(out outcome) []float64 {
+				trips := func(p float64) float64 { return float64(percentile(out.pairs, p)) / float64(roundTrip) }
+				return []float64{trips(0.5), trips(0.99), float64(out.left)}
+			})
+			if err != nil {
+				return nil, errors.Join(err, closeAll(c.opened), done())
+			}
+		}
+		rows, err := c.compare()
+		if err != nil {
+			return nil, errors.Join(err, done())
+		}
+		groups = append(groups, group{
+			Scenario: "distant", Case: fmt.Sprintf("N=5, %v away, one %v, %s", roundTrip, farRoundTrip, plural(goroutines, "goroutine")),
+			Metrics: []string{"p50 round trips", "p99 round trips", "keys left"},
+			Rows:    rows,
+		}.against(ours.name))
+	}
+	return groups, done()
+}
+
+// multi locks several names at once, or one by one where a library cannot do better.
+func multi(ctx context.Context, f *field, s settings) ([]group, error) {
+	var groups []group
+	for _, n := range []int{1, 5} {
+		c := &cell{ctx: ctx, f: f, s: s, calm: calm}
+		g := group{Scenario: "multi", Case: fmt.Sprintf("N=%d, 1 goroutine", n), Metrics: []string{"p50 µs", "p99 µs"}}
+		for _, k := range kinds(n) {
+			for _, resources := range []int{1, 8, 64} {
+				label := k.name + ", " + plural(resources, "resource")
+				l := load{goroutines: 1, duration: s.duration, resources: distinct(k.name, resources)}
+				err := c.add(label, k, f.addrs(n), 1, l, func(out outcome) []float64 {
+					return []float64{micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99))}
+				})
+				if err != nil {
+					return nil, errors.Join(err, closeAll(c.opened))
+				}
+				if resources > 1 {
+					g.Ratios = append(g.Ratios, [2]string{label, k.name + ", 1 resource"})
+				}
+			}
+		}
+		var err error
+		if g.Rows, err = c.compare(); err != nil {
+			return nil, err
+		}
+		groups = append(groups, g)
+	}
+	return groups, nil
+}
+
+// heldLocks holds many locks that renew themselves.
+func heldLocks(ctx context.Context, f *field, s settings) ([]group, error) {
+	clients := openClients(f.addrs(maxNodes))
+	locker, err := redlock.New([]*redis.Client(clients), redlock.WithTTL(s.heldTTL), redlock.WithAutoRenewal(true))
+	if err != nil {
+		return nil, errors.Join(err, clients.close())
+	}
+	values, err := holdMany(ctx, locker, s)
+	if err = errors.Join(err, locker.Close(), clients.close()); err != nil {
+		return nil, err
+	}
+	return []group{{
+		Scenario: "held",
+		Case:     fmt.Sprintf("N=5, %d locks of %v, renewed for %v", s.locks, s.heldTTL, s.heldFor),
+		Metrics:  []string{"lost", "heap bytes/lock", "in-use heap bytes/lock", "goroutines at most", "CPU %"},
+		Rows:     []row{{Label: ours.name, Rounds: [][]float64{values}}},
+	}}, nil
+}
+
+// holdMany takes the locks, watches what they cost, and gives them up.
+func holdMany(ctx context.Context, locker *redlock.Locker, s settings) ([]float64, error) {
+	if _, err := acquireMany(ctx, locker, "warm-up", s.locks, true); err != nil {
+		return nil, err
+	}
+	before := heap()
+	handles, err := acquireMany(ctx, locker, "held", s.locks, false)
+	if err != nil {
+		return nil, err
+	}
+	atFirst := heap()
+	cpu, start := cpuTime(), time.Now()
+	peak := watchGoroutines(s.heldFor)
+	load := 100 * float64(cpuTime()-cpu) / float64(time.Since(start))
+	atLast := heap()
+
+	lost := 0
+	for _, h := range handles {
+		if h.Err() != nil {
+			lost++
+		}
+	}
+	if err := releaseMany(ctx, handles); err != nil && lost == 0 {
+		return nil, err
+	}
+	each := func(now, before uint64) float64 { return (float64(now) - float64(before)) / float64(s.locks) }
+	return []float64{
+		float64(lost),
+		max(each(atFirst.HeapAlloc, before.HeapAlloc), each(atLast.HeapAlloc, before.HeapAlloc)),
+		max(each(atFirst.HeapInuse, before.HeapInuse), each(atLast.HeapInuse, before.HeapInuse)),
+		float64(peak), load,
+	}, nil
+}
+
+// acquireMany takes n locks, some at a time, and gives each up again at once if so asked.
+func acquireMany(ctx context.Context, locker *redlock.Locker, name string, n int, release bool) ([]*redlock.Handle, error) {
+	handles := make([]*redlock.Handle, n)
+	return handles, inParallel(n, func(i int) error {
+		h, err := locker.Acquire(ctx, fmt.Sprintf("%s:%d", name, i))
+		if err != nil || !release {
+			handles[i] = h
+			return err
+		}
+		return h.Release(ctx)
+	})
+}
+
+func releaseMany(ctx context.Context, handles []*redlock.Handle) error {
+	return inParallel(len(handles), func(i int) error { return handles[i].Release(ctx) })
+}
+
+// inParallel calls do for 0 to n-1 from 64 goroutines and returns the first error.
+func inParallel(n int, do func(i int) error) error {
+	const goroutines = 64
+	var once sync.Once
+	var first error
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			for i := g; i < n; i += goroutines {
+				if err := do(i); err != nil {
+					once.Do(func() { first = err })
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return first
+}
+
+// watchGoroutines looks for a while and returns the highest number of goroutines in this process, its own included.
+func watchGoroutines(d time.Duration) (peak int) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		peak = max(peak, runtime.NumGoroutine())
+	}
+	return peak
+}
+
+// heap returns what is alive on the heap. The second collection frees what finalizers and pools kept over the first.
+func heap() runtime.MemStats {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m
+}
+
+// plural counts things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, strings.TrimSuffix(thing, "s"))
+}

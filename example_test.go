@@ -1,0 +1,348 @@
+package redlock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/exampleredis"
+)
+
+// startNodes starts three independent masters inside this process, with a client for each.
+func startNodes() (nodes []*redis.Client, stop func()) {
+	nodes, stop, err := exampleredis.Open("", 3)
+	if err != nil {
+		panic(err)
+	}
+	return nodes, stop
+}
+
+// startLocker starts nodes and a Locker over them.
+func startLocker() (locker *redlock.Locker, stop func()) {
+	nodes, stopNodes := startNodes()
+	// With patience: the machine may be busy, and some locks below are short.
+	locker, err := redlock.New(nodes, redlock.WithNodeTimeout(250*time.Millisecond))
+	if err != nil {
+		panic(err)
+	}
+	return locker, func() {
+		if err := locker.Close(); err != nil {
+			panic(err)
+		}
+		stopNodes()
+	}
+}
+
+func ExampleNew() {
+	nodes, stop := startNodes() // a *redis.Client for each of three independent masters
+	defer stop()
+
+	locker, err := redlock.New(nodes,
+		redlock.WithTTL(10*time.Second),       // the default of all its locks
+		redlock.WithOwner("billing-1"),        // what others see
+		redlock.WithKeyPrefix("billing:lock"), // a name space of its own
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
+
+	h, err := locker.TryAcquire(context.Background(), "invoice:7")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer h.Release(context.Background())
+	fmt.Println("locked", h.Resources())
+
+	_, err = redlock.New(nodes, redlock.WithTTL(time.Millisecond))
+	fmt.Println(err)
+	// Output:
+	// locked [invoice:7]
+	// redlock: TTL must be 10ms to 10 years, not 1ms
+}
+
+func ExampleLocker_TryAcquire() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	h, err := locker.TryAcquire(ctx, "order:42")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer h.Release(ctx) // safe to call twice
+
+	_, err = locker.TryAcquire(ctx, "order:42")
+	switch {
+	case errors.Is(err, redlock.ErrHeld):
+		fmt.Println("somebody else is at it")
+	case errors.Is(err, redlock.ErrNoQuorum):
+		fmt.Println("too few nodes answer")
+	}
+
+	fmt.Println("released:", h.Release(ctx))
+	_, err = locker.TryAcquire(ctx, "order:42")
+	fmt.Println("tried again:", err)
+	// Output:
+	// somebody else is at it
+	// released: <nil>
+	// tried again: <nil>
+}
+
+// A lock that is neither renewed nor released lives for exactly its TTL: a guard against doing something twice.
+func ExampleLocker_TryAcquire_once() {
+	locker, stop := startLocker()
+	defer stop()
+
+	for _, message := range []string{"a", "b", "a"} {
+		_, err := locker.TryAcquire(context.Background(), "message:"+message, redlock.WithTTL(24*time.Hour))
+		switch {
+		case errors.Is(err, redlock.ErrHeld):
+			fmt.Println(message, "was seen before")
+		case err != nil:
+			fmt.Println(err)
+		default:
+			fmt.Println(message, "is new")
+		}
+	}
+	// Output:
+	// a is new
+	// b is new
+	// a was seen before
+}
+
+func ExampleLocker_Acquire() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	first, err := locker.Acquire(ctx, "order:42")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	// A wait that ends without the lock says why it had none.
+	_, err = locker.Acquire(ctx, "order:42", redlock.WithMaxWait(50*time.Millisecond))
+	fmt.Println("held:", errors.Is(err, redlock.ErrHeld))
+
+	// This one gets it.
+	time.AfterFunc(50*time.Millisecond, func() { first.Release(ctx) })
+	second, err := locker.Acquire(ctx, "order:42")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer second.Release(ctx)
+	fmt.Println("the first:", first.Err())
+	fmt.Println("the second:", second.Err())
+	// Output:
+	// held: true
+	// the first: redlock: lock released
+	// the second: <nil>
+}
+
+func ExampleLocker_AcquireMulti() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	// Both or neither. Nobody who names them the other way round can deadlock with us.
+	h, err := locker.AcquireMulti(ctx, []string{"account:bob", "account:alice"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer h.Release(ctx)
+	fmt.Println(h.Resources())
+	// Output:
+	// [account:alice account:bob]
+}
+
+func ExampleLocker_Do() {
+	locker, stop := startLocker()
+	defer stop()
+
+	// Do waits for the lock, renews it while the function runs, and releases it whatever happens.
+	err := locker.Do(context.Background(), "report:daily", func(ctx context.Context) error {
+		if ctx.Err() != nil { // ctx ends when the lock is lost
+			return context.Cause(ctx)
+		}
+		fmt.Println("building the report")
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// building the report
+	// <nil>
+}
+
+func ExampleLocker_Adopt() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	// One process takes the lock and sends the token to another, instead of releasing it.
+	h, err := locker.Acquire(ctx, "upload:5")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	token := h.Token()
+
+	// The other one goes on where the first has stopped.
+	adopted, err := locker.Adopt(ctx, []string{"upload:5"}, token, redlock.WithAutoRenewal(true))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("same lock:", adopted.Token() == token)
+	fmt.Println("released:", adopted.Release(ctx))
+
+	_, err = locker.Adopt(ctx, []string{"upload:5"}, token)
+	fmt.Println("too late:", errors.Is(err, redlock.ErrLost))
+	// Output:
+	// same lock: true
+	// released: <nil>
+	// too late: true
+}
+
+func ExampleLocker_Inspect() {
+	nodes, stop := startNodes()
+	defer stop()
+	ctx := context.Background()
+	locker, err := redlock.New(nodes, redlock.WithOwner("worker-1"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer locker.Close()
+
+	h, err := locker.Acquire(ctx, "order:42", redlock.WithTTL(time.Minute))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	status, err := locker.Inspect(ctx, "order:42")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("%s: held by %s for %v at most\n", status.Resource, status.Owner, status.TTL.Round(time.Minute))
+
+	h.Release(ctx)
+	locked, err := locker.IsLocked(ctx, "order:42")
+	fmt.Println(locked, err)
+	// Output:
+	// order:42: held by worker-1 for 1m0s at most
+	// false <nil>
+}
+
+func ExampleLocker_WaitForUnlock() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	migration, err := locker.Acquire(ctx, "migration")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	time.AfterFunc(50*time.Millisecond, func() { migration.Release(ctx) })
+
+	// Wait for somebody else's work without taking the lock.
+	if err := locker.WaitForUnlock(ctx, "migration"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("the migration is over:", migration.Err())
+	// Output:
+	// the migration is over: redlock: lock released
+}
+
+func ExampleHandle_Extend() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	h, err := locker.Acquire(ctx, "import", redlock.WithTTL(10*time.Second))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer h.Release(ctx)
+
+	left := func() time.Duration { return time.Until(h.ValidUntil()).Round(time.Second) }
+	fmt.Println(left()) // a little less than the TTL
+	if err := h.Extend(ctx, time.Minute); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(left())
+
+	h.Release(ctx)
+	fmt.Println(h.Extend(ctx, time.Minute))
+	// Output:
+	// 10s
+	// 59s
+	// redlock: extend "import": lock released
+}
+
+func ExampleHandle_Context() {
+	locker, stop := startLocker()
+	defer stop()
+
+	h, err := locker.Acquire(context.Background(), "order:42", redlock.WithTTL(500*time.Millisecond))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer h.Release(context.Background())
+
+	// Work that takes longer than the lock lasts, and notices.
+	ctx := h.Context(context.Background())
+	select {
+	case <-time.After(time.Minute):
+		fmt.Println("done")
+	case <-ctx.Done():
+		fmt.Println(context.Cause(ctx))
+	}
+	// Output:
+	// redlock: lock lost
+}
+
+func ExampleHandle_Done() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	h, err := locker.Acquire(ctx, "order:42", redlock.WithAutoRenewal(true))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer h.Release(ctx)
+
+	results := make(chan string, 2)
+	results <- "packed"
+	results <- "sent"
+	for range 2 {
+		select {
+		case <-h.Done(): // the lock is lost: stop
+			fmt.Println(h.Err())
+			return
+		case r := <-results:
+			fmt.Println(r)
+		}
+	}
+	// Output:
+	// packed
+	// sent
+}
