@@ -316,6 +316,7 @@ func TestVirtualRenewalForAnHour(t *testing.T) {
 			require.Fail(t, "done while it is held")
 		default:
 		}
+		synctest.Wait() // a renewal is due at this very moment
 		require.NoError(t, h.Release(ctx))
 		for _, n := range nodes {
 			require.Len(t, n.sent("keep"), 360)
