@@ -32,5 +32,6 @@ race:
 newest:
 	go test -modfile=.ci/newest.mod -shuffle=on . ./internal/...
 
+# Measures against other libraries, for about twelve minutes, and writes docs/benchmarks.md.
 bench:
-	cd benchmarks && go run .
+	cd benchmarks && go run . -doc ../docs/benchmarks.md -svg plots
