@@ -30,7 +30,7 @@ race:
 
 # The same tests with the newest go-redis.
 newest:
-	go test -modfile=.ci/newest.mod -shuffle=on . ./internal/...
+	go test -modfile=.ci/newest.mod -shuffle=on . ./internal/node
 
 # Measures against other libraries, for about twelve minutes, and writes docs/benchmarks.md.
 bench:

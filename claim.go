@@ -208,8 +208,9 @@ func (r *round) send(q *request, to int, call node.Call) {
 	}
 	lane.leaving = lane.leaving || r.verb.deletes
 	n := c.l.nodes[to]
-	r.ours = r.attended && len(c.lanes) == 1 && lane.last == nil && n.Reserve(&q.call, r.timeout)
-	if !r.ours && !n.SendAfter(&q.call, lane.last) {
+	if r.attended && len(c.lanes) == 1 && lane.last == nil && n.Reserve(&q.call, r.timeout) {
+		r.ours = true
+	} else if !n.SendAfter(&q.call, lane.last) {
 		q.err = ErrClosed
 		r.vote(q)
 		return
@@ -401,8 +402,9 @@ func (r *round) expire() {
 
 // run sends what the caller of a round has to send himself, and unlocks the claim for that. Called with the mutex held.
 func (r *round) run() {
+	ours := r.ours
 	r.claim.unlock()
-	if r.ours {
+	if ours {
 		r.claim.l.nodes[0].Run(&r.requests[0].call)
 	}
 }
