@@ -2,6 +2,7 @@ package redlock_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -56,22 +57,22 @@ func TestMinorityThatIsDownHungOrSlowDelaysNoCall(t *testing.T) {
 				} else {
 					s.servers, clients = masters(t, n)
 				}
-				mine, theirs := open(t, clients), open(t, clients)
-				callEverything(t, mine, theirs, stopwatch{}) // connects, and loads the scripts
-
-				healthy := stopwatch{}
-				for range 9 {
-					callEverything(t, mine, theirs, healthy)
+				warmUp(t, clients)
+				measure := func() (stopwatch, func()) {
+					mine, theirs, w := open(t, clients), open(t, clients), stopwatch{}
+					for range 9 {
+						callEverything(t, mine, theirs, w)
+					}
+					return w, func() { require.NoError(t, errors.Join(mine.Close(), theirs.Close())) }
 				}
+				healthy, settle := measure()
+				settle() // what nodes were not waited for is over on all of them
 				struck := make([]int, 0, 2)
 				for i := range (n - 1) / 2 {
 					struck = append(struck, 2*i+1)
 					require.NoError(t, fault.strike(s, 2*i+1))
 				}
-				faulty := stopwatch{}
-				for range 9 {
-					callEverything(t, mine, theirs, faulty)
-				}
+				faulty, _ := measure()
 				for call := range healthy {
 					require.Less(t, faulty.median(call), healthy.median(call)+50*time.Millisecond,
 						"%s: %v without the fault, %v with it", call, healthy[call], faulty[call])
