@@ -144,7 +144,10 @@ func no(i int64, owner ...any) []any {
 
 func TestScripts(t *testing.T) {
 	noLeak(t)
-	mini := miniredis.RunT(t)
+	mini := miniredis.NewMiniRedis()
+	mini.ClockTTL(true) // the marks of extend move with the clock
+	require.NoError(t, mini.Start())
+	t.Cleanup(mini.Close)
 	miniClient := redis.NewClient(&redis.Options{Addr: mini.Addr()})
 	t.Cleanup(func() { require.NoError(t, miniClient.Close()) })
 	for server, client := range map[string]*redis.Client{
