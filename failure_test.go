@@ -516,42 +516,6 @@ func TestCancelledAttemptLeavesNoOrphanWhenTheClientHasGivenUp(t *testing.T) {
 	noKeys(t, servers)
 }
 
-// Rows 8 and 12: a shortening is still on its way when the lock is handed over. It must not take away what the new owner trusts.
-func TestShorteningThatArrivesAfterTheLockWasAdoptedCutsNothing(t *testing.T) {
-	ctx := context.Background()
-	servers, proxies, clients := proxied(t, 3)
-	l := open(t, clients, redlock.WithNodeTimeout(300*time.Millisecond))
-	next := open(t, redistest.Clients(t, servers))
-	warmUp(t, clients)
-	h, err := l.TryAcquire(ctx, "a")
-	require.NoError(t, err)
-	takenEverywhere(t, h, servers...)
-	for i, s := range servers {
-		s.ResetStats(t)
-		proxies[i].DelayReplies(100 * time.Millisecond) // time to delay what follows the first of the two rounds
-	}
-	shortened := make(chan error, 1)
-	go func() { shortened <- h.Extend(ctx, 15*time.Second) }()
-	for i, s := range servers {
-		eventually(t, func() bool { return s.CommandCount(t, "evalsha") == 1 }, "no first round")
-		proxies[i].DelayRequests(1500 * time.Millisecond)
-	}
-	require.ErrorIs(t, <-shortened, redlock.ErrNoQuorum)
-
-	adopted, err := next.Adopt(ctx, h.Resources(), h.Token())
-	require.NoError(t, err)
-	for _, s := range servers {
-		eventually(t, func() bool { return s.CommandCount(t, "evalsha") >= 3 }, "never arrived") // extend, adopt, cut
-	}
-	for i, s := range servers {
-		left := time.Duration(s.Do(t, "pttl", lockKey("a")).(int64)) * time.Millisecond
-		require.Greater(t, left, time.Until(adopted.ValidUntil()), "node %d lets the key go before the end of the lease", i)
-	}
-	require.NoError(t, adopted.Release(ctx))
-	require.NoError(t, h.Release(ctx))
-	noKeys(t, servers)
-}
-
 // Row 8: a release is held up on its way to two of five nodes until another owner has the lock there too.
 func TestDelayedReleaseLeavesTheNextOwnersKeysAlone(t *testing.T) {
 	ctx := context.Background()

@@ -43,6 +43,8 @@ type Handle struct {
 	contexts map[*lockContext]struct{}
 	released *round // Release's; nil before
 	wasLost  bool   // before Release was called
+	told     bool   // result is set
+	result   error  // of Release
 
 	renewal   renewal
 	extension uint64 // number of the latest extension that was begun
@@ -478,14 +480,24 @@ func (h *Handle) Release(ctx context.Context) error {
 	r := h.released
 
 	r.wait(context.Background(), nil)
+	c.mu.Lock()
+	defer c.unlock()
+	if !h.told {
+		h.told, h.result = true, h.releaseResult(r)
+	}
+	return h.result
+}
+
+// releaseResult is what the first Release makes of its round. Called with the mutex held.
+func (h *Handle) releaseResult(r *round) error {
 	switch {
 	case h.wasLost:
-		return stateError("release", c.resources, ErrLost)
+		return stateError("release", h.claim.resources, ErrLost)
 	case r.outcome == quorum.Won:
 		return nil
 	case r.outcome == quorum.Refused:
-		return r.shortfall().lost()
+		return r.shortfallLocked().lost()
 	default:
-		return r.shortfall()
+		return r.shortfallLocked()
 	}
 }
