@@ -375,16 +375,21 @@ func (e *interrupted) Unwrap() []error {
 	return []error{e.cause, e.reason}
 }
 
-// freeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt to succeed. Nodes that were
-// not waited for may be free as soon as the first of the others. Redis rounds down, so a millisecond is added.
+// freeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt to succeed. What a node
+// has granted, in time or after the decision, is free again by then; nodes that have not answered may be free as soon as the
+// first of the others. Redis rounds down, so a millisecond is added.
 func (r *round) freeIn() time.Duration {
 	r.claim.mu.Lock()
 	defer r.claim.unlock()
-	missing := r.tally.Need() - r.tally.Yes()
+	missing := r.tally.Need()
 	var left []time.Duration
 	for i := range r.requests {
+		q := &r.requests[i]
 		var refused *refusal
-		if errors.As(r.requests[i].err, &refused) && refused.left >= 0 { // else it never expires
+		switch {
+		case q.yes():
+			missing--
+		case errors.As(q.err, &refused) && refused.left >= 0: // else it never expires
 			left = append(left, refused.left)
 		}
 	}
