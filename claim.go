@@ -134,7 +134,7 @@ type round struct {
 	outcome  quorum.Outcome
 	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
 	requests []request
-	settled  chan struct{}  // closed when the outcome is no longer open
+	settled  chan struct{}  // closed when the outcome is no longer open; made by wait
 	attended bool           // its caller is about to run it and wait
 	ours     bool           // and has the only call to send himself
 	optional bool           // not sent to nodes that have not answered the call before
@@ -174,7 +174,7 @@ var (
 func (c *claim) newRound(v *verb, n int, timeout time.Duration) *round {
 	r := &round{
 		claim: c, verb: v, timeout: timeout, tally: quorum.New(n),
-		requests: make([]request, n), settled: make(chan struct{}),
+		requests: make([]request, n),
 	}
 	for i := range r.requests {
 		r.requests[i].round, r.requests[i].node = r, i
@@ -287,10 +287,17 @@ func (c *claim) noteAcquire(q *request, err error, repeated bool) {
 		return
 	}
 	lane := &c.lanes[q.node]
-	var refused redis.Error
-	unanswered := failed(err) && !errors.As(err, &refused) && !errors.Is(err, node.ErrNotSent) && !errors.Is(err, node.ErrClosed)
-	lane.doubtful = lane.doubtful || repeated || unanswered
+	lane.doubtful = lane.doubtful || repeated || unanswered(err)
 	lane.dirty = lane.dirty || err == nil || lane.doubtful
+}
+
+// unanswered reports whether err leaves open what the node did.
+func unanswered(err error) bool {
+	if !failed(err) || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) {
+		return false
+	}
+	var refused redis.Error
+	return !errors.As(err, &refused)
 }
 
 // follow does what remains to be done about a request that was answered, whether or not its round still waited for it.
@@ -375,7 +382,9 @@ func (r *round) settle() {
 	if r.verb.deletes {
 		r.linger()
 	}
-	close(r.settled)
+	if r.settled != nil {
+		close(r.settled)
+	}
 	if r.then != nil {
 		r.then(r)
 	}
@@ -412,16 +421,15 @@ func (r *round) run() {
 // wait waits until the round is settled, its time is up, ctx has ended or the Locker is closed; then it is settled. It
 // returns what cut it short, if ctx or Close did.
 func (r *round) wait(ctx context.Context, closing <-chan struct{}) (cause error) {
-	select {
-	case <-r.settled:
+	settled := r.unsettled()
+	if settled == nil {
 		return nil
-	default:
 	}
 	l := r.claim.l
 	timer := l.newTimer(time.Until(r.start.Add(r.timeout)))
 	defer l.freeTimer(timer)
 	select {
-	case <-r.settled:
+	case <-settled:
 		return nil
 	case <-timer.C:
 	case <-ctx.Done():
@@ -436,6 +444,19 @@ func (r *round) wait(ctx context.Context, closing <-chan struct{}) (cause error)
 	}
 	r.expire()
 	return cause
+}
+
+// unsettled returns what will be closed when the round is settled, or nil if it is.
+func (r *round) unsettled() <-chan struct{} {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	if r.outcome != quorum.Open {
+		return nil
+	}
+	if r.settled == nil {
+		r.settled = make(chan struct{})
+	}
+	return r.settled
 }
 
 // shortfall describes a round that was not won.

@@ -282,7 +282,8 @@ func TestOptionOfACallOverridesTheLockersAndOnlyForThatCall(t *testing.T) {
 func TestFractionsOfAMillisecondAreRoundedUpOnTheNodes(t *testing.T) {
 	ctx := context.Background()
 	noLeak(t)
-	server := miniredis.RunT(t) // its time stands still
+	server := miniredis.RunT(t)
+	server.SetTime(time.Now()) // and it stands still
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	l := open(t, []*redis.Client{client})

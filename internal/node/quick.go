@@ -10,11 +10,12 @@ import (
 
 // A call that a worker sends costs two changes of goroutine, which is as much as the whole round trip to a Redis on the
 // same machine or in the same rack. Where there is only one node, its caller has nothing to do but wait, and may as well send
-// the call himself: if nothing else is under way, if the node has just shown that it answers at once, and if the client can
-// be held to a deadline (ContextTimeoutEnabled; a stock client cannot, and a read that hangs would keep the caller).
+// the call himself: if nothing else is under way, and if the node has just shown that it answers at once.
 //
-// His deadline is short. If it passes, because the node hangs or the server was busy for a moment, the call is left to a
-// worker, which repeats it, and the caller waits as usual.
+// A stock client cannot be called back from a read that hangs. So he uses a copy of it that gives up soon: the same
+// connections and hooks, with short timeouts (redis.Client.WithTimeout), and under a context that ends before a second try
+// of go-redis's is over. What comes back without an answer is left to a worker, which repeats it, and the caller waits as
+// usual.
 const (
 	quickTimeout = 25 * time.Millisecond // what a node that has begun to hang costs the first caller, about twice
 	quickTrip    = time.Millisecond      // round trips up to here are worth it
@@ -23,24 +24,27 @@ const (
 
 // quick tells when callers may send their calls themselves. The zero value never does.
 type quick struct {
-	able  bool      // the client heeds deadlines
-	until time.Time // when the last quick answer ceases to vouch for the node
+	client *redis.Client // nil: never
+	until  time.Time     // when the last quick answer ceases to vouch for the node
 
-	ctx     context.Context // shared by the calls of a quickTimeout
-	renewAt time.Time
+	// Shared by the calls of a quickTimeout: making them anew costs more than the rest of a call. Hooks that are added
+	// to the client meanwhile are heard after that.
+	hasty   *redis.Client
+	ctx     context.Context
 	cancel  context.CancelFunc
+	renewAt time.Time
 }
 
-// newQuick tells whether client is a plain go-redis client that heeds deadlines. Only that: what wraps one may not.
+// newQuick tells whether client is a go-redis client to a single server. Only that: what wraps one may keep us waiting.
 func newQuick(client Client) quick {
-	c, ok := client.(*redis.Client)
-	return quick{able: ok && c.Options().ContextTimeoutEnabled}
+	c, _ := client.(*redis.Client)
+	return quick{client: c}
 }
 
 // Reserve is Send for a caller who would do nothing but wait, for that long. If it returns true, he must call Run next; else
 // the call was not taken on.
 func (n *Node) Reserve(c *Call, patience time.Duration) bool {
-	if !n.quick.able || patience < 4*quickTimeout {
+	if n.quick.client == nil || patience < 4*quickTimeout {
 		return false
 	}
 	n.mu.Lock()
@@ -49,10 +53,8 @@ func (n *Node) Reserve(c *Call, patience time.Duration) bool {
 	if n.closing || n.workers > 0 || n.unended > 0 || !now.Before(n.quick.until) {
 		return false
 	}
-	if now.After(n.quick.renewAt) { // a timer for each call would cost more than the rest
-		n.quick.release()
-		n.quick.renewAt = now.Add(quickTimeout)
-		n.quick.ctx, n.quick.cancel = context.WithTimeout(n.ctx, 2*quickTimeout)
+	if now.After(n.quick.renewAt) {
+		n.quick.renew(n.ctx, now)
 	}
 	n.workers++
 	n.unended++
@@ -64,11 +66,8 @@ func (n *Node) Reserve(c *Call, patience time.Duration) bool {
 // Run sends a reserved call on the caller's goroutine. When it returns, the call is done or a worker has it.
 func (n *Node) Run(c *Call) {
 	batch := [1]*Call{c}
-	ctx := n.quick.ctx // no one but us replaces it while workers > 0
-	n.exchange(ctx, batch[:])
-
-	var answered redis.Error
-	if c.Err == nil || errors.As(c.Err, &answered) {
+	n.exchange(n.quick.ctx, n.quick.hasty, batch[:]) // no one but us replaces them while workers > 0
+	if c.Err == nil || answered(c.Err) {
 		n.deliver(batch[:])
 	} else {
 		c.Repeated = true
@@ -78,6 +77,12 @@ func (n *Node) Run(c *Call) {
 		n.mu.Unlock()
 	}
 	n.handOver()
+}
+
+// answered reports whether an error is what the server said.
+func answered(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
 }
 
 // handOver lets a worker take the place of a caller who is done.
@@ -94,14 +99,18 @@ func (n *Node) handOver() {
 
 // vouch notes how long a round trip took. Called with the mutex held.
 func (q *quick) vouch(started, now time.Time) {
+	q.until = time.Time{}
 	if now.Sub(started) <= quickTrip {
 		q.until = now.Add(quickAge)
 	}
 }
 
-// release frees the context's timer.
-func (q *quick) release() {
+// renew makes what the next calls use.
+func (q *quick) renew(ctx context.Context, now time.Time) {
 	if q.cancel != nil {
-		q.cancel()
+		q.cancel() // frees its timer
 	}
+	q.renewAt = now.Add(quickTimeout)
+	q.hasty = q.client.WithTimeout(quickTimeout)
+	q.ctx, q.cancel = context.WithTimeout(ctx, 2*quickTimeout)
 }

@@ -186,7 +186,7 @@ func (c *watchedConn) Write(b []byte) (int, error) {
 
 func TestLoneCallIsSentByItsCallerOnceTheNodeIsKnownToAnswerQuickly(t *testing.T) {
 	var w writers
-	c, _ := probed(t, &redis.Options{Addr: start(t).Addr(), Dialer: w.dial, ContextTimeoutEnabled: true})
+	c, _ := probed(t, &redis.Options{Addr: start(t).Addr(), Dialer: w.dial})
 	n := opened(t, c)
 
 	call, answer := newCall()
@@ -210,7 +210,7 @@ func TestLoneCallIsSentByItsCallerOnceTheNodeIsKnownToAnswerQuickly(t *testing.T
 }
 
 func TestCallIsNotReservedWhileTheNodeIsBusyOrNotKnownToBeQuick(t *testing.T) {
-	c, p := probed(t, &redis.Options{Addr: start(t).Addr(), ContextTimeoutEnabled: true})
+	c, p := probed(t, &redis.Options{Addr: start(t).Addr()})
 	n := opened(t, c)
 	refused := func(why string) {
 		t.Helper()
@@ -244,7 +244,7 @@ func TestCallIsNotReservedWhileTheNodeIsBusyOrNotKnownToBeQuick(t *testing.T) {
 
 func TestWrappedClientsAreLeftToWorkers(t *testing.T) {
 	type wrapper struct{ *redis.Client }
-	c, _ := probed(t, &redis.Options{Addr: start(t).Addr(), ContextTimeoutEnabled: true})
+	c, _ := probed(t, &redis.Options{Addr: start(t).Addr()})
 	n := opened(t, wrapper{c})
 	trusted(t, n)
 	call, _ := newCall()
@@ -253,7 +253,7 @@ func TestWrappedClientsAreLeftToWorkers(t *testing.T) {
 
 func TestNodeThatBeginsToHangCostsTheCallerLittle(t *testing.T) {
 	proxy := start(t).Proxy(t)
-	c, _ := probed(t, &redis.Options{Addr: proxy.Addr(), ContextTimeoutEnabled: true})
+	c, _ := probed(t, &redis.Options{Addr: proxy.Addr()})
 	n := opened(t, c)
 	trusted(t, n)
 	call, answer := newCall()
@@ -275,7 +275,7 @@ func TestNodeThatBeginsToHangCostsTheCallerLittle(t *testing.T) {
 }
 
 func TestCloseWaitsForAReservedCall(t *testing.T) {
-	c, _ := probed(t, &redis.Options{Addr: start(t).Addr(), ContextTimeoutEnabled: true})
+	c, _ := probed(t, &redis.Options{Addr: start(t).Addr()})
 	n := opened(t, c)
 	trusted(t, n)
 	call, answer := newCall()
@@ -300,7 +300,7 @@ func TestCloseWaitsForAReservedCall(t *testing.T) {
 
 func TestCloseWaitsForAReservedCallThatHasGoneToAWorker(t *testing.T) {
 	proxy := start(t).Proxy(t)
-	c, _ := probed(t, &redis.Options{Addr: proxy.Addr(), ContextTimeoutEnabled: true})
+	c, _ := probed(t, &redis.Options{Addr: proxy.Addr()})
 	n := opened(t, c)
 	trusted(t, n)
 	call, answer := newCall()

@@ -24,7 +24,7 @@ func (n *Node) work() {
 			return
 		}
 		n.deliver(stale)
-		n.exchange(n.ctx, batch)
+		n.exchange(n.ctx, n.client, batch)
 		n.deliver(batch)
 	}
 }
@@ -112,18 +112,15 @@ func (n *Node) deliverSoon(calls []*Call) {
 
 // exchange sends the calls and waits for their replies. What the node's script cache does not know is sent again as text;
 // the calls of one batch belong to different owners, so their order does not matter.
-func (n *Node) exchange(ctx context.Context, batch []*Call) {
+func (n *Node) exchange(ctx context.Context, client Client, batch []*Call) {
 	if len(batch) == 0 {
 		return
 	}
 	started := time.Now()
-	commands := n.pack(batch)
-	roundTrip(ctx, n.client, commands, false)
-	if unknown := notCached(commands); len(unknown) > 0 {
-		roundTrip(ctx, n.client, unknown, true)
-	}
-	for _, c := range commands {
-		c.distribute()
+	if len(batch) == 1 {
+		alone(ctx, client, batch)
+	} else {
+		together(ctx, client, n.pack(batch))
 	}
 	if batch[0].Err == nil {
 		n.mu.Lock()
@@ -131,6 +128,27 @@ func (n *Node) exchange(ctx context.Context, batch []*Call) {
 		n.quick.vouch(started, now)
 		n.pace.answered(started, now)
 		n.mu.Unlock()
+	}
+}
+
+// alone sends the only call of a batch, and takes no more memory than that needs.
+func alone(ctx context.Context, client Client, batch []*Call) {
+	m := command{script: batch[0].Script, calls: batch, keys: len(batch[0].Keys)}
+	m.send(ctx, client, false)
+	if m.notCached() {
+		m.send(ctx, client, true)
+	}
+	m.distribute()
+}
+
+// together sends commands in one pipeline.
+func together(ctx context.Context, client Client, commands []*command) {
+	roundTrip(ctx, client, commands, false)
+	if unknown := notCached(commands); len(unknown) > 0 {
+		roundTrip(ctx, client, unknown, true)
+	}
+	for _, m := range commands {
+		m.distribute()
 	}
 }
 
@@ -145,9 +163,6 @@ type command struct {
 // pack puts calls of the same script into one command, as far as they fit. The keys of a command to a Redis Cluster must
 // share a slot, so there each call has its own.
 func (n *Node) pack(batch []*Call) []*command {
-	if len(batch) == 1 {
-		return []*command{{script: batch[0].Script, calls: batch, keys: len(batch[0].Keys)}}
-	}
 	var commands []*command
 	for _, c := range batch {
 		i := slices.IndexFunc(commands, func(m *command) bool {
@@ -166,12 +181,17 @@ func (n *Node) pack(batch []*Call) []*command {
 // notCached returns the commands whose scripts the node does not know.
 func notCached(commands []*command) []*command {
 	var unknown []*command
-	for _, c := range commands {
-		if err := c.reply.Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-			unknown = append(unknown, c)
+	for _, m := range commands {
+		if m.notCached() {
+			unknown = append(unknown, m)
 		}
 	}
 	return unknown
+}
+
+func (m *command) notCached() bool {
+	err := m.reply.Err()
+	return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT")
 }
 
 // roundTrip runs the commands in one pipeline, by their scripts' digests or by their text.
@@ -181,8 +201,8 @@ func roundTrip(ctx context.Context, client Client, commands []*command, text boo
 		return
 	}
 	pipe := client.Pipeline()
-	for _, c := range commands {
-		c.send(ctx, pipe, text)
+	for _, m := range commands {
+		m.send(ctx, pipe, text)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 }
