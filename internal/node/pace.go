@@ -47,13 +47,16 @@ func (p *pace) answered(started, now time.Time) {
 	p.trip += (now.Sub(started) - p.trip) / 8
 }
 
+// distant reports whether the node is so far away that more workers are worth it. Called with the mutex held.
+func (p *pace) distant() bool { return p.trip >= nearby }
+
 // due returns when another worker may start, if one ever may: not for a node that has ceased to answer. Called with the
 // mutex held.
 func (p *pace) due(now time.Time, workers int) (time.Duration, bool) {
 	if workers < baseWorkers {
 		return 0, true
 	}
-	if workers >= p.most || p.trip < nearby || now.Sub(p.alive) > 2*p.trip {
+	if workers >= p.most || !p.distant() || now.Sub(p.alive) > 2*p.trip {
 		return 0, false
 	}
 	space := p.trip * time.Duration(workers) / time.Duration(p.most*p.most) // so that most of them fill a round trip
@@ -70,7 +73,7 @@ func (n *Node) callWorker() {
 	case !ok:
 	case wait == 0:
 		n.workers++
-		go n.work()
+		go n.work(n.pace.distant())
 	case n.pace.waking == nil:
 		n.helpers++
 		n.pace.waking = time.AfterFunc(wait, n.wake)

@@ -90,7 +90,7 @@ func (n *Node) handOver() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.queue.length > 0 {
-		go n.work()
+		go n.work(n.pace.distant())
 		return
 	}
 	n.workers--

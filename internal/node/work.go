@@ -13,11 +13,15 @@ import (
 // minSweep is the queue's length below which nobody looks for stale calls: the next batch finds them anyway.
 const minSweep = 2 * maxBatch
 
-// work sends what is queued until nothing is.
-func (n *Node) work() {
+// work sends what is queued until nothing is. A worker for a distant node first lets everybody run who has just been answered:
+// what they ask for next shares the round trip, where it would wait for the next worker.
+func (n *Node) work(distant bool) {
 	growStack()
 	batch := make([]*Call, 0, 8)
 	for {
+		if distant {
+			runtime.Gosched()
+		}
 		var stale []*Call
 		batch, stale = n.take(batch[:0])
 		if len(batch) == 0 && len(stale) == 0 {
