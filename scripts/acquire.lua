@@ -5,7 +5,7 @@
 -- reply  for each request
 --          1                  every key is ours
 --          {i, owner, pttl}   its i-th key has another owner, for pttl more milliseconds (-1: for ever)
---          an error           of the first command that failed
+--          {text}             the error of the first command that failed
 --
 -- Where not all keys can be had, those before the one that failed are deleted, whenever they became ours.
 --
@@ -38,10 +38,15 @@ local function acquire(first, last, token, ttl)
   return 1
 end
 
+-- An error inside a list is more than go-redis can read in some versions, so its text has to do.
+local function answer(reply)
+  return type(reply) == 'table' and reply.err and {reply.err} or reply
+end
+
 local replies, key = {}, 1
 for arg = 1, #ARGV, 3 do
   local after = key + tonumber(ARGV[arg])
-  replies[#replies + 1] = acquire(key, after - 1, ARGV[arg + 1], ARGV[arg + 2])
+  replies[#replies + 1] = answer(acquire(key, after - 1, ARGV[arg + 1], ARGV[arg + 2]))
   key = after
 end
 return replies

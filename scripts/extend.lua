@@ -10,7 +10,7 @@
 --          mark               every key is ours; the latest of their expiries, on this node's clock in milliseconds
 --          {i}                its i-th key is gone; nothing was changed
 --          {i, owner, pttl}   its i-th key has another owner; nothing was changed
---          an error           of the first command that failed
+--          {text}             the error of the first command that failed
 --
 -- A key that is gone stays gone.
 
@@ -62,11 +62,16 @@ local function extend(first, last, token, ttl, mode, mark)
   return now + longest
 end
 
+-- An error inside a list is more than go-redis can read in some versions, so its text has to do.
+local function answer(reply)
+  return type(reply) == 'table' and reply.err and {reply.err} or reply
+end
+
 local replies, key = {}, 1
 for arg = 1, #ARGV, 5 do
   local after = key + tonumber(ARGV[arg])
-  replies[#replies + 1] = extend(key, after - 1,
-    ARGV[arg + 1], tonumber(ARGV[arg + 2]), ARGV[arg + 3], ARGV[arg + 4])
+  replies[#replies + 1] = answer(extend(key, after - 1,
+    ARGV[arg + 1], tonumber(ARGV[arg + 2]), ARGV[arg + 3], ARGV[arg + 4]))
   key = after
 end
 return replies

@@ -5,7 +5,7 @@
 -- reply  for each request
 --          {owner, pttl, owner, pttl, ...}   one pair for each key; owner is nil where the key is gone,
 --                                            pttl is -1 where it never expires
---          an error                          of the first command that failed
+--          {text}                            the error of the first command that failed
 
 local function inspect(first, last)
   local found = {}
@@ -20,10 +20,15 @@ local function inspect(first, last)
   return found
 end
 
+-- An error inside a list is more than go-redis can read in some versions, so its text has to do.
+local function answer(reply)
+  return type(reply) == 'table' and reply.err and {reply.err} or reply
+end
+
 local replies, key = {}, 1
 for arg = 1, #ARGV do
   local after = key + tonumber(ARGV[arg])
-  replies[#replies + 1] = inspect(key, after - 1)
+  replies[#replies + 1] = answer(inspect(key, after - 1))
   key = after
 end
 return replies

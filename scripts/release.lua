@@ -6,7 +6,7 @@
 --          1                  all keys were ours and are deleted, or none was there: nothing of ours is left
 --          {i}                some keys were ours and are deleted, but its i-th was gone
 --          {i, owner, pttl}   the same, but its i-th key has another owner (pttl -1: for ever)
---          an error           of the first command that failed; keys after that are untouched
+--          {text}             the error of the first command that failed; keys after that are untouched
 --
 -- Safe to repeat: all keys gone is what a second run finds after the first one's reply got lost.
 
@@ -32,10 +32,15 @@ local function release(first, last, token)
   return foreign or deleted > 0 and missing or 1
 end
 
+-- An error inside a list is more than go-redis can read in some versions, so its text has to do.
+local function answer(reply)
+  return type(reply) == 'table' and reply.err and {reply.err} or reply
+end
+
 local replies, key = {}, 1
 for arg = 1, #ARGV, 2 do
   local after = key + tonumber(ARGV[arg])
-  replies[#replies + 1] = release(key, after - 1, ARGV[arg + 1])
+  replies[#replies + 1] = answer(release(key, after - 1, ARGV[arg + 1]))
   key = after
 end
 return replies

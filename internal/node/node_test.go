@@ -315,7 +315,7 @@ func TestFailedCallIsRepeatedUntilItSucceeds(t *testing.T) {
 	l := newLine(t)
 	n, in := l.newNode(t), newInbox()
 	thirdTime := node.NewScript(`
-		if redis.call('INCR', KEYS[1]) < 3 then return {redis.error_reply('ERR not yet')} end
+		if redis.call('INCR', KEYS[1]) < 3 then return {{'ERR not yet'}} end
 		return {redis.call('RPUSH', KEYS[2], 'done')}`)
 	c := &node.Call{
 		Script: thirdTime, Keys: []string{"tries", "list"}, Receiver: in,

@@ -241,13 +241,25 @@ func (m *command) distribute() {
 		if c.Reply, c.Err = nil, err; err != nil {
 			continue
 		}
-		if failure, ok := replies[i].(error); ok {
-			c.Err = failure
-		} else {
-			c.Reply = replies[i]
-		}
+		c.Reply, c.Err = replies[i], failureOf(replies[i])
 	}
 }
+
+// failureOf returns the error in a request's reply, if it is one. It has the type of go-redis's own.
+func failureOf(reply any) error {
+	if failure, ok := reply.(error); ok {
+		return failure
+	}
+	if list, ok := reply.([]any); ok && len(list) == 1 {
+		if text, ok := list[0].(string); ok {
+			return likeError(redis.Nil, text)
+		}
+	}
+	return nil
+}
+
+// likeError makes an error of a type that we cannot name.
+func likeError[E ~string](_ E, text string) E { return E(text) }
 
 // deliver hands calls back to their Receivers, except those that are to be repeated.
 func (n *Node) deliver(calls []*Call) {
