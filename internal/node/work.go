@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -234,7 +235,10 @@ func (m *command) send(ctx context.Context, to redis.Scripter, text bool) {
 // distribute hands each call its part of the reply.
 func (m *command) distribute() {
 	replies, err := m.reply.Slice()
-	if err == nil && len(replies) != len(m.calls) {
+	switch {
+	case err == redis.Nil: // which counts as an error of the server's, and so as proof that the script has not run
+		err = errors.New("unexpected reply nil")
+	case err == nil && len(replies) != len(m.calls):
 		err = fmt.Errorf("%d replies to %d requests", len(replies), len(m.calls))
 	}
 	for i, c := range m.calls {
