@@ -570,7 +570,7 @@ func errUnexpected(reply any) error { return fmt.Errorf("unexpected reply %.100q
 
 // readMark reads the reply of extend.
 func readMark(q *request, reply any) error {
-	if mark, ok := reply.(int64); ok {
+	if mark, ok := reply.(int64); ok && mark > 0 {
 		q.marks = append(q.marks, mark)
 		return nil
 	}
@@ -583,20 +583,23 @@ func (q *request) refusal(v []any) (*refusal, bool) {
 		return nil, false
 	}
 	i, ok := v[0].(int64)
-	if !ok || i < 1 || int(i) > len(q.call.Keys) {
+	if !ok || i < 1 || i > int64(len(q.call.Keys)) {
 		return nil, false
 	}
 	r := &refusal{resource: q.round.claim.l.resource(q.call.Keys[i-1]), gone: len(v) == 1}
 	if r.gone {
 		return r, true
 	}
-	owner, ok1 := v[1].(string)
-	pttl, ok2 := v[2].(int64)
-	r.owner, r.left = owner, timeLeft(pttl)
-	return r, ok1 && ok2
+	key, ok := readKey(v[1], v[2])
+	r.owner, r.left = key.owner, key.left
+	return r, ok && key.held
 }
 
-// timeLeft is what PTTL says, cut to what a Duration can hold with a millisecond to spare.
-func timeLeft(pttl int64) time.Duration {
-	return time.Duration(min(pttl, math.MaxInt64/int64(time.Millisecond)-1)) * time.Millisecond
+// readKey reads what GET and PTTL say of a key: -1 stands for no expiry, and -2, with no value, for no key.
+func readKey(owner, pttl any) (key keyState, ok bool) {
+	key.owner, key.held = owner.(string)
+	ms, isNumber := pttl.(int64)
+	// Cut to what a Duration can hold with a millisecond to spare.
+	key.left = time.Duration(min(max(ms, -2), math.MaxInt64/int64(time.Millisecond)-1)) * time.Millisecond
+	return key, isNumber && (key.held && ms >= -1 || owner == nil && ms == -2)
 }

@@ -206,12 +206,11 @@ func readKeys(q *request, reply any) ([]keyState, error) {
 	}
 	found := make([]keyState, 0, len(v)/2)
 	for pair := range slices.Chunk(v, 2) {
-		owner, held := pair[0].(string)
-		pttl, ok := pair[1].(int64)
-		if !held && pair[0] != nil || !ok {
+		key, ok := readKey(pair[0], pair[1])
+		if !ok {
 			return nil, errUnexpected(reply)
 		}
-		found = append(found, keyState{held, owner, timeLeft(pttl)})
+		found = append(found, key)
 	}
 	return found, nil
 }
