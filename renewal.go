@@ -26,12 +26,12 @@ func (h *Handle) startRenewal() {
 	h.watch()
 }
 
-// due returns when the next renewal should begin: when a third of the TTL has passed, and after a failure a little later. After
-// an Extend to more it is when as much is left of the lease as at a third of the TTL.
+// due returns when the next renewal should begin: when a third of the TTL has passed, or half of the lease where a great drift
+// makes that sooner, and after a failure a little later. After an Extend to more it is when as much is left of the lease as
+// then.
 func (r *renewal) due(l lease) time.Time {
-	third := r.ttl - r.ttl*2/3
-	usual := lease{ttl: r.ttl, drift: l.drift}
-	due := l.end().Add(third - usual.length())
+	usual := lease{ttl: r.ttl, drift: l.drift}.length()
+	due := l.end().Add(min(r.ttl-r.ttl*2/3, usual/2) - usual)
 	if r.failed.IsZero() {
 		return due
 	}
