@@ -43,6 +43,15 @@ local function answer(reply)
   return type(reply) == 'table' and reply.err and {reply.err} or reply
 end
 
+-- What does not add up is refused as a whole, before anything has run.
+local count = 0
+for arg = 1, #ARGV, 3 do
+  local n = tonumber(ARGV[arg]) or 0
+  if n < 1 or n % 1 ~= 0 then return redis.error_reply('ERR bad number of keys') end
+  count = count + n
+end
+if count ~= #KEYS or #ARGV % 3 ~= 0 then return redis.error_reply('ERR bad number of arguments') end
+
 local replies, key = {}, 1
 for arg = 1, #ARGV, 3 do
   local after = key + tonumber(ARGV[arg])

@@ -42,7 +42,7 @@ local function extend(first, last, token, ttl, mode, mark)
   end
 
   if mode == 'cut' then
-    if not near(now + longest, tonumber(mark)) then return now + longest end
+    if not near(now + longest, tonumber(mark) or 0) then return now + longest end
     longest = ttl
   else
     longest = math.max(longest, ttl)
@@ -66,6 +66,18 @@ end
 local function answer(reply)
   return type(reply) == 'table' and reply.err and {reply.err} or reply
 end
+
+-- What does not add up is refused as a whole, before anything has run.
+local count = 0
+for arg = 1, #ARGV, 5 do
+  local n = tonumber(ARGV[arg]) or 0
+  if n < 1 or n % 1 ~= 0 then return redis.error_reply('ERR bad number of keys') end
+  count = count + n
+  local ttl, mode = tonumber(ARGV[arg + 2]) or 0, ARGV[arg + 3]
+  if ttl < 1 or ttl % 1 ~= 0 then return redis.error_reply('ERR bad TTL') end
+  if mode ~= 'keep' and mode ~= 'move' and mode ~= 'cut' then return redis.error_reply('ERR bad mode') end
+end
+if count ~= #KEYS or #ARGV % 5 ~= 0 then return redis.error_reply('ERR bad number of arguments') end
 
 local replies, key = {}, 1
 for arg = 1, #ARGV, 5 do
