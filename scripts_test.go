@@ -225,12 +225,7 @@ return time[1] * 1000 + math.floor(time[2] / 1000) + longest`)
 // runScript runs a script with one request and returns the answer to that. The mark that extend answers with counts as yes.
 func runScript(t *testing.T, client *redis.Client, name string, keys []string, token string, args ...any) (any, error) {
 	t.Helper()
-	args = slices.Clone(args)
-	if i := slices.Index(args, any(markStands)); i >= 0 {
-		now, err := mark.Run(t.Context(), client, keys).Int64()
-		require.NoError(t, err)
-		args[i] = now
-	}
+	args = withMark(t, client, keys, args)
 	request := []any{len(keys)}
 	if name != "inspect" {
 		request = append(request, token)
@@ -245,6 +240,18 @@ func runScript(t *testing.T, client *redis.Client, name string, keys []string, t
 		return yes, nil
 	}
 	return replies[0], nil
+}
+
+// withMark puts the keys' mark where the arguments ask for it.
+func withMark(t *testing.T, client *redis.Client, keys []string, args []any) []any {
+	t.Helper()
+	args = slices.Clone(args)
+	if i := slices.Index(args, any(markStands)); i >= 0 {
+		now, err := mark.Run(t.Context(), client, keys).Int64()
+		require.NoError(t, err)
+		args[i] = now
+	}
+	return args
 }
 
 // failed returns the text in the reply to a request that has failed.
@@ -269,7 +276,7 @@ func runRequests(t *testing.T, client *redis.Client, name string, keys []string,
 	return replies
 }
 
-func scriptSource(t *testing.T, name string) string {
+func scriptSource(t testing.TB, name string) string {
 	t.Helper()
 	source, err := os.ReadFile(filepath.Join("scripts", name+".lua"))
 	require.NoError(t, err)
@@ -352,7 +359,7 @@ func TestFailedRequestDoesNotShiftTheRepliesBehindIt(t *testing.T) {
 }
 
 // setState makes the server hold the keys of a state and nothing else. It returns their names.
-func setState(t *testing.T, client *redis.Client, state string) []string {
+func setState(t testing.TB, client *redis.Client, state string) []string {
 	t.Helper()
 	ctx := t.Context()
 	require.NoError(t, client.FlushAll(ctx).Err())
