@@ -8,7 +8,7 @@ MODULES = . benchmarks
 # Tests that need a redis-server fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
 
-.PHONY: test redis format vet lint race newest bench
+.PHONY: test redis format vet lint race newest bench fuzz
 
 test: redis format vet lint race newest
 
@@ -31,6 +31,12 @@ race:
 # The same tests with the newest go-redis.
 newest:
 	go test -modfile=.ci/newest.mod -shuffle=on . ./internal/node
+
+# Runs each fuzz target for a while. What it finds goes to testdata/fuzz, to be kept: from then on every test runs it.
+FUZZTIME = 30s
+fuzz: redis
+	@for f in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
+		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) . || exit 1; done
 
 # Measures against other libraries, for about twelve minutes, and writes docs/benchmarks.md.
 bench:

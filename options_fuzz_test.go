@@ -23,7 +23,7 @@ func FuzzOptions(f *testing.F) {
 	nameScripts(f)
 	const most = math.MaxInt64
 	for _, v := range []int64{0, 1, -1, 10_000_000, 20_000_000, 30_000_000_000, int64(tenYears), int64(tenYears) + 1, most, -most - 1, most/2 + 1} {
-		for _, drift := range []float64{0.01, 0, -0.0, 1, math.Nextafter(1, 0), math.NaN(), math.Inf(1), 5e-324, 0.8} {
+		for _, drift := range []float64{0.01, 0, math.Copysign(0, -1), 1, math.Nextafter(1, 0), math.NaN(), math.Inf(1), 5e-324, 0.8} {
 			f.Add(int64(30_000_000_000), int64(0), int64(1), int64(0), v, drift, "o", "p", int64(30_000_000_000), uint8(0x1f))
 			f.Add(v, v, v, v, v/2, drift, "", "", v, uint8(0xff))
 		}
