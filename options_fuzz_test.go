@@ -162,8 +162,11 @@ func (o *options) use(t *testing.T, call options) {
 	}
 	require.Equal(t, began.Add(call.lease()), h.ValidUntil())
 	require.NoError(t, h.Err())
-	require.True(t, strings.HasPrefix(node.calls[0].keys[0], o.prefix))
-	px, ok := node.calls[0].args[1].(int64)
+	node.mu.Lock()
+	first := node.calls[0]
+	node.mu.Unlock()
+	require.True(t, strings.HasPrefix(first.keys[0], o.prefix))
+	px, ok := first.args[1].(int64)
 	require.True(t, ok)
 	require.GreaterOrEqual(t, px, call.ttl.Milliseconds())
 	require.LessOrEqual(t, px, tenYears.Milliseconds())
