@@ -48,7 +48,7 @@ func (t *tape) value(depth int) any {
 	case b < 3:
 		return pick[int64](t, 0, 1, 2, 3, -1, -2, -3, math.MaxInt64, math.MinInt64, 1<<32+1, math.MinInt64/1_000_000-1, math.MaxInt32)
 	case b == 3:
-		return pick(t, "", "1", "OK", stranger, "\xff\x00", strings.Repeat("long", 99))
+		return pick(t, "", "1", "OK", stranger, "\xff\x00", strings.Repeat("long", 99), adopted)
 	case b == 4:
 		return pick[any](t, 1.0, math.NaN(), math.Inf(1), true, false, big.NewInt(1), map[any]any{int64(1): int64(1)}, uint64(1), int(1))
 	case b == 5:
@@ -533,6 +533,8 @@ func FuzzReplies(f *testing.F) {
 			f.Add(shape|shape<<5, uint16(0x1b2d)*uint16(shape+1), seed)
 		}
 	}
+	f.Add(byte(0), uint16(4), []byte{0x0b, 6, 2, 3, 6, 1, 5}) // the token, on a key that does not exist
+	f.Add(byte(0), uint16(32), []byte{0, 0x0b, 1, 4})         // a mark that is no time
 	f.Fuzz(func(t *testing.T, shape byte, course uint16, said []byte) {
 		synctest.Test(t, func(t *testing.T) { babbleAway(t, shape, course, said) })
 	})
