@@ -10,9 +10,10 @@ type Option func(*config)
 
 // config is what a server is started with; lines are in redis.conf syntax.
 type config struct {
-	lines    []string
-	cluster  bool
-	sentinel bool
+	lines     []string
+	cluster   bool
+	sentinel  bool
+	fakeClock bool
 }
 
 // Fsync says when a server with an append-only file calls fsync.

@@ -20,19 +20,24 @@ type DiskState struct {
 // of the second before is still going on.
 func (s *Server) DiskState(tb testing.TB) DiskState {
 	tb.Helper()
+	state, err := s.NoteDisk()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return state
+}
+
+// NoteDisk is DiskState for programs.
+func (s *Server) NoteDisk() (DiskState, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	err := await(ctx, func() error {
 		return expectInfo(ctx, s, "persistence", "aof_buffer_length:0\r\n")
 	})
 	if err != nil {
-		tb.Fatal(err)
+		return DiskState{}, err
 	}
-	state, err := s.diskState()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return state
+	return s.diskState()
 }
 
 func (s *Server) diskState() (DiskState, error) {
@@ -57,10 +62,15 @@ func (s *Server) diskState() (DiskState, error) {
 // that was acknowledged, but not yet on the disk.
 func (s *Server) PowerCut(tb testing.TB, state DiskState) {
 	tb.Helper()
+	if err := s.CutPower(state); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// CutPower is PowerCut for programs.
+func (s *Server) CutPower(state DiskState) error {
 	if err := s.Kill(); err != nil {
-		tb.Fatal(err)
+		return err
 	}
-	if err := os.Truncate(state.path, state.size); err != nil {
-		tb.Fatal(err)
-	}
+	return os.Truncate(state.path, state.size)
 }

@@ -19,8 +19,8 @@ type process struct {
 	exited chan struct{} // closed when the child has been reaped
 }
 
-// startProcess runs binary in dir and sends its output to a fresh log there.
-func startProcess(dir, binary string, args ...string) (*process, error) {
+// startProcess runs binary in dir, with env on top of our environment, and sends its output to a fresh log there.
+func startProcess(dir string, env []string, binary string, args ...string) (*process, error) {
 	log, err := os.Create(filepath.Join(dir, logName))
 	if err != nil {
 		return nil, err
@@ -29,9 +29,14 @@ func startProcess(dir, binary string, args ...string) (*process, error) {
 
 	cmd := exec.Command(binary, args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = sysProcAttr()
+	return runProcess(cmd)
+}
 
+// runProcess starts cmd as a child that dies with us.
+func runProcess(cmd *exec.Cmd) (*process, error) {
+	cmd.SysProcAttr = sysProcAttr()
 	p := &process{cmd: cmd, exited: make(chan struct{})}
 	started := make(chan error)
 	go p.run(started)

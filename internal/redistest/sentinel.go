@@ -2,8 +2,11 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,21 +30,60 @@ const (
 // are for the data servers.
 func StartSentinel(tb testing.TB, opts ...Option) *Sentinel {
 	tb.Helper()
-	master := Start(tb, append([]Option{WithConfig("repl-diskless-sync-delay", "0")}, opts...)...)
-	replica := Start(tb, append([]Option{withReplicaOf(master)}, opts...)...)
-	watcher := Start(tb, withSentinel(),
+	s, err := LaunchSentinel(tb.TempDir(), opts...)
+	if err != nil {
+		refuse(tb, err)
+	}
+	tb.Cleanup(func() { closeOrFail(tb, s) })
+	return s
+}
+
+// LaunchSentinel is StartSentinel for programs: the caller closes it.
+func LaunchSentinel(dir string, opts ...Option) (_ *Sentinel, err error) {
+	s := &Sentinel{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	launch := func(name string, opts ...Option) (*Server, error) {
+		return Launch(filepath.Join(dir, name), opts...)
+	}
+	master, err := launch("master", append([]Option{WithConfig("repl-diskless-sync-delay", "0")}, opts...)...)
+	if err != nil {
+		return nil, err
+	}
+	s.Nodes = append(s.Nodes, master)
+	replica, err := launch("replica", append([]Option{withReplicaOf(master)}, opts...)...)
+	if err != nil {
+		return nil, err
+	}
+	s.Nodes = append(s.Nodes, replica)
+	s.Watcher, err = launch("sentinel", withSentinel(),
 		WithConfig("sentinel", fmt.Sprintf("monitor %s 127.0.0.1 %d 1", masterName, master.port)),
 		// A failover happens when a test asks for it, not when the machine is slow.
 		WithConfig("sentinel", "down-after-milliseconds "+masterName+" 60000"))
-	s := &Sentinel{Nodes: []*Server{master, replica}, Watcher: watcher}
-
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), failoverTimeout)
 	defer cancel()
-	if err := await(ctx, func() error { return s.promotable(ctx, master) }); err != nil {
-		tb.Fatal(err)
-	}
-	return s
+	return s, await(ctx, func() error { return s.promotable(ctx, master) })
 }
+
+// Close ends the processes.
+func (s *Sentinel) Close() error {
+	var errs []error
+	for _, server := range append(slices.Clone(s.Nodes), s.Watcher) {
+		if server != nil {
+			errs = append(errs, server.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// MasterName is what the sentinel calls the master.
+func (s *Sentinel) MasterName() string { return masterName }
 
 func withReplicaOf(master *Server) Option {
 	return WithConfig("replicaof", fmt.Sprintf("127.0.0.1 %d", master.port))
@@ -76,14 +118,15 @@ func (s *Sentinel) Master(tb testing.TB) *Server {
 // one of the helpers' too. A second Failover waits for the demotion first.
 func (s *Sentinel) Failover(tb testing.TB) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), failoverTimeout)
-	defer cancel()
-	if err := s.failover(ctx); err != nil {
+	if err := s.Promote(context.Background()); err != nil {
 		tb.Fatal(err)
 	}
 }
 
-func (s *Sentinel) failover(ctx context.Context) error {
+// Promote is Failover for programs.
+func (s *Sentinel) Promote(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
+	defer cancel()
 	old, err := s.master(ctx)
 	if err != nil {
 		return err

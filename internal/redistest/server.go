@@ -270,7 +270,14 @@ func (s *Server) Relaunch() error {
 	if s.config.sentinel {
 		args = append(args, "--sentinel")
 	}
-	proc, err := startProcess(s.dir, s.binary, args...)
+	var env []string
+	if s.config.fakeClock {
+		var err error
+		if env, err = clockEnv(s.dir); err != nil {
+			return err
+		}
+	}
+	proc, err := startProcess(s.dir, env, s.binary, args...)
 	if err != nil {
 		return fmt.Errorf("redistest: start redis-server: %w", err)
 	}
@@ -365,6 +372,9 @@ func (s *Server) Do(tb testing.TB, args ...any) any {
 	}
 	return reply
 }
+
+// Command is Do for programs.
+func (s *Server) Command(ctx context.Context, args ...any) (any, error) { return s.do(ctx, args...) }
 
 func (s *Server) do(ctx context.Context, args ...any) (any, error) {
 	s.mu.Lock()
