@@ -8,7 +8,7 @@ MODULES = . benchmarks
 # Tests that need a redis-server fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
 
-.PHONY: test redis format vet lint race newest bench fuzz
+.PHONY: test redis format vet lint race newest bench fuzz soak
 
 test: redis format vet lint race newest
 
@@ -41,3 +41,12 @@ fuzz: redis
 # Measures against other libraries, for about twelve minutes, and writes docs/benchmarks.md.
 bench:
 	cd benchmarks && go run . -doc ../docs/benchmarks.md -svg plots
+
+# Real processes under real faults, for as long as DURATION says: see docs/testing-soak.md.
+DURATION = 2m
+SCENARIO = safe
+SEED =
+REPORT = bin/soak.html
+soak: redis
+	@mkdir -p $(dir $(REPORT))
+	go run ./internal/soak -scenario $(SCENARIO) -duration $(DURATION) $(if $(SEED),-seed $(SEED)) -report $(REPORT)

@@ -1,0 +1,74 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// The scenarios.
+const (
+	safe     = "safe"     // faults that the library's assumptions allow: no promise may break
+	careless = "careless" // nodes lose their data and vote on at once: the checker must see promises break
+	failover = "sentinel" // one master, which Sentinel replaces: shows what asynchronous replication weakens
+)
+
+// settings are what a run is made of. All but the first three follow from the seed.
+type settings struct {
+	Scenario string
+	Seed     uint64
+	Duration time.Duration // of the faults; the run takes a few seconds more
+
+	Clients     int           // processes
+	Workers     int           // in each, all with one Locker
+	Resources   int           // at a time; the lower the number, the more wanted
+	MaxTTL      time.Duration // no lease is longer
+	NodeTimeout time.Duration // 0: the library's own
+	Retry       time.Duration // between the tries of a waiting Acquire
+}
+
+const (
+	minTTL = 200 * time.Millisecond
+
+	// From time to time all resources get new names, so that the search for an order of events is one of bounded histories.
+	epoch = 20 * time.Second
+)
+
+// newSettings derives everything from the seed.
+func newSettings(scenario string, seed uint64, duration time.Duration) (settings, error) {
+	switch scenario {
+	case safe, careless, failover:
+	default:
+		return settings{}, fmt.Errorf("no such scenario: %q (there are %s, %s, %s)", scenario, safe, careless, failover)
+	}
+	rng := rand.New(rand.NewPCG(seed, 0))
+	s := settings{Scenario: scenario, Seed: seed, Duration: duration}
+	s.Clients = 4 + rng.IntN(3)
+	s.Workers = 3 + rng.IntN(2)
+	s.Resources = 5 + rng.IntN(4)
+	s.MaxTTL = pick(rng, 600*time.Millisecond, 800*time.Millisecond, time.Second)
+	s.NodeTimeout = pick(rng, 0, 50*time.Millisecond, 100*time.Millisecond)
+	s.Retry = pick(rng, 5*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond)
+	return s, nil
+}
+
+func pick[T any](rng *rand.Rand, from ...T) T { return from[rng.IntN(len(from))] }
+
+// between returns a duration from low to high.
+func between(rng *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(rng.Int64N(int64(max(high-low, 1))))
+}
+
+// resource names the i-th resource of the epoch.
+func resource(i int, now time.Duration) string { return fmt.Sprintf("r%d/%d", i, now/epoch) }
+
+func (s settings) String() string {
+	timeout := "default"
+	if s.NodeTimeout > 0 {
+		timeout = s.NodeTimeout.String()
+	}
+	return fmt.Sprintf("scenario %s, seed %d, duration %v: %d processes of %d workers, %d resources, TTL %v to %v, node timeout %s, retry interval %v",
+		s.Scenario, s.Seed, s.Duration, s.Clients, s.Workers, s.Resources, minTTL, s.MaxTTL, timeout, s.Retry)
+}
