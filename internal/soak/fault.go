@@ -59,13 +59,13 @@ var faults = []fault{
 	{kind: "hold replies", weight: 3, impairs: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.HoldReplies(on) })},
 	{kind: "swallow requests", weight: 2, impairs: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.SwallowRequests(on) })},
 	{kind: "swallow replies", weight: 2, impairs: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.SwallowReplies(on) })},
-	{kind: "drop replies", weight: 3, strike: func(_ context.Context, n *node, s step) error {
+	{kind: "drop replies", weight: 1, strike: func(_ context.Context, n *node, s step) error {
 		for _, door := range n.door(s) {
 			door.DropReplies(3, "evalsha") // whenever they come
 		}
 		return nil
 	}},
-	{kind: "cut", weight: 3, strike: func(_ context.Context, n *node, s step) error {
+	{kind: "cut", weight: 1, strike: func(_ context.Context, n *node, s step) error {
 		for _, door := range n.door(s) {
 			door.Cut()
 		}
@@ -78,10 +78,10 @@ var faults = []fault{
 			return n.command(ctx, "client", "pause", s.dur.Milliseconds(), "all")
 		}, quiet(func() {}))
 	}},
-	{kind: "client kill", weight: 2, strike: func(ctx context.Context, n *node, _ step) error {
+	{kind: "client kill", weight: 1, strike: func(ctx context.Context, n *node, _ step) error {
 		return n.command(ctx, "client", "kill", "type", "normal", "skipme", "yes")
 	}},
-	{kind: "script flush", weight: 2, strike: func(ctx context.Context, n *node, _ step) error {
+	{kind: "script flush", weight: 1, strike: func(ctx context.Context, n *node, _ step) error {
 		return n.command(ctx, "script", "flush", "sync")
 	}},
 	// Never in the safe scenario: the node votes on.

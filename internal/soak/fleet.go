@@ -173,7 +173,9 @@ func (m *member) live(stdout, stderr *os.File) {
 			said <- string(text)
 		}()
 		m.listen(stdout)
-		m.mourn(<-said)
+		if !m.mourn(<-said) {
+			return
+		}
 		var err error
 		if stdout, stderr, err = m.start(); err != nil {
 			m.fleet.errors.add(err)
@@ -195,17 +197,19 @@ func (m *member) listen(stdout *os.File) {
 	}
 }
 
-// mourn records how the process has ended.
-func (m *member) mourn(said string) {
+// mourn records how the process has ended, and reports whether there shall be another one.
+func (m *member) mourn(said string) bool {
 	code := m.process().ExitCode()
 	m.mu.Lock()
 	stopping := m.stopping
 	m.mu.Unlock()
 	if code == 0 && stopping {
-		return
+		return false
 	}
 	m.fleet.log.Add(history.Event{Kind: history.Crashed, At: m.fleet.clock.now(), Client: m.name()})
-	if code != -1 {
-		m.fleet.errors.add(fmt.Errorf("%s ended with code %d: %s", m.name(), code, strings.TrimSpace(said)))
+	if code == -1 {
+		return !stopping
 	}
+	m.fleet.errors.add(fmt.Errorf("%s ended with code %d: %s", m.name(), code, strings.TrimSpace(said)))
+	return false
 }

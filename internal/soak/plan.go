@@ -75,16 +75,10 @@ func (p *planner) strikeNodes() {
 	}
 }
 
-// strikeOne lets something happen to some node, if one is free for it.
+// strikeOne lets something happen to some node that is free for it.
 func (p *planner) strikeOne(at time.Duration) {
-	f := p.chooseFault()
-	var fit []int
-	for i, t := range p.nodes {
-		if p.free[i] <= at && (f.fits == nil || f.fits(t)) {
-			fit = append(fit, i)
-		}
-	}
-	if len(fit) == 0 || f.impairs && p.impairedAt(at) >= (len(p.nodes)-1)/2 {
+	f, fit := p.choose(at)
+	if len(fit) == 0 {
 		return
 	}
 	s := p.newStep(at, f.kind, pick(p.rng, fit...))
@@ -102,18 +96,31 @@ func (p *planner) strikeOne(at time.Duration) {
 	p.add(s, f)
 }
 
-func (p *planner) chooseFault() fault {
+// choose draws one of the faults that may happen now, and returns the nodes that it may strike.
+func (p *planner) choose(at time.Duration) (chosen fault, nodes []int) {
+	enough := p.impairedAt(at) >= (len(p.nodes)-1)/2
 	total := 0
 	for _, f := range faults {
+		fit := p.fit(f, at)
+		if f.weight == 0 || len(fit) == 0 || f.impairs && enough {
+			continue
+		}
 		total += f.weight
-	}
-	n := p.rng.IntN(total)
-	for _, f := range faults {
-		if n -= f.weight; n < 0 {
-			return f
+		if p.rng.IntN(total) < f.weight {
+			chosen, nodes = f, fit
 		}
 	}
-	panic("unreachable")
+	return chosen, nodes
+}
+
+// fit returns the nodes that the fault may strike.
+func (p *planner) fit(f fault, at time.Duration) (nodes []int) {
+	for i, t := range p.nodes {
+		if p.free[i] <= at && (f.fits == nil || f.fits(t)) {
+			nodes = append(nodes, i)
+		}
+	}
+	return nodes
 }
 
 func (p *planner) newStep(at time.Duration, kind string, target int) step {
@@ -187,9 +194,11 @@ func (p *planner) strikeClients() {
 	}
 }
 
-// flushAtOnce empties a majority every other second, whatever else there is.
+const flushEvery = 700 * time.Millisecond
+
+// flushAtOnce empties a majority again and again, whatever else there is.
 func (p *planner) flushAtOnce() {
-	for at := time.Second; at+slack < p.settings.Duration; at += 2 * time.Second {
+	for at := time.Second; at+slack < p.settings.Duration; at += flushEvery {
 		for _, i := range p.rng.Perm(len(p.nodes))[:len(p.nodes)/2+1] {
 			p.steps = append(p.steps, step{at: at, kind: flushAtOnce, target: i, side: -1})
 		}

@@ -98,7 +98,7 @@ func aftermath(ctx context.Context, s settings, a arena, c clock, log *history.L
 		}
 	}
 	// What a crashed client had expires; a waiter comes back after eight retry intervals at the latest, and half as much again.
-	limit, cancel := context.WithTimeout(ctx, s.MaxTTL+3*time.Second)
+	limit, cancel := context.WithTimeout(ctx, s.MaxTTL+5*time.Second)
 	defer cancel()
 	for r := range seen {
 		h, err := locker.Acquire(limit, r)

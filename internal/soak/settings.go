@@ -46,8 +46,8 @@ func newSettings(scenario string, seed uint64, duration time.Duration) (settings
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := settings{Scenario: scenario, Seed: seed, Duration: duration}
 	s.Clients = 4 + rng.IntN(3)
-	s.Workers = 3 + rng.IntN(2)
-	s.Resources = 5 + rng.IntN(4)
+	s.Workers = 4 + rng.IntN(2)
+	s.Resources = 6 + rng.IntN(5)
 	s.MaxTTL = pick(rng, 600*time.Millisecond, 800*time.Millisecond, time.Second)
 	s.NodeTimeout = pick(rng, 0, 50*time.Millisecond, 100*time.Millisecond)
 	s.Retry = pick(rng, 5*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond)

@@ -169,7 +169,7 @@ func (v *verdict) numbers() []number {
 		{"locks lost or held to their end", fmt.Sprint(v.lost)},
 		{"extensions", fmt.Sprint(v.extended)},
 		{"register writes", fmt.Sprintf("%d, and %d late ones refused", v.swaps, v.stale)},
-		{"time to a grant", fmt.Sprintf("median %v, 90%% %v, 99%% %v, longest %v", short(v.wait(50)), short(v.wait(90)), short(v.wait(99)), short(v.wait(100)))},
+		{"time to a grant", fmt.Sprintf("median %v, 90%% %v, 99%% %v, longest %v", rounded(v.wait(50)), rounded(v.wait(90)), rounded(v.wait(99)), rounded(v.wait(100)))},
 		{"client processes that died", fmt.Sprint(v.crashes)},
 		{"faults", fmt.Sprintf("%d of nodes, %d of clients", nodes, clients)},
 		{"violations", fmt.Sprint(len(v.violations))},
@@ -187,7 +187,7 @@ func (v *verdict) faultNumbers() (numbers []number) {
 	return numbers
 }
 
-func short(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
+func rounded(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
 
 // conclusion is the verdict in a sentence.
 func (v *verdict) conclusion() string {

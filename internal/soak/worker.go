@@ -34,11 +34,11 @@ type task struct {
 }
 
 var tasks = []task{
-	{name: "release soon", weight: 10, hold: (*worker).releaseSoon},
-	{name: "hold to the end", weight: 4, hold: (*worker).holdToTheEnd},
+	{name: "release soon", weight: 24, hold: (*worker).releaseSoon},
+	{name: "hold to the end", weight: 3, hold: (*worker).holdToTheEnd},
 	{name: "extend", weight: 3, hold: (*worker).extend},
-	{name: "renew", weight: 3, hold: (*worker).renew, opts: []redlock.AcquireOption{redlock.WithAutoRenewal(true)}},
-	{name: "wait for the end", weight: 2, hold: (*worker).waitForTheEnd},
+	{name: "renew", weight: 2, hold: (*worker).renew, opts: []redlock.AcquireOption{redlock.WithAutoRenewal(true)}},
+	{name: "wait for the end", weight: 1, hold: (*worker).waitForTheEnd},
 }
 
 // dieEvery is how rarely a client dies by itself: once in so many tenures.
@@ -64,7 +64,7 @@ func (w *worker) run(ctx context.Context) {
 
 // once gets a lock and holds it as the task wants.
 func (w *worker) once(ctx context.Context, task task) {
-	ttl := between(w.rng, minTTL, w.Settings.MaxTTL)
+	ttl := min(between(w.rng, minTTL, w.Settings.MaxTTL), between(w.rng, minTTL, w.Settings.MaxTTL))
 	t := w.take(ctx, w.choose(), ttl, append([]redlock.AcquireOption{redlock.WithTTL(ttl)}, task.opts...))
 	if t == nil {
 		return
@@ -154,10 +154,11 @@ func (w *worker) refused(began time.Duration, resources []string, err error) {
 
 // useRegisters adds one to what the resources guard, taking its time between reading and writing.
 func (w *worker) useRegisters(t *tenure) {
+	longest := pick(w.rng, time.Millisecond, 3*time.Millisecond, minTTL/4)
 	for _, r := range t.resources {
 		a := access{Client: w.name, Resource: r, Token: t.token, Fence: t.h.Fence()}
 		was, err := w.registers.do(a)
-		if err != nil || was.Refused || !t.pass(between(w.rng, 0, 3*time.Millisecond)) {
+		if err != nil || was.Refused || !t.pass(between(w.rng, 0, longest)) {
 			return
 		}
 		a.Write, a.Began, a.Old, a.New, a.Until = true, was.Began, was.Value, was.Value+1, t.until
