@@ -18,6 +18,7 @@ type step struct {
 	dur     time.Duration // how long it lasts; a quarantine comes on top
 	jump    time.Duration // of a clock, or the length of a delay
 	longest time.Duration // TTL, which a quarantine lasts for
+	outage  bool          // it is one of those that silence a majority
 }
 
 // What can happen to a client.
@@ -169,7 +170,7 @@ func (p *planner) outage(at time.Duration) {
 			continue
 		}
 		s := p.newStep(at, f.kind, i)
-		s.side, s.dur = -1, dur
+		s.side, s.dur, s.outage = -1, dur, true
 		p.add(s, f)
 		silent++
 	}
