@@ -79,12 +79,12 @@ func (p *planner) strikeNodes() {
 // strikeOne lets something happen to some node that is free for it.
 func (p *planner) strikeOne(at time.Duration) {
 	f, fit := p.choose(at)
-	if len(fit) == 0 {
+	if len(fit) == 0 || !f.impairs && p.rng.IntN(3) > 0 { // what is over at once fits always
 		return
 	}
 	s := p.newStep(at, f.kind, pick(p.rng, fit...))
 	if f.impairs {
-		s.dur = between(p.rng, 50*time.Millisecond, 2*p.settings.MaxTTL)
+		s.dur = p.while()
 	}
 	switch f.kind {
 	case "clock ahead":
@@ -95,6 +95,12 @@ func (p *planner) strikeOne(at time.Duration) {
 		s.jump = between(p.rng, 5*time.Millisecond, 300*time.Millisecond)
 	}
 	p.add(s, f)
+}
+
+// while draws how long a fault lasts: often a moment, sometimes much longer than any lease.
+func (p *planner) while() time.Duration {
+	longest := 5 * p.settings.MaxTTL / 2
+	return min(between(p.rng, 50*time.Millisecond, longest), between(p.rng, 50*time.Millisecond, longest))
 }
 
 // choose draws one of the faults that may happen now, and returns the nodes that it may strike.
@@ -178,9 +184,9 @@ func (p *planner) outage(at time.Duration) {
 
 func (p *planner) strikeClients() {
 	free := make([]time.Duration, p.settings.Clients)
-	for at := slack; ; at += between(p.rng, 200*time.Millisecond, 1500*time.Millisecond) {
+	for at := slack; ; at += between(p.rng, 100*time.Millisecond, 900*time.Millisecond) {
 		s := step{at: at, kind: clientPause, target: p.rng.IntN(len(free)), side: -1}
-		s.dur = between(p.rng, 50*time.Millisecond, 2*p.settings.MaxTTL)
+		s.dur = p.while()
 		if p.rng.IntN(3) == 0 {
 			s.kind, s.dur = clientKill, 0
 		}

@@ -82,7 +82,7 @@ type timeline struct {
 	Clients    []string `json:"clients"`
 	Workers    int      `json:"workers"`
 	Resources  int      `json:"resources"`
-	Tenures    [][]any  `json:"tenures"`    // client, worker, called, first, last, until, over, end, resources, token, fence
+	Tenures    [][]any  `json:"tenures"`    // client, worker, called, first, last, until, over, end, resources, token, fence, epoch
 	Waits      [][]any  `json:"waits"`      // client, worker, began, ended, resources, how it ended, attempts
 	Faults     [][]any  `json:"faults"`     // target, began, ended, kind, note
 	Deaths     [][]any  `json:"deaths"`     // client, when
@@ -98,7 +98,7 @@ func newTimeline(v *verdict) *timeline {
 		client, worker := whose(tenure.Client)
 		t.Tenures = append(t.Tenures, []any{
 			client, worker, tick(tenure.Called), tick(tenure.First), tick(tenure.Last), tick(tenure.Until), tick(tenure.Over), tenure.End,
-			places(tenure.Resources), tenure.Token[:min(8, len(tenure.Token))], tenure.Fence,
+			places(tenure.Resources), tenure.Token[:min(8, len(tenure.Token))], tenure.Fence, epochOf(tenure.Resources),
 		})
 	}
 	open := make(map[string]int) // each worker's latest wait
@@ -157,6 +157,12 @@ func whose(name string) (client, worker int) {
 		return -1, -1
 	}
 	return client, worker
+}
+
+// epochOf returns the epoch of resources, which is the same for all that one worker wants at a time.
+func epochOf(resources []string) string {
+	_, epoch, _ := strings.Cut(resources[0], "/")
+	return epoch
 }
 
 // places are the numbers of resources, whatever the epoch.

@@ -59,7 +59,7 @@ func TestReportTellsWhatHappenedAndNeedsNothingElse(t *testing.T) {
 	require.Equal(t, 7*100_000, data.End)
 	require.Equal(t, []string{"node 3"}, data.Nodes)
 	require.Len(t, data.Tenures, 2)
-	require.Equal(t, []any{0., 1., 1e5, 2e5, 5e5, 6e5, 6e5, "lost", []any{0., 2.}, "one-and-", 0.}, data.Tenures[0])
+	require.Equal(t, []any{0., 1., 1e5, 2e5, 5e5, 6e5, 6e5, "lost", []any{0., 2.}, "one-and-", 0., "0"}, data.Tenures[0])
 	require.Equal(t, [][]any{{1., 0., 2e5, 2.003e5, []any{2.}, noteNoQuorum, 2.}}, data.Waits, "two tries in a row are one wait")
 	require.Len(t, data.Faults, 2)
 	require.Len(t, data.Deaths, 1)

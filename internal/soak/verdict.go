@@ -99,12 +99,12 @@ func (v *verdict) missing() (shortages []string) {
 		perSec   float64
 		scenario string // "": all
 	}{
-		{"grants", v.grants, 10, ""},
-		{"refusals because somebody else has the lock", v.held, 2, ""},
-		{"grants of several resources", v.multi, 0.5, ""},
+		{"grants", v.grants, 5, ""},
+		{"refusals because somebody else has the lock", v.held, 1, ""},
+		{"grants of several resources", v.multi, 0.2, ""},
 		{"extensions", v.extended, 0.3, ""},
-		{"writes to registers", v.swaps, 3, ""},
-		{"locks held to their end", v.lost, 1, ""},
+		{"writes to registers", v.swaps, 2, ""},
+		{"locks held to their end", v.lost, 0.5, ""},
 		{"faults of nodes", nodeFaults, 0.7, safe},
 		{"faults of clients", clientFaults, 0.3, safe},
 		{"failovers", v.faults[failoverKind], 0.03, failover},

@@ -154,7 +154,7 @@ func (w *worker) refused(began time.Duration, resources []string, err error) {
 
 // useRegisters adds one to what the resources guard, taking its time between reading and writing.
 func (w *worker) useRegisters(t *tenure) {
-	longest := pick(w.rng, time.Millisecond, 3*time.Millisecond, minTTL/4)
+	longest := pick(w.rng, time.Millisecond, 3*time.Millisecond, minTTL/4, minTTL)
 	for _, r := range t.resources {
 		a := access{Client: w.name, Resource: r, Token: t.token, Fence: t.h.Fence()}
 		was, err := w.registers.do(a)
