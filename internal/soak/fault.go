@@ -17,6 +17,7 @@ type fault struct {
 	weight  int                                                    // how often it is chosen; 0: never at random
 	impairs bool                                                   // while it lasts the node is of no use, or of little, to some clients
 	loses   bool                                                   // it ends the keys' lives early, and a quarantine follows
+	sided   bool                                                   // it may be meant for the clients of one side only
 	fits    func(t traits) bool                                    // nil: any node
 	strike  func(ctx context.Context, n *node, s step) (err error) // returns when it is mended
 }
@@ -46,26 +47,26 @@ var faults = []fault{
 		return n.quarantine(ctx, s.longest, func() error { return n.shiftClock(s.jump) })
 	}},
 	{kind: "clock back", weight: 2, impairs: true, loses: true, fits: hasClock, strike: clockBack},
-	{kind: "refuse", weight: 3, impairs: true, strike: func(ctx context.Context, n *node, s step) error {
+	{kind: "refuse", weight: 3, impairs: true, sided: true, strike: func(ctx context.Context, n *node, s step) error {
 		return during(ctx, s, quiet(func() { n.refuse(true, n.door(s)...) }), quiet(func() { n.refuse(false, n.door(s)...) }))
 	}},
-	{kind: "delay", weight: 3, impairs: true, strike: throughDoors(func(p *redistest.Proxy, on bool, s step) {
+	{kind: "delay", weight: 3, impairs: true, sided: true, strike: throughDoors(func(p *redistest.Proxy, on bool, s step) {
 		if !on {
 			s.jump = 0
 		}
 		p.Delay(s.jump)
 	})},
-	{kind: "hold requests", weight: 3, impairs: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.HoldRequests(on) })},
-	{kind: "hold replies", weight: 3, impairs: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.HoldReplies(on) })},
-	{kind: "swallow requests", weight: 2, impairs: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.SwallowRequests(on) })},
-	{kind: "swallow replies", weight: 2, impairs: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.SwallowReplies(on) })},
-	{kind: "drop replies", weight: 1, strike: func(_ context.Context, n *node, s step) error {
+	{kind: "hold requests", weight: 3, impairs: true, sided: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.HoldRequests(on) })},
+	{kind: "hold replies", weight: 3, impairs: true, sided: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.HoldReplies(on) })},
+	{kind: "swallow requests", weight: 2, impairs: true, sided: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.SwallowRequests(on) })},
+	{kind: "swallow replies", weight: 2, impairs: true, sided: true, strike: throughDoors(func(p *redistest.Proxy, on bool, _ step) { p.SwallowReplies(on) })},
+	{kind: "drop replies", weight: 1, sided: true, strike: func(_ context.Context, n *node, s step) error {
 		for _, door := range n.door(s) {
 			door.DropReplies(3, "evalsha") // whenever they come
 		}
 		return nil
 	}},
-	{kind: "cut", weight: 1, strike: func(_ context.Context, n *node, s step) error {
+	{kind: "cut", weight: 1, sided: true, strike: func(_ context.Context, n *node, s step) error {
 		for _, door := range n.door(s) {
 			door.Cut()
 		}

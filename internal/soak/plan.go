@@ -82,7 +82,7 @@ func (p *planner) strikeOne(at time.Duration) {
 	if len(fit) == 0 || !f.impairs && p.rng.IntN(3) > 0 { // what is over at once fits always
 		return
 	}
-	s := p.newStep(at, f.kind, pick(p.rng, fit...))
+	s := p.newStep(at, f, pick(p.rng, fit...))
 	if f.impairs {
 		s.dur = p.while()
 	}
@@ -130,12 +130,12 @@ func (p *planner) fit(f fault, at time.Duration) (nodes []int) {
 	return nodes
 }
 
-func (p *planner) newStep(at time.Duration, kind string, target int) step {
+func (p *planner) newStep(at time.Duration, f fault, target int) step {
 	side := -1
-	if p.rng.IntN(2) == 0 {
+	if f.sided && p.rng.IntN(2) == 0 {
 		side = p.rng.IntN(sides)
 	}
-	return step{at: at, kind: kind, target: target, side: side, longest: p.settings.MaxTTL}
+	return step{at: at, kind: f.kind, target: target, side: side, longest: p.settings.MaxTTL}
 }
 
 // add takes a step into the plan, unless it would last beyond the end.
@@ -143,7 +143,6 @@ func (p *planner) add(s step, f fault) {
 	ends := s.at + s.dur
 	if f.loses {
 		ends += s.longest + margin
-		s.side = -1
 	}
 	if ends+slack > p.settings.Duration {
 		return
@@ -175,8 +174,8 @@ func (p *planner) outage(at time.Duration) {
 		if p.free[i] > at || silent > len(p.nodes)/2 {
 			continue
 		}
-		s := p.newStep(at, f.kind, i)
-		s.side, s.dur, s.outage = -1, dur, true
+		s := p.newStep(at, f, i)
+		s.dur, s.outage = dur, true
 		p.add(s, f)
 		silent++
 	}
