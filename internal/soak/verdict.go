@@ -21,14 +21,12 @@ type verdict struct {
 	tenures    []history.Tenure
 	violations []history.Violation
 	shortages  []string // too little happened for the run to say anything
-	notes      []string // what else is worth knowing
 
 	grants, multi, held, noQuorum, late int
 	lost, crashes, extended, swaps      int
 	stale                               int // writes that came too late, and were refused
 	faults                              map[string]int
 	waits                               []time.Duration // of all grants, sorted
-	contended                           int             // grants that took longer than a round trip should
 	unexpected                          map[string]int  // refusals that nobody should see
 }
 
