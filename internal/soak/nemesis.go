@@ -4,11 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/rediskit/redlock/internal/history"
+	"github.com/rediskit/redlock/internal/redistest"
 )
 
 // nemesis carries a plan out.
@@ -60,19 +62,14 @@ func (n *nemesis) step(ctx context.Context, s step) {
 // strike stops a client for a while, or kills it. One that has just died by itself is spared.
 func (m *member) strike(ctx context.Context, s step) error {
 	child := m.process()
+	var err error
 	if s.kind == clientKill {
-		return child.Kill()
+		err = child.Kill()
+	} else {
+		err = during(ctx, s, child.Pause, child.Resume)
 	}
-	select {
-	case <-child.Exited():
+	if errors.Is(err, redistest.ErrNotRunning) {
 		return nil
-	default:
 	}
-	err := during(ctx, s, child.Pause, child.Resume)
-	select {
-	case <-child.Exited():
-		return nil
-	default:
-		return err
-	}
+	return err
 }

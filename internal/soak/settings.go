@@ -24,17 +24,14 @@ type settings struct {
 	Clients     int           // processes
 	Workers     int           // in each, all with one Locker
 	Resources   int           // at a time; the lower the number, the more wanted
+	MinTTL      time.Duration // of an acquisition
 	MaxTTL      time.Duration // no lease is longer
 	NodeTimeout time.Duration // 0: the library's own
 	Retry       time.Duration // between the tries of a waiting Acquire
 }
 
-const (
-	minTTL = 200 * time.Millisecond
-
-	// From time to time all resources get new names, so that the search for an order of events is one of bounded histories.
-	epoch = 20 * time.Second
-)
+// From time to time all resources get new names, so that the search for an order of events is one of bounded histories.
+const epoch = 20 * time.Second
 
 // newSettings derives everything from the seed.
 func newSettings(scenario string, seed uint64, duration time.Duration) (settings, error) {
@@ -48,6 +45,7 @@ func newSettings(scenario string, seed uint64, duration time.Duration) (settings
 	s.Clients = 4 + rng.IntN(3)
 	s.Workers = 4 + rng.IntN(2)
 	s.Resources = 6 + rng.IntN(5)
+	s.MinTTL = 200 * time.Millisecond
 	s.MaxTTL = pick(rng, 600*time.Millisecond, 800*time.Millisecond, time.Second)
 	s.NodeTimeout = pick(rng, 0, 50*time.Millisecond, 100*time.Millisecond)
 	s.Retry = pick(rng, 5*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond)
@@ -70,5 +68,5 @@ func (s settings) String() string {
 		timeout = s.NodeTimeout.String()
 	}
 	return fmt.Sprintf("scenario %s, seed %d, duration %v: %d processes of %d workers, %d resources, TTL %v to %v, node timeout %s, retry interval %v",
-		s.Scenario, s.Seed, s.Duration, s.Clients, s.Workers, s.Resources, minTTL, s.MaxTTL, timeout, s.Retry)
+		s.Scenario, s.Seed, s.Duration, s.Clients, s.Workers, s.Resources, s.MinTTL, s.MaxTTL, timeout, s.Retry)
 }

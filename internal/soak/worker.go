@@ -64,7 +64,7 @@ func (w *worker) run(ctx context.Context) {
 
 // once gets a lock and holds it as the task wants.
 func (w *worker) once(ctx context.Context, task task) {
-	ttl := min(between(w.rng, minTTL, w.Settings.MaxTTL), between(w.rng, minTTL, w.Settings.MaxTTL))
+	ttl := min(between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL), between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL))
 	t := w.take(ctx, w.choose(), ttl, append([]redlock.AcquireOption{redlock.WithTTL(ttl)}, task.opts...))
 	if t == nil {
 		return
@@ -154,7 +154,7 @@ func (w *worker) refused(began time.Duration, resources []string, err error) {
 
 // useRegisters adds one to what the resources guard, taking its time between reading and writing.
 func (w *worker) useRegisters(t *tenure) {
-	longest := pick(w.rng, time.Millisecond, 3*time.Millisecond, minTTL/4, minTTL)
+	longest := pick(w.rng, time.Millisecond, 3*time.Millisecond, w.Settings.MinTTL/4, w.Settings.MinTTL)
 	for _, r := range t.resources {
 		a := access{Client: w.name, Resource: r, Token: t.token, Fence: t.h.Fence()}
 		was, err := w.registers.do(a)
@@ -198,11 +198,11 @@ func (w *worker) waitForTheEnd(_ context.Context, t *tenure) {
 // extend makes the lease longer, and sometimes shorter, a few times.
 func (w *worker) extend(ctx context.Context, t *tenure) {
 	for range 1 + w.rng.IntN(5) {
-		if !t.pass(between(w.rng, 0, minTTL/2)) {
+		if !t.pass(between(w.rng, 0, w.Settings.MinTTL/2)) {
 			return
 		}
 		began := w.clock.now()
-		if t.h.Extend(ctx, between(w.rng, minTTL/4, w.Settings.MaxTTL)) == nil && t.alive() {
+		if t.h.Extend(ctx, between(w.rng, w.Settings.MinTTL/2, w.Settings.MaxTTL)) == nil && t.alive() {
 			w.out.add(history.Event{
 				Kind: history.Extended, Began: began, At: t.seen, Client: w.name,
 				Resources: t.resources, Token: t.token, Until: t.until,
@@ -233,7 +233,7 @@ func (w *worker) do(ctx context.Context) {
 			t.say()
 		}
 		return nil
-	}, redlock.WithTTL(between(w.rng, minTTL, w.Settings.MaxTTL)), redlock.WithMaxWait(w.Settings.MaxTTL))
+	}, redlock.WithTTL(between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL)), redlock.WithMaxWait(w.Settings.MaxTTL))
 	switch {
 	case t == nil:
 		w.refused(began, resources, err)
