@@ -5,11 +5,11 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -58,10 +58,10 @@ func (t *troubles) add(err error) {
 	t.errs = append(t.errs, err)
 }
 
-func (t *troubles) err() error {
+func (t *troubles) list() []error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return errors.Join(t.errs...)
+	return slices.Clone(t.errs)
 }
 
 // launch starts all members.

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -78,7 +79,11 @@ func TestVerdict(t *testing.T) {
 	v.shortages = nil
 	require.False(t, v.passed())
 	require.Contains(t, v.conclusion(), "FAILED")
+	v.troubles = []error{errors.New("c1 does not stop")}
+	require.Contains(t, v.conclusion(), "c1 does not stop")
 	v.violations = nil
+	require.False(t, v.passed(), "there was trouble")
+	v.troubles = nil
 	require.True(t, v.passed())
 	v.shortages = []string{"too few"}
 	require.False(t, v.passed(), "nothing broke, but nothing much happened")

@@ -51,10 +51,9 @@ func run(ctx context.Context, s settings) (_ *verdict, err error) {
 	}
 	f.stop(stopPatience)
 	broken := aftermath(ctx, s, arena, clock, log)
-	if err := troubles.err(); err != nil {
-		return nil, err
-	}
-	return judge(s, log.Events(), broken, registers.refused()), nil
+	v := judge(s, log.Events(), broken, registers.refused())
+	v.troubles = troubles.list()
+	return v, ctx.Err()
 }
 
 // ordeal is the time in which things happen.

@@ -32,6 +32,7 @@ func short(t *testing.T, scenario string, duration time.Duration, satisfies func
 		t.Log(s)
 		v, err := run(t.Context(), s)
 		require.NoError(t, err)
+		require.Empty(t, v.troubles)
 		t.Log(v.conclusion())
 		for _, n := range append(v.numbers(), v.faultNumbers()...) {
 			t.Logf("%-32s %s", n.Name, n.Value)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -21,6 +22,7 @@ type verdict struct {
 	tenures    []history.Tenure
 	violations []history.Violation
 	shortages  []string // too little happened for the run to say anything
+	troubles   []error  // what went wrong with the run itself: a client that does not stop, say
 
 	grants, multi, held, noQuorum, late int
 	lost, crashes, extended, swaps      int
@@ -134,7 +136,7 @@ func (v *verdict) expectsViolations() bool { return v.settings.Scenario != safe 
 // nothing; a failover has the right to go well.
 func (v *verdict) passed() bool {
 	switch {
-	case len(v.shortages) > 0:
+	case len(v.shortages)+len(v.troubles) > 0:
 		return false
 	case v.settings.Scenario == safe:
 		return len(v.violations) == 0
@@ -190,6 +192,8 @@ func rounded(d time.Duration) string { return d.Round(100 * time.Microsecond).St
 // conclusion is the verdict in a sentence.
 func (v *verdict) conclusion() string {
 	switch n := len(v.violations); {
+	case len(v.troubles) > 0:
+		return fmt.Sprintf("FAILED: %d violations, and %v", n, errors.Join(v.troubles...))
 	case len(v.shortages) > 0:
 		return "failed: " + strings.Join(v.shortages, "; ")
 	case v.settings.Scenario == safe && n == 0:
