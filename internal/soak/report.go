@@ -67,10 +67,17 @@ type violationLine struct {
 
 func violationLines(violations []history.Violation) (lines []violationLine) {
 	for _, v := range violations {
-		lines = append(lines, violationLine{fmt.Sprintf("%.3f", v.At.Seconds()), v.Promise, v.Text, tick(v.At)})
+		line := violationLine{Promise: v.Promise, Text: v.Text, Tick: tick(v.At)}
+		if hasMoment(v) {
+			line.Seconds = fmt.Sprintf("%.3f", v.At.Seconds())
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }
+
+// hasMoment reports whether a violation happened at a moment, and not in a whole history.
+func hasMoment(v history.Violation) bool { return v.Promise != "linearizability" && v.At > 0 }
 
 // tick is the unit of time in the page's data: 10 microseconds, which is finer than anything that can be seen.
 func tick(d time.Duration) int { return int(d / (10 * time.Microsecond)) }
@@ -115,7 +122,9 @@ func newTimeline(v *verdict) *timeline {
 		}
 	}
 	for _, violation := range v.violations {
-		t.Violations = append(t.Violations, tick(violation.At))
+		if hasMoment(violation) {
+			t.Violations = append(t.Violations, tick(violation.At))
+		}
 	}
 	slices.Sort(t.Nodes)
 	return t
