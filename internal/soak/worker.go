@@ -152,13 +152,20 @@ func (w *worker) refused(began time.Duration, resources []string, err error) {
 	w.out.add(history.Event{Kind: history.Refused, Began: began, At: w.clock.now(), Client: w.name, Resources: resources, Note: note})
 }
 
-// useRegisters adds one to what the resources guard, taking its time between reading and writing.
+// useRegisters adds one to what the resources guard, taking its time between reading and writing. Only every other time it looks
+// at the lock again before it writes, like the programs that there are: the registers must refuse what comes too late.
 func (w *worker) useRegisters(t *tenure) {
 	longest := pick(w.rng, time.Millisecond, 3*time.Millisecond, w.Settings.MinTTL/4, w.Settings.MinTTL)
 	for _, r := range t.resources {
 		a := access{Client: w.name, Resource: r, Token: t.token, Fence: t.h.Fence()}
 		was, err := w.registers.do(a)
-		if err != nil || was.Refused || !t.pass(between(w.rng, 0, longest)) {
+		if err != nil || was.Refused {
+			return
+		}
+		work := between(w.rng, 0, longest)
+		if w.rng.IntN(2) == 0 {
+			_ = sleep(context.Background(), work)
+		} else if !t.pass(work) {
 			return
 		}
 		a.Write, a.Began, a.Old, a.New, a.Until = true, was.Began, was.Value, was.Value+1, t.until
