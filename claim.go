@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,8 +94,8 @@ type claim struct {
 	mu    sync.Mutex
 	ends  []func() // of contexts, to run once the mutex is free: they may run code that is not ours
 	lanes []lane   // one for each node
-	ttl   time.Duration
-	lease lease // the last one proved; zero while there is none
+	ttl   time.Duration // the longest that was asked for
+	lease lease         // the last one proved; zero while there is none
 	dead  bool  // nothing of the token is wanted any more: what a node grants from now on is taken back
 }
 
@@ -104,7 +105,26 @@ type lane struct {
 	dirty    bool       // the node may have a key of ours
 	doubtful bool       // an acquire got no answer: it may have run, or be on its way and run after a first release
 	leaving  bool       // a release has been sent
-	cuts     []int64    // marks of the shortenings that were sent, which may run late
+	cuts     []cut      // shortenings that were sent, which may run late
+}
+
+// cut is a shortening: it takes effect where its mark stands, which is never the case again after a while.
+type cut struct {
+	mark  int64
+	until time.Time
+}
+
+// remember notes the marks of a shortening, none of which stands any more at the given time.
+func (l *lane) remember(marks []int64, until time.Time) {
+	for _, mark := range marks {
+		l.cuts = append(l.cuts, cut{mark, until})
+	}
+}
+
+// standing returns the cuts whose marks may still stand, and forgets the others.
+func (l *lane) standing(now time.Time) []cut {
+	l.cuts = slices.DeleteFunc(l.cuts, func(c cut) bool { return now.After(c.until) })
+	return l.cuts
 }
 
 // init prepares a claim that has sent nothing yet.
@@ -168,6 +188,8 @@ type keyState struct {
 var (
 	errNotYet = errors.New("no answer by then")                        // it was not waited for
 	errBusy   = errors.New("has not answered the request before this") // and was not asked
+
+	errOvertaken = errors.New("not shortened: a later extension is on its way")
 )
 
 // newRound prepares a round of the verb among n nodes.
@@ -545,6 +567,11 @@ func (c *claim) drop(i int) bool {
 	lane.last, q.err = nil, node.ErrNotSent
 	q.round.vote(q)
 	return true
+}
+
+// longest returns for how long, on this process's clock, a key may live that a node keeps for as long as was ever asked for.
+func (c *claim) longest() time.Duration {
+	return c.ttl + time.Duration(float64(c.ttl)*c.l.drift) + time.Second
 }
 
 func (c *claim) releaseCall() node.Call {

@@ -79,8 +79,9 @@ func (h *Handle) begin(r *round, ttl time.Duration) error {
 		e.detail = fmt.Sprintf("not in time: of %v nothing is left after %v", c.lease.ttl, now.Sub(c.lease.start))
 		return e
 	}
-	if h.look() != nil {
-		return stateError(r.verb.op, c.resources, h.err)
+	if closed, ok := c.l.closedAt(); ok && closed.Before(c.lease.end()) {
+		h.end(ErrClosed)
+		return stateError(r.verb.op, c.resources, ErrClosed)
 	}
 	if h.renewal.on {
 		h.startRenewal()
@@ -342,8 +343,8 @@ func (h *Handle) newExtension(v *verb, ttl time.Duration) *round {
 func moveArgs(q *request) []any {
 	c := q.round.claim
 	var marks []string
-	for _, mark := range c.lanes[q.node].cuts {
-		marks = append(marks, strconv.FormatInt(mark, 10))
+	for _, cut := range c.lanes[q.node].standing(time.Now()) {
+		marks = append(marks, strconv.FormatInt(cut.mark, 10))
 	}
 	return []any{c.token, milliseconds(q.round.ttl), "move", strings.Join(marks, ",")}
 }
@@ -417,7 +418,8 @@ func (h *Handle) shorten(ctx context.Context, proved *round) error {
 		return nil // another call, at the same time, has shortened it further
 	}
 	r := h.newExtension(cutVerb, proved.ttl)
-	h.shortened = h.extension
+	number := h.extension
+	h.shortened = number
 	c.lease = next
 	r.then = func(r *round) {
 		if r.outcome == quorum.Refused && h.look() == nil {
@@ -427,13 +429,17 @@ func (h *Handle) shorten(ctx context.Context, proved *round) error {
 	r.start, r.attended = time.Now(), true
 	cut := func(p *request) {
 		q := &r.requests[p.node]
-		if q.marks = p.marks; p.yes() && !c.dead {
-			lane := &c.lanes[p.node]
-			lane.cuts = append(lane.cuts, p.marks...)
+		q.marks, q.err = p.marks, p.err
+		switch {
+		case !p.yes() || c.dead: // whether a lock is cut that has ended meanwhile, nobody asks
+		case h.extension > number:
+			// A later extension is on its way to the node, and knows nothing of this mark: it may leave it standing.
+			q.err = errOvertaken
+		default:
+			c.lanes[p.node].remember(p.marks, time.Now().Add(c.longest()))
 			r.send(q, p.node, node.Call{SendBy: time.Now().Add(r.timeout)})
 			return
 		}
-		q.err = p.err // nil for a lock that has ended meanwhile: then nobody asks
 		r.vote(q)
 	}
 	for i := range proved.requests {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
@@ -238,6 +240,62 @@ func TestReleaseIsIdempotent(t *testing.T) {
 		requireOnServer(t, s, other.Token(), "lock:a")
 		require.Equal(t, 1, s.CommandCount(t, "del"), "it is deleted once")
 	}
+}
+
+// What never expires has no validity that could be proved, and an extension would give it an end that nobody counts on.
+func TestLockThatNeverExpiresIsNotAdopted(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	l := open(t, clients)
+	h, err := l.TryAcquire(ctx, "a")
+	require.NoError(t, err)
+	for _, s := range servers[:2] {
+		s.Do(t, "persist", "lock:a")
+	}
+	_, err = l.Adopt(ctx, []string{"a"}, h.Token())
+	require.ErrorIs(t, err, redlock.ErrLost)
+	require.ErrorContains(t, err, "never expires")
+}
+
+// hook calls a function behind each command of a client.
+type hook func()
+
+func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		defer h()
+		return next(ctx, cmd)
+	}
+}
+
+func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// A hook of the user's client that panics takes the caller's goroutine with it, who may recover.
+func TestAttemptThatPanicsLeavesNothing(t *testing.T) {
+	servers, clients := masters(t, 1)
+	attempts := 0
+	clients[0].AddHook(hook(func() {
+		if strings.Contains(string(debug.Stack()), "(*Locker).attempt") { // the caller's, and no worker's
+			panic("by the hook")
+		}
+	}))
+	l := open(t, clients)
+	for deadline := time.Now().Add(20 * time.Second); !panickingAttempt(t, l); attempts++ {
+		require.True(t, time.Now().Before(deadline), "workers have sent all of %d attempts", attempts)
+	}
+	noKeys(t, servers)
+}
+
+// panickingAttempt locks and unlocks, and reports whether the attempt to lock has panicked.
+func panickingAttempt(t *testing.T, l *redlock.Locker) (panicked bool) {
+	defer func() { panicked = recover() != nil }()
+	h, err := l.TryAcquire(context.Background(), "a")
+	require.NoError(t, err)
+	require.NoError(t, h.Release(context.Background()))
+	return false
 }
 
 func TestReleaseUnderAnEndedContext(t *testing.T) {

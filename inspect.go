@@ -185,15 +185,13 @@ func readKept(q *request, reply any) error {
 		q.left = math.MaxInt64
 	}
 	for i, key := range found {
-		if !key.held || key.owner != q.round.claim.token {
+		if !key.held || key.owner != q.round.claim.token || key.left < 0 {
 			return &refusal{
 				resource: q.round.claim.l.resource(q.call.Keys[i]),
 				gone:     !key.held, owner: key.owner, left: key.left,
 			}
 		}
-		if key.left >= 0 {
-			q.left = min(q.left, key.left)
-		}
+		q.left = min(q.left, key.left)
 	}
 	return nil
 }

@@ -168,7 +168,7 @@ func (l *Locker) Do(ctx context.Context, resource string, fn func(ctx context.Co
 // renewal (with the TTL of opts) take it from there. The former handle still takes itself for the owner: whoever hands a
 // lock over should drop it without a Release.
 //
-// Adopt fails with [ErrLost] when the resources are free or under another token, with [ErrNoQuorum] when too few nodes
+// Adopt fails with [ErrLost] when the resources are free, under another token or never expire, with [ErrNoQuorum] when too few nodes
 // answer, and otherwise as TryAcquire does.
 func (l *Locker) Adopt(ctx context.Context, resources []string, token string, opts ...AcquireOption) (*Handle, error) {
 	if token == "" {
@@ -338,6 +338,14 @@ func (l *Locker) attempt(ctx context.Context, p *plan) (h *Handle, hint time.Dur
 	defer l.leave()
 	h = l.newHandle(p, l.newToken())
 	c := &h.claim
+	over := false
+	defer func() {
+		if !over { // a hook of the user's client has panicked
+			c.mu.Lock()
+			c.abandon()
+			c.unlock()
+		}
+	}()
 
 	c.mu.Lock()
 	r := c.newRound(acquireVerb, len(l.nodes), l.timeoutFor(p.ttl))
@@ -345,6 +353,7 @@ func (l *Locker) attempt(ctx context.Context, p *plan) (h *Handle, hint time.Dur
 	r.run()
 
 	cause := r.wait(ctx, l.closing)
+	over = true
 	if err = h.begin(r, p.ttl); err == nil {
 		return h, 0, nil
 	}
@@ -428,6 +437,8 @@ func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, err
 		return h, nil
 	case cause != nil:
 		return nil, &interrupted{cause, err}
+	case errors.Is(err, ErrClosed):
+		return nil, err
 	case r.outcome != quorum.Unreachable: // refused, or kept for less than can be trusted
 		return nil, r.shortfall().lost()
 	}

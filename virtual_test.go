@@ -719,3 +719,53 @@ func TestVirtualAdoptOfALockWithNothingProvablyLeftIsALoss(t *testing.T) {
 		require.NotErrorIs(t, err, redlock.ErrNoQuorum)
 	})
 }
+
+// A node that answers the first step of a shortening late is not told to cut when a later extension is on its way to it.
+func TestVirtualShorteningThatComesLateDoesNotOvertakeALaterExtension(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		l := open(t, clientsOf(nodes))
+		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(30*time.Second))
+		require.NoError(t, err)
+		nodes[2].delayBy(200 * time.Millisecond)
+		require.NoError(t, h.Extend(ctx, 5*time.Second))
+		nodes[1].fail("ERR down")
+		time.Sleep(time.Millisecond)
+		require.NoError(t, h.Extend(ctx, 20*time.Second))
+		nodes[2].delayBy(0)
+		time.Sleep(time.Second)
+		nodes[1].fail("")
+
+		other := open(t, clientsOf(nodes))
+		for h.Err() == nil {
+			_, err := other.TryAcquire(ctx, "a")
+			require.ErrorIs(t, err, redlock.ErrHeld, "valid until %v more", time.Until(h.ValidUntil()))
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.NoError(t, l.Close())
+	})
+}
+
+// What an extension says of earlier shortenings does not grow for ever.
+func TestVirtualShorteningsAreForgottenWhenTheyCannotComeLateAnyMore(t *testing.T) {
+	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		l := open(t, clientsOf(nodes))
+		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Minute))
+		require.NoError(t, err)
+		for range 100 {
+			require.NoError(t, h.Extend(ctx, 10*time.Second))
+			require.NoError(t, h.Extend(ctx, 20*time.Second))
+			time.Sleep(5 * time.Second)
+		}
+		longest := 0
+		nodes[0].mu.Lock()
+		for _, call := range nodes[0].calls {
+			longest = max(longest, len(call.args[len(call.args)-1]))
+		}
+		nodes[0].mu.Unlock()
+		require.Less(t, longest, 30*14, "a minute's marks of 13 digits, at two in ten seconds")
+		require.Greater(t, longest, 13)
+		require.NoError(t, h.Release(ctx))
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -98,18 +99,23 @@ func (n *Node) SendAfter(c, earlier *Call) bool {
 
 // follow makes c wait for another call, if that is not nil and not done.
 func (c *Call) follow(earlier *Call) {
-	if earlier != nil && earlier.state != fresh && earlier.state != done {
-		earlier.followers = append(earlier.followers, c)
-		c.waits++
+	if earlier == nil || earlier.state == fresh || earlier.state == done {
+		return
 	}
+	if len(earlier.followers) == cap(earlier.followers) { // before the list grows: those that were dropped need no place
+		earlier.followers = slices.DeleteFunc(earlier.followers, func(f *Call) bool { return f.state == done })
+	}
+	earlier.followers = append(earlier.followers, c)
+	c.waits++
 }
 
 // Linger makes later calls that yield wait until c is done, if it is not, where they share one of the keys. It is for what
-// nobody waits for any more, and which the next one must not overtake all the same.
+// nobody waits for any more, and which the next one must not overtake all the same. It ends when c has failed once: a node
+// that does not do what it is asked would keep others waiting for as long as that is repeated.
 func (n *Node) Linger(c *Call, keys []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c.state == fresh || c.state == done {
+	if c.state == fresh || c.state == done || c.failures > 0 {
 		return
 	}
 	c.lingers = keys
@@ -226,16 +232,45 @@ func (n *Node) enqueue(c *Call) {
 func (n *Node) end(c *Call) {
 	c.state = done
 	n.unended--
+	n.stopLingering(c)
+	n.letGo(c.followers)
+	c.followers = nil
+	n.checkIdle()
+}
+
+// stopLingering lets calls of other owners overtake c. Called with the mutex held.
+func (n *Node) stopLingering(c *Call) {
 	for _, key := range c.lingers {
 		if n.lingering[key] == c {
 			delete(n.lingering, key)
 		}
 	}
+	c.lingers = nil
+}
+
+// letOthersGo ends the wait of the calls that wait for c only because it lingers. Called with the mutex held.
+func (n *Node) letOthersGo(c *Call) {
+	if c.lingers == nil {
+		return
+	}
+	n.stopLingering(c)
+	var others, own []*Call
 	for _, f := range c.followers {
+		if f.bound {
+			own = append(own, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	c.followers = own
+	n.letGo(others)
+}
+
+// letGo ends the wait of calls for another one. Called with the mutex held.
+func (n *Node) letGo(followers []*Call) {
+	for _, f := range followers {
 		if f.waits--; f.waits == 0 && f.state == parked {
 			n.enqueue(f)
 		}
 	}
-	c.followers, c.lingers = nil, nil
-	n.checkIdle()
 }

@@ -13,8 +13,7 @@ import (
 // the call himself: if nothing else is under way, and if the node has just shown that it answers at once.
 //
 // A stock client cannot be called back from a read that hangs. So he uses a copy of it that gives up soon: the same
-// connections and hooks, with short timeouts (redis.Client.WithTimeout), and under a context that ends before a second try
-// of go-redis's is over. What comes back without an answer is left to a worker, which repeats it, and the caller waits as
+// connections and hooks, with short timeouts (redis.Client.WithTimeout) and without repetitions. What comes back without an answer is left to a worker, which repeats it, and the caller waits as
 // usual.
 const (
 	quickTimeout = 25 * time.Millisecond // what a node that has begun to hang costs the first caller, about twice
@@ -35,9 +34,13 @@ type quick struct {
 	renewAt time.Time
 }
 
-// newQuick tells whether client is a go-redis client to a single server. Only that: what wraps one may keep us waiting.
+// newQuick tells whether client is a go-redis client to a single server. What wraps one may keep us waiting, and so may the
+// dialling of TLS (older versions of go-redis heed no context there) and of Sentinel's clients, which ask the sentinels first.
 func newQuick(client Client) quick {
-	c, _ := client.(*redis.Client)
+	c, ok := client.(*redis.Client)
+	if !ok || c.Options().TLSConfig != nil || c.Options().Addr == "FailoverClient" {
+		return quick{}
+	}
 	return quick{client: c}
 }
 
@@ -66,17 +69,28 @@ func (n *Node) Reserve(c *Call, patience time.Duration) bool {
 // Run sends a reserved call on the caller's goroutine. When it returns, the call is done or a worker has it.
 func (n *Node) Run(c *Call) {
 	batch := [1]*Call{c}
+	c.Err = errPanicked
+	defer func() {
+		if c.Err == nil || answered(c.Err) {
+			n.deliver(batch[:])
+		} else {
+			n.tryAgain(c)
+		}
+		n.handOver()
+	}()
 	n.exchange(n.quick.ctx, n.quick.hasty, batch[:]) // no one but us replaces them while workers > 0
-	if c.Err == nil || answered(c.Err) {
-		n.deliver(batch[:])
-	} else {
-		c.Repeated = true
-		n.mu.Lock()
-		n.quick.until = time.Time{}
-		n.queue.push(c)
-		n.mu.Unlock()
-	}
-	n.handOver()
+}
+
+// errPanicked stands until there is another error, or none: a hook of the user's client can panic, and the caller survive it.
+var errPanicked = errors.New("panicked")
+
+// tryAgain leaves a call that was not answered to a worker.
+func (n *Node) tryAgain(c *Call) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c.Repeated = true
+	n.quick.until = time.Time{}
+	n.queue.push(c)
 }
 
 // answered reports whether an error is what the server said.
@@ -112,5 +126,7 @@ func (q *quick) renew(ctx context.Context, now time.Time) {
 	}
 	q.renewAt = now.Add(quickTimeout)
 	q.hasty = q.client.WithTimeout(quickTimeout)
+	options := q.hasty.Options() // the copy's own
+	options.MaxRetries, options.ContextTimeoutEnabled = 0, true
 	q.ctx, q.cancel = context.WithTimeout(ctx, 2*quickTimeout)
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"runtime"
 	"strings"
@@ -251,6 +252,34 @@ func TestWrappedClientsAreLeftToWorkers(t *testing.T) {
 	require.False(t, n.Reserve(call, time.Second))
 }
 
+// Dialling TLS or asking sentinels can take longer than any context says.
+func TestClientsThatMayDialForLongAreLeftToWorkers(t *testing.T) {
+	secure := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", TLSConfig: &tls.Config{}})
+	failover := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{"127.0.0.1:1"}})
+	for _, c := range []*redis.Client{secure, failover} {
+		require.Nil(t, newQuick(c).client)
+		require.NoError(t, c.Close())
+	}
+}
+
+// A hook of the user's client panics, and the caller goes on.
+func TestCallWhoseHookPanicsIsLeftToAWorker(t *testing.T) {
+	c, p := probed(t, &redis.Options{Addr: start(t).Addr()})
+	n := opened(t, c)
+	trusted(t, n)
+	call, answer := newCall()
+	require.True(t, n.Reserve(call, time.Second))
+	p.set(func() {
+		p.set(nil, nil)
+		panic("by the hook")
+	}, nil)
+	require.PanicsWithValue(t, "by the hook", func() { n.Run(call) })
+	got := receive(t, answer)
+	require.NoError(t, got.Err)
+	require.True(t, got.Repeated)
+	settle(t, n)
+}
+
 func TestNodeThatBeginsToHangCostsTheCallerLittle(t *testing.T) {
 	proxy := start(t).Proxy(t)
 	c, _ := probed(t, &redis.Options{Addr: proxy.Addr()})
@@ -315,4 +344,47 @@ func TestCloseWaitsForAReservedCallThatHasGoneToAWorker(t *testing.T) {
 	require.NoError(t, receive(t, closed))
 	require.Len(t, answer, 1)
 	require.NoError(t, (<-answer).Err)
+}
+
+// Others wait for what lingers until it has failed: then it is repeated for who knows how long.
+func TestWhatLingersHoldsNobodyUpOnceItHasFailed(t *testing.T) {
+	failing := NewScript("return {{'ERR not now'}}")
+	c, _ := probed(t, &redis.Options{Addr: start(t).Addr()})
+	n := New(c, false)
+	release, _ := newCall()
+	release.Script, release.Keys, release.RepeatUntil = failing, []string{"a"}, time.Now().Add(time.Hour)
+	require.True(t, n.Send(release))
+	n.Linger(release, release.Keys)
+	next, answer := newCall()
+	next.Keys, next.Yields = []string{"a"}, true
+	require.True(t, n.Send(next))
+	require.NoError(t, receive(t, answer).Err)
+	after, answer := newCall()
+	after.Keys, after.Yields = []string{"a"}, true
+	n.Linger(release, release.Keys)
+	require.True(t, n.Send(after))
+	require.NoError(t, receive(t, answer).Err)
+	require.NoError(t, n.Close(context.Background(), time.Second))
+}
+
+func TestCallsThatWereDroppedAreForgotten(t *testing.T) {
+	c, p := probed(t, &redis.Options{Addr: start(t).Addr()})
+	n := opened(t, c)
+	busy, free := make(chan struct{}), make(chan struct{})
+	p.set(func() { p.set(nil, nil); close(busy); <-free }, nil)
+	release, answer := newCall()
+	require.True(t, n.Send(release))
+	n.Linger(release, []string{"a"})
+	receive(t, busy)
+	for range 10_000 {
+		next, _ := newCall()
+		next.Keys, next.Yields = []string{"a"}, true
+		require.True(t, n.Send(next))
+		require.True(t, n.Drop(next))
+	}
+	n.mu.Lock()
+	require.Less(t, len(release.followers), 10)
+	n.mu.Unlock()
+	close(free)
+	receive(t, answer)
 }

@@ -306,6 +306,7 @@ func (n *Node) repeat(c *Call) bool {
 	}
 	c.state = parked
 	c.failures++
+	n.letOthersGo(c)
 	n.repeats = append(n.repeats, c)
 	if n.pause == nil {
 		n.pause = time.AfterFunc(pauseAfter(c.failures), n.resume)
