@@ -87,7 +87,7 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 		if err == nil && !s.Locked {
 			return nil
 		}
-		pause := pauses.next()
+		pause := pauses.next(ctx)
 		switch {
 		case err == nil:
 			reason = stateError("wait for", p.resources, ErrHeld)

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
+
+	"github.com/rediskit/redlock/internal/jitter"
 )
 
 // acquire tries until it has the lock, ctx ends, the longest wait is over or the Locker is closed.
@@ -26,7 +27,7 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 		}
 		cause := l.over(ctx)
 		if cause == nil {
-			cause = l.sleep(ctx, min(pauses.next(), hint))
+			cause = l.sleep(ctx, min(pauses.next(ctx), hint))
 		}
 		if cause != nil {
 			return nil, gaveUp("acquire", p.resources, cause, reason, err)
@@ -85,8 +86,8 @@ type backoff struct{ pause, most time.Duration }
 
 func newBackoff(first time.Duration) *backoff { return &backoff{pause: first, most: 8 * first} }
 
-func (b *backoff) next() time.Duration {
+func (b *backoff) next(ctx context.Context) time.Duration {
 	d := b.pause
 	b.pause = min(2*d, b.most)
-	return d/2 + rand.N(d)
+	return jitter.Around(ctx, d)
 }

@@ -1,0 +1,333 @@
+package sim
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+)
+
+// node is a Redis master in memory.
+type node struct {
+	name    string
+	index   int
+	world   *World
+	lua     bool         // scripts run as Lua and not as Go
+	hung    moment       // until then it reads nothing, as after a SIGSTOP
+	thought atomic.Int64 // how long it thinks about each answer
+	serving sync.WaitGroup
+
+	mu      sync.Mutex // one command at a time
+	memory  memory
+	clock   clock
+	scripts map[string]*script // by their digests: what has been loaded
+	conns   map[*conn]struct{}
+	down    bool
+	doomed  bool   // what it has will be gone when it comes back
+	failing string // what it answers to scripts, while it is not empty
+	runs    []run
+}
+
+// run is one request of a script that a node ran.
+type run struct {
+	stamp
+	at    time.Time
+	verb  string
+	token string
+	keys  []string
+}
+
+func newNode(w *World, index int, c clock, lua bool) (*node, error) {
+	n := &node{
+		name: fmt.Sprintf("n%d", index), index: index, world: w, lua: lua, clock: c,
+		memory: memory{Miniredis: miniredis.NewMiniRedis()}, scripts: make(map[string]*script), conns: make(map[*conn]struct{}),
+	}
+	n.tick()
+	n.memory.ClockTTL(true)
+	wake, err := n.memory.Dial() // it has no commands before the first connection
+	if err != nil {
+		return nil, err
+	}
+	return n, wake.Close()
+}
+
+// tick sets the data's clock. Called with the mutex held.
+func (n *node) tick() {
+	n.memory.now = n.clock.now()
+	n.memory.SetTime(n.memory.now)
+}
+
+var errRefused = errors.New("connection refused")
+
+// accept serves a connection, if the node is up.
+func (n *node) accept(c *conn) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.down {
+		return errRefused
+	}
+	n.conns[c] = struct{}{}
+	n.serving.Add(1)
+	go n.serve(c)
+	return nil
+}
+
+// serve answers what comes on a connection until that ends.
+func (n *node) serve(c *conn) {
+	defer n.serving.Done()
+	in, out := bufio.NewReader(c), bufio.NewWriter(c)
+	peer := server.NewPeer(out)
+	for {
+		args, err := readCommand(in)
+		if err != nil {
+			break
+		}
+		n.dispatch(peer, c, args)
+		if in.Buffered() == 0 {
+			peer.Flush()
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.conns, c)
+	_ = c.Close()
+}
+
+// readCommand reads an array of strings.
+func readCommand(in *bufio.Reader) ([]string, error) {
+	length, err := readLength(in, '*')
+	if err != nil {
+		return nil, err
+	}
+	args := make([]string, length)
+	for i := range args {
+		n, err := readLength(in, '$')
+		if err != nil {
+			return nil, err
+		}
+		data := make([]byte, n+2)
+		if _, err := io.ReadFull(in, data); err != nil {
+			return nil, err
+		}
+		args[i] = string(data[:n])
+	}
+	return args, nil
+}
+
+func readLength(in *bufio.Reader, kind byte) (int, error) {
+	line, err := in.ReadString('\n')
+	if err != nil {
+		return 0, err
+	}
+	if line[0] != kind {
+		return 0, fmt.Errorf("not a command: %q", line)
+	}
+	return strconv.Atoi(strings.TrimSpace(line[1:]))
+}
+
+// dispatch runs one command. A crash between its arrival and now has taken it along.
+func (n *node) dispatch(peer *server.Peer, c *conn, args []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, connected := n.conns[c]; !connected {
+		return
+	}
+	n.tick()
+	switch strings.ToUpper(args[0]) {
+	case "EVAL":
+		s, err := newScript(args[1])
+		if err != nil {
+			n.world.breach("harness", "%s: %v", n.name, err)
+			peer.WriteError("ERR " + err.Error())
+			return
+		}
+		n.scripts[digest(args[1])] = s
+		n.eval(peer, c, s, args[2:])
+	case "EVALSHA":
+		n.eval(peer, c, n.scripts[args[1]], args[2:])
+	default:
+		n.memory.Server().Dispatch(peer, args)
+	}
+}
+
+// eval runs a script and watches what it does. Called with the mutex held.
+func (n *node) eval(peer *server.Peer, c *conn, s *script, args []string) {
+	switch {
+	case n.failing != "":
+		peer.WriteError(n.failing)
+		return
+	case s == nil:
+		peer.WriteError("NOSCRIPT No matching script. Please use EVAL.")
+		return
+	}
+	requests, err := s.requests(args)
+	if err != nil {
+		n.world.breach("harness", "%s: %v", n.name, err)
+		peer.WriteError(err.Error())
+		return
+	}
+	before := n.look()
+	if s.native != nil && !n.lua {
+		n.evalNative(peer, s, requests)
+	} else {
+		n.memory.Server().Dispatch(peer, append([]string{"EVAL", s.text}, args...))
+	}
+	n.note(c.read, s, requests)
+	n.judge(s, requests, before, n.look())
+}
+
+func (n *node) evalNative(peer *server.Peer, s *script, requests []request) {
+	replies := make([]any, len(requests))
+	for i, r := range requests {
+		replies[i] = s.native(&n.memory, r.keys, r.args)
+	}
+	peer.Block(func(w *server.Writer) { answer(w, replies) })
+}
+
+// note remembers what was run. Called with the mutex held.
+func (n *node) note(from stamp, s *script, requests []request) {
+	n.world.totals.runs.Add(int64(len(requests)))
+	if s.verb == "inspect" {
+		return
+	}
+	for _, r := range requests {
+		n.runs = append(n.runs, run{from, time.Now(), s.verb, r.token(), r.keys})
+	}
+}
+
+// holding is what a node has under a key.
+type holding struct {
+	token string
+	left  time.Duration // on the node's clock; 0: for ever
+}
+
+// look returns what the node has under the keys of the run. Called with the mutex held.
+func (n *node) look() map[string]holding {
+	found := make(map[string]holding, len(n.world.keys))
+	for _, key := range n.world.keys {
+		if token, err := n.memory.Get(key); err == nil {
+			found[key] = holding{token, n.memory.TTL(key)}
+		}
+	}
+	return found
+}
+
+// state is look for those who do not have the mutex.
+func (n *node) state() map[string]holding {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tick()
+	return n.look()
+}
+
+// judge checks that a script changed nothing but what its own tokens hold, and created nothing but by an acquire. Called with the mutex held.
+func (n *node) judge(s *script, requests []request, before, after map[string]holding) {
+	for _, key := range n.world.keys {
+		was, is := before[key], after[key]
+		if was == is {
+			continue
+		}
+		if was.token != "" && !carries(requests, key, was.token) {
+			n.world.breach("only our own", "%s: %s (of %s) changed %s of %s from %v to %v",
+				n.name, s.verb, n.world.short(requests[0].token()), key, n.world.short(was.token), was.left, is.left)
+		}
+		if is.token != "" && is.token != was.token && (s.verb != "acquire" || !carries(requests, key, is.token)) {
+			n.world.breach("only our own", "%s: %s made %s for %s", n.name, s.verb, key, n.world.short(is.token))
+		}
+	}
+}
+
+// carries reports whether one of the requests is the token's, for the key.
+func carries(requests []request, key, token string) bool {
+	for _, r := range requests {
+		for _, k := range r.keys {
+			if k == key && r.token() == token {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (n *node) thinks() time.Duration { return time.Duration(n.thought.Load()) }
+
+// crash ends the process: connections break, and what was not read is gone. If its data are to be lost, that is only after
+// every lock is over that it has, or has confirmed: within the given time, or there is no crash. It returns how long that takes.
+func (n *node) crash(empty bool, within time.Duration) (time.Duration, bool) {
+	n.mu.Lock()
+	away := n.oldest() + time.Second
+	if n.down || empty && away > within {
+		n.mu.Unlock()
+		return 0, false
+	}
+	n.down, n.doomed = true, empty
+	conns := n.conns
+	n.conns = make(map[*conn]struct{})
+	n.mu.Unlock()
+	for c := range conns {
+		_ = c.Close()
+	}
+	return away, true
+}
+
+// oldest returns how long it takes until every key has expired. Called with the mutex held.
+func (n *node) oldest() (longest time.Duration) {
+	n.tick()
+	for _, h := range n.look() {
+		longest = max(longest, n.clock.ours(h.left))
+	}
+	return longest
+}
+
+// restart starts it again, with its data or without. No script survives that.
+func (n *node) restart(empty bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down, n.doomed = false, false
+	n.scripts = make(map[string]*script)
+	n.tick()
+	if empty {
+		n.memory.FlushAll()
+	}
+}
+
+// jump sets the node's clock. A key expires at a time on it, so that it lives longer when the clock goes back.
+func (n *node) jump(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.jumpLocked(d)
+}
+
+func (n *node) jumpLocked(d time.Duration) {
+	n.tick()
+	found := n.look()
+	n.clock.jump(d)
+	n.tick()
+	for key, h := range found {
+		if d < 0 && h.left > 0 {
+			n.memory.SetTTL(key, h.left-d)
+		}
+	}
+}
+
+// fail makes the node answer scripts with an error; with "" it works again.
+func (n *node) fail(reply string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.failing = reply
+}
+
+// close ends the node.
+func (n *node) close() {
+	n.crash(false, 0)
+	n.serving.Wait()
+	n.memory.Close()
+}

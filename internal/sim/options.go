@@ -1,0 +1,130 @@
+package sim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/rediskit/redlock"
+)
+
+// Options are what follows from a seed before anything runs.
+type Options struct {
+	Seed      uint64
+	Profile   Profile
+	Nodes     int
+	Clients   int
+	Tasks     int // of a client, at the same time
+	Resources int
+	Lua       bool          // the nodes run scripts as Lua, and not as Go that does the same
+	Stock     bool          // go-redis retries when it wants to: a replay is not exact
+	Duration  time.Duration // until everything is healed
+	TTL       time.Duration // usual; half of it to twice
+	LongTTL   time.Duration // of some locks, which are released before
+	Retry     time.Duration // the first pause of a waiter
+	Latency   time.Duration // one way, less or more by half
+	FaultGap  time.Duration // between two faults, on average
+	Rates     []float64     // of the nodes' clocks
+}
+
+// Profile is what kind of faults there are.
+type Profile uint8
+
+const (
+	Storm    Profile = iota // anything, anywhere
+	Minority                // anything, but all of it on the same minority of the nodes, and clients are well
+	Calm                    // nothing
+)
+
+func (p Profile) String() string { return [...]string{"storm", "minority", "calm"}[p] }
+
+// drift is the library's default, and how far from ours the rates of the nodes' clocks are at most. A rate of 1.01 uses up more of
+// a TTL than that: 1% of the node's time.
+const drift = 0.01
+
+// FromSeed derives a run's options.
+func FromSeed(seed uint64) Options {
+	random := seeded(seed, "options")
+	pick := func(of ...time.Duration) time.Duration { return of[random.IntN(len(of))] }
+	const ms = time.Millisecond
+	o := Options{
+		Seed:      seed,
+		Profile:   [...]Profile{Storm, Storm, Storm, Storm, Storm, Minority, Minority, Calm}[random.IntN(8)],
+		Nodes:     [...]int{3, 3, 3, 5, 5, 1, 2, 4, 7}[random.IntN(9)],
+		Clients:   2 + random.IntN(3),
+		Tasks:     1 + random.IntN(2),
+		Resources: 1 + random.IntN(3),
+		Lua:       random.IntN(16) == 0,
+		Stock:     random.IntN(5) == 0,
+		Duration:  6 * time.Second,
+		TTL:       pick(60*ms, 150*ms, 400*ms, 1000*ms, 2000*ms),
+		LongTTL:   pick(20_000*ms, 30_000*ms),
+		Retry:     pick(10*ms, 30*ms, 100*ms),
+		Latency:   pick(100*time.Microsecond, 500*time.Microsecond, 2*ms, 5*ms),
+		FaultGap:  pick(60*ms, 150*ms, 400*ms),
+	}
+	switch o.Profile {
+	case Minority:
+		o.Nodes = [...]int{3, 5, 4, 7}[random.IntN(4)]
+		o.TTL, o.Latency = pick(3000*ms, 6000*ms), pick(100*time.Microsecond, 500*time.Microsecond)
+		o.Duration = 10 * time.Second
+	case Calm:
+		o.FaultGap = 0
+	}
+	if o.Lua {
+		o.Duration /= 3
+	}
+	o.Rates = rates(random, o.Nodes)
+	return o
+}
+
+// rates are for all nodes as fast as can be, as slow as can be, or in between.
+func rates(random *rand.Rand, n int) []float64 {
+	most := drift / (1 - drift) * 0.99
+	spread := random.IntN(3)
+	rates := make([]float64, n)
+	for i := range rates {
+		rates[i] = [...]float64{1 + most, 1 - most, 1 + most*(2*random.Float64()-1)}[spread]
+	}
+	return rates
+}
+
+// longest returns the longest time for which a key can live.
+func (o Options) longest() time.Duration { return max(o.LongTTL, 4*o.TTL) }
+
+// quorum is what a lock needs.
+func (o Options) quorum() int { return o.Nodes/2 + 1 }
+
+// nodeTimeout is the library's for a TTL.
+func nodeTimeout(ttl time.Duration) time.Duration {
+	return min(max(ttl/20, 20*time.Millisecond), time.Second)
+}
+
+// prompt is how long a call may take when nothing is wrong with a majority: round trips to open a connection, to greet, to
+// load a script, to wait for those who came before, and to take back.
+func (o Options) prompt() time.Duration { return 12 * 3 * o.Latency }
+
+// locker are the options of every Locker.
+func (o Options) locker(owner string) []redlock.Option {
+	return []redlock.Option{redlock.WithOwner(owner), redlock.WithDriftFactor(drift), redlock.WithRetryInterval(o.Retry), redlock.WithTTL(o.TTL)}
+}
+
+func (o Options) String() string {
+	var rates []string
+	for _, r := range o.Rates {
+		rates = append(rates, fmt.Sprintf("%.4f", r))
+	}
+	return fmt.Sprintf("seed %d: %s, %d nodes (clocks %s), %d clients with %d tasks each, %d resources, TTL %v (long %v), retry %v, latency %v, "+
+		"a fault each %v for %v, lua %v, stock %v", o.Seed, o.Profile, o.Nodes, strings.Join(rates, " "), o.Clients, o.Tasks, o.Resources,
+		o.TTL, o.LongTTL, o.Retry, o.Latency, o.FaultGap, o.Duration, o.Lua, o.Stock)
+}
+
+// seeded returns the source of randomness of one thing in a run: none draws from another's, so that the order in which
+// goroutines run changes nothing.
+func seeded(seed uint64, what ...any) *rand.Rand {
+	sum := fnv.New64a()
+	fmt.Fprintln(sum, what...)
+	return rand.New(rand.NewPCG(seed, sum.Sum64()))
+}
