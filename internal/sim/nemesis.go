@@ -82,9 +82,9 @@ func (m *nemesis) duration() time.Duration {
 
 // node is one that may break.
 func (m *nemesis) node() *node {
-	n := len(m.world.nodes)
+	n := m.world.Nodes
 	if m.world.Profile == Minority {
-		n = (n - 1) / 2
+		n = m.world.sick()
 	}
 	return m.world.nodes[m.random.IntN(n)]
 }

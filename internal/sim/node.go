@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,6 +44,7 @@ type run struct {
 	verb  string
 	token string
 	keys  []string
+	ours  bool // afterwards the token had all the keys
 }
 
 func newNode(w *World, index int, c clock, lua bool) (*node, error) {
@@ -180,8 +182,9 @@ func (n *node) eval(peer *server.Peer, c *conn, s *script, args []string) {
 	} else {
 		n.memory.Server().Dispatch(peer, append([]string{"EVAL", s.text}, args...))
 	}
-	n.note(c.read, s, requests)
-	n.judge(s, requests, before, n.look())
+	after := n.look()
+	n.note(c.read, s, requests, after)
+	n.judge(s, requests, before, after)
 }
 
 func (n *node) evalNative(peer *server.Peer, s *script, requests []request) {
@@ -193,13 +196,14 @@ func (n *node) evalNative(peer *server.Peer, s *script, requests []request) {
 }
 
 // note remembers what was run. Called with the mutex held.
-func (n *node) note(from stamp, s *script, requests []request) {
+func (n *node) note(from stamp, s *script, requests []request, after map[string]holding) {
 	n.world.totals.runs.Add(int64(len(requests)))
 	if s.verb == "inspect" {
 		return
 	}
 	for _, r := range requests {
-		n.runs = append(n.runs, run{from, time.Now(), s.verb, r.token(), r.keys})
+		foreign := func(key string) bool { return after[key].token != r.token() }
+		n.runs = append(n.runs, run{from, time.Now(), s.verb, r.token(), r.keys, !slices.ContainsFunc(r.keys, foreign)})
 	}
 }
 

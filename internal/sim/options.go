@@ -58,20 +58,19 @@ func FromSeed(seed uint64) Options {
 		Resources: 1 + random.IntN(3),
 		Lua:       random.IntN(16) == 0,
 		Stock:     random.IntN(5) == 0,
-		Duration:  6 * time.Second,
+		Duration:  10 * time.Second,
 		TTL:       pick(60*ms, 150*ms, 400*ms, 1000*ms, 2000*ms),
 		LongTTL:   pick(20_000*ms, 30_000*ms),
 		Retry:     pick(10*ms, 30*ms, 100*ms),
 		Latency:   pick(100*time.Microsecond, 500*time.Microsecond, 2*ms, 5*ms),
-		FaultGap:  pick(60*ms, 150*ms, 400*ms),
+		FaultGap:  pick(150*ms, 400*ms, 1000*ms),
 	}
 	switch o.Profile {
 	case Minority:
 		o.Nodes = [...]int{3, 5, 4, 7}[random.IntN(4)]
 		o.TTL, o.Latency = pick(3000*ms, 6000*ms), pick(100*time.Microsecond, 500*time.Microsecond)
-		o.Duration = 10 * time.Second
 	case Calm:
-		o.FaultGap = 0
+		o.FaultGap, o.Latency = 0, pick(100*time.Microsecond, 500*time.Microsecond)
 	}
 	if o.Lua {
 		o.Duration /= 3
@@ -96,6 +95,14 @@ func (o Options) longest() time.Duration { return max(o.LongTTL, 4*o.TTL) }
 
 // quorum is what a lock needs.
 func (o Options) quorum() int { return o.Nodes/2 + 1 }
+
+// sick is how many nodes, the first ones, a minority's faults strike.
+func (o Options) sick() int {
+	if o.Profile == Minority {
+		return (o.Nodes - 1) / 2
+	}
+	return 0
+}
 
 // nodeTimeout is the library's for a TTL.
 func nodeTimeout(ttl time.Duration) time.Duration {

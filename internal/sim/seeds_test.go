@@ -5,8 +5,8 @@ package sim_test
 import (
 	"flag"
 	"fmt"
+	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -39,22 +39,16 @@ func TestSeeds(t *testing.T) {
 	}
 	var totals sim.Totals
 	var failed atomic.Bool
+	var next atomic.Uint64
+	next.Store(from)
 	t.Run("all", func(t *testing.T) {
-		for seed := from; seed < from+batch; seed++ {
-			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+		for range runtime.GOMAXPROCS(0) {
+			t.Run("worker", func(t *testing.T) {
 				t.Parallel()
-				if *stopEarly && failed.Load() {
-					return
-				}
-				outcome := live(t, sim.FromSeed(seed))
-				totals.Add(outcome.Totals)
-				found := outcome.Violations()
-				if len(found) > 0 {
-					failed.Store(true)
-					t.Error(outcome.Report(found))
-				}
-				if *only > 0 {
-					t.Logf("%v\n%s%v", outcome.Options, outcome.Timeline(0, time.Hour), outcome.Totals)
+				for seed := next.Add(1) - 1; seed < from+batch && !(*stopEarly && failed.Load()); seed = next.Add(1) - 1 {
+					if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runSeed(t, seed, &totals) }) {
+						failed.Store(true)
+					}
 				}
 			})
 		}
@@ -66,13 +60,27 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// runSeed runs one seed and looks at what came of it.
+func runSeed(t *testing.T, seed uint64, totals *sim.Totals) {
+	outcome := live(t, sim.FromSeed(seed))
+	if outcome == nil {
+		return
+	}
+	totals.Add(outcome.Totals)
+	if found := outcome.Violations(); len(found) > 0 {
+		t.Error(outcome.Report(found))
+	}
+	if *only > 0 {
+		t.Logf("%v\n%s%v", outcome.Options, outcome.Timeline(0, time.Hour), outcome.Totals)
+	}
+}
+
 // live runs one world. Goroutines that it leaves behind are its failure too.
 func live(t *testing.T, o sim.Options) (outcome *sim.Outcome) {
 	t.Helper()
-	var once sync.Once
 	defer func() {
 		if p := recover(); p != nil {
-			once.Do(func() { t.Errorf("%v\nVIOLATION no residue: %v", o, p) })
+			t.Errorf("%v\nVIOLATION no residue: %v", o, p)
 		}
 	}()
 	synctest.Test(t, func(*testing.T) { outcome = sim.Run(o) })

@@ -87,7 +87,7 @@ type intent struct {
 
 func (t *task) intend() intent {
 	i := intent{resources: t.choose(), ttl: t.ttl(), waits: t.chance(60), renewed: t.chance(30)}
-	if t.chance(20) {
+	if t.chance(40) {
 		i.ttl = t.world.LongTTL
 	}
 	i.opts = []redlock.AcquireOption{redlock.WithTTL(i.ttl), redlock.WithAutoRenewal(i.renewed)}
@@ -102,7 +102,10 @@ func (t *task) intend() intent {
 
 // patience returns a context for a wait: often one that ends before the lock can be had.
 func (t *task) patience() (context.Context, context.CancelFunc) {
-	if t.chance(40) {
+	switch {
+	case t.chance(20): // in the middle of an attempt
+		return context.WithTimeout(t.ctx, t.upTo(4*t.world.Latency))
+	case t.chance(30):
 		return context.WithTimeout(t.ctx, t.upTo(2*t.world.TTL))
 	}
 	return context.WithCancel(t.ctx)
@@ -120,7 +123,7 @@ func (t *task) take() (*redlock.Handle, string) {
 		h, err = t.locker.AcquireMulti(ctx, i.resources, i.opts...)
 	} else {
 		h, err = t.locker.TryAcquireMulti(ctx, i.resources, i.opts...)
-		t.onTime("TryAcquire", began, 2*nodeTimeout(i.ttl))
+		t.onTime("TryAcquire", began, 2*nodeTimeout(i.ttl), t.plain(h, err))
 	}
 	if t.dead.Load() {
 		return nil, ""
@@ -172,14 +175,35 @@ func (t *task) refused(i intent, began time.Duration, err error) {
 	t.log(history.Event{Kind: history.Refused, Began: began, At: w.now(), Resources: i.resources, Note: err.Error()})
 }
 
-// onTime checks that a call kept to the time that it has, and where a majority is well, to much less than that. Called when it has returned.
-func (t *task) onTime(call string, began, most time.Duration) {
+// plain reports whether an attempt needed no more than the nodes that are always well: they all granted it, or all refused. Where
+// they disagree, the others have the decision, and it takes as long as they take.
+func (t *task) plain(h *redlock.Handle, err error) bool {
+	var q *redlock.QuorumError
+	if h == nil {
+		return errors.As(err, &q) && q.Got == 0
+	}
+	return t.everywhere(h, h.Token())
+}
+
+// everywhere reports whether all nodes that are always well have the lock.
+func (t *task) everywhere(h *redlock.Handle, token string) bool {
+	var keys []string
+	for _, r := range h.Resources() {
+		keys = append(keys, "lock:"+r)
+	}
+	has, agreed := t.world.agreed(keys)
+	return agreed && has == token
+}
+
+// onTime checks that a call kept to the time that it has, and a plain one, where a majority is well, to much less than that. Called
+// when it has returned.
+func (t *task) onTime(call string, began, most time.Duration, plain bool) {
 	took := t.world.now() - began
 	switch {
 	case t.dead.Load() || t.closed.Load():
 	case took > most:
 		t.world.breach("promptness", "%s: %s took %v, more than %v", t.name, call, took, most)
-	case t.world.Profile != Storm && took > t.world.prompt():
+	case plain && t.world.Profile != Storm && took > t.world.prompt():
 		t.world.breach("slow minority", "%s: %s took %v, more than %v, where a majority is well", t.name, call, took, t.world.prompt())
 	}
 }
@@ -279,6 +303,10 @@ func (t *task) toTheEnd(h *redlock.Handle, token string) {
 			old, read = r.read()
 		}
 		t.sleep(time.Nanosecond)
+		if !time.Now().Before(h.ValidUntil()) {
+			t.alive(h, token) // which it must not be
+			return
+		}
 	}
 }
 
@@ -302,9 +330,9 @@ func (t *task) watch(h *redlock.Handle, token string) {
 func (t *task) extend(h *redlock.Handle, token string) {
 	w := t.world
 	ttl := max(t.ttl()/time.Duration(1+t.random.IntN(4)), 10*time.Millisecond)
-	began, before := w.now(), h.ValidUntil()
+	began, before, plain := w.now(), h.ValidUntil(), t.everywhere(h, token)
 	err := h.Extend(t.ctx, ttl)
-	t.onTime("Extend", began, 2*nodeTimeout(ttl))
+	t.onTime("Extend", began, 2*nodeTimeout(ttl), plain)
 	if t.dead.Load() {
 		return
 	}
@@ -319,7 +347,7 @@ func (t *task) extend(h *redlock.Handle, token string) {
 	case errors.Is(err, redlock.ErrLost), errors.Is(err, redlock.ErrClosed) && t.closed.Load(), errors.Is(err, context.Canceled):
 	case !errors.Is(err, redlock.ErrNoQuorum):
 		w.breach("errors", "%s: Extend: %v", t.name, err)
-	case w.Profile != Storm:
+	case w.Profile != Storm && plain:
 		w.breach("slow minority", "%s: Extend when a majority is well: %v", t.name, err)
 	}
 	t.thaw()
@@ -337,12 +365,12 @@ func (t *task) leave(h *redlock.Handle, token string) {
 		return
 	}
 	w.setFate(token, released)
-	began := w.now()
+	began, plain := w.now(), held && t.everywhere(h, token)
 	if held {
 		t.log(history.Event{Kind: history.Ended, At: began, Resources: h.Resources(), Token: token, Note: "released"})
 	}
 	err := h.Release(t.ctx)
-	t.onTime("Release", began, nodeTimeout(w.longest()))
+	t.onTime("Release", began, nodeTimeout(w.longest()), plain)
 	if t.dead.Load() {
 		return
 	}
@@ -409,9 +437,12 @@ func (t *task) do() {
 // inspect looks whether a resource is locked.
 func (t *task) inspect() {
 	w, resource := t.world, t.choose()[0]
+	key := []string{"lock:" + resource}
+	had, plain := w.agreed(key)
 	began := w.now()
 	locked, err := t.locker.IsLocked(t.ctx, resource)
-	t.onTime("IsLocked", began, nodeTimeout(w.TTL))
+	has, still := w.agreed(key)
+	t.onTime("IsLocked", began, nodeTimeout(w.TTL), plain && still && had == has)
 	if err == nil && !locked {
 		t.saw(resource, "IsLocked", began)
 	}

@@ -287,6 +287,20 @@ func (w *World) support(key, token string) (nodes int) {
 	return nodes
 }
 
+// agreed reports whether all nodes that are always well have the same under each of the keys, and what it is under the first.
+func (w *World) agreed(keys []string) (string, bool) {
+	well := w.nodes[w.sick():]
+	for _, key := range keys {
+		token := well[0].state()[key].token
+		for _, n := range well[1:] {
+			if n.state()[key].token != token {
+				return "", false
+			}
+		}
+	}
+	return well[0].state()[keys[0]].token, true
+}
+
 // proved checks that a quorum of the nodes has the token under each of the resources' keys.
 func (w *World) proved(h *redlock.Handle, token string) (missing string, ok bool) {
 	for _, r := range h.Resources() {
@@ -332,21 +346,22 @@ func (w *World) mayStay(n *node, key, token string) bool {
 	return false
 }
 
-// cameLate reports whether the request that made the key reached the node when the last release of the token had been answered: what
-// docs/design.md says that nothing on the client's side can see. A request that was in the node's sockets before does not count.
+// cameLate reports whether the request that made the key reached the node when the node had already answered, with a no or by a
+// release, what the client sent later for the same token: docs/design.md says that nothing on the client's side can see that. A
+// request that was in the node's sockets by then does not count.
 func (n *node) cameLate(key, token string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var release *run
+	var answered *run
 	for i := range n.runs {
 		r := &n.runs[i]
 		if r.token != token {
 			continue
 		}
 		switch {
-		case r.verb == "release":
-			release = r
-		case r.verb == "acquire" && release != nil && r.arrived.After(release.at) && r.sent.Before(release.sent):
+		case !r.ours:
+			answered = r
+		case r.verb == "acquire" && answered != nil && r.arrived.After(answered.at) && r.sent.Before(answered.sent):
 			return true
 		}
 	}
