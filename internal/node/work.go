@@ -209,7 +209,12 @@ func roundTrip(ctx context.Context, client Client, commands []*command, text boo
 	for _, m := range commands {
 		m.send(ctx, pipe, text)
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	_, err := pipe.Exec(ctx)
+	for _, c := range commands {
+		if err != nil && c.reply.Err() == nil && c.reply.Val() == nil {
+			c.reply.SetErr(err) // go-redis does not tell each command where it got no connection (v9.7)
+		}
+	}
 }
 
 // send gives the command to a client, or to a pipeline for later.
