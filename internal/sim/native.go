@@ -152,21 +152,17 @@ func nativeRelease(m *memory, keys, args []string) any {
 	deleted := 0
 	var missing, foreign []any
 	for i, key := range keys {
-		owner := m.get(key)
-		switch owner.(type) {
-		case nil:
-			if missing == nil {
-				missing = []any{i + 1}
-			}
-			continue
-		case error:
-			owner = ""
-		}
-		if owner == args[0] {
+		switch owner := m.get(key); {
+		case owner == args[0]:
 			m.Del(key)
 			deleted++
-		} else if foreign == nil {
-			foreign = refusal(i, owner, m.pttl(key))
+		case owner == nil:
+			missing = first(missing, []any{i + 1})
+		default:
+			if _, wrongType := owner.(error); wrongType {
+				owner = ""
+			}
+			foreign = first(foreign, refusal(i, owner, m.pttl(key)))
 		}
 	}
 	switch {
@@ -177,6 +173,14 @@ func nativeRelease(m *memory, keys, args []string) any {
 	default:
 		return 1
 	}
+}
+
+// first returns a, or b if there is no a.
+func first(a, b []any) []any {
+	if a != nil {
+		return a
+	}
+	return b
 }
 
 func nativeInspect(m *memory, keys, _ []string) any {
