@@ -76,8 +76,6 @@ func (c *client) options(n *node) *redis.Options {
 	return o
 }
 
-func (c *client) heldUntil() time.Time { return c.paused.get() }
-
 // dialled counts the connections to a node.
 func (c *client) dialled(node int) int {
 	c.mu.Lock()
@@ -90,10 +88,11 @@ func (c *client) dialled(node int) int {
 func (c *client) dial(ctx context.Context, n *node) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	at := time.Now().Add(2 * c.world.Latency)
+	number := c.dialled(n.index)
+	at := time.Now().Add(2*c.world.Latency + lag(c.world, c, n, number, 2))
 	for _, r := range []*road{c.roads[n.index], c.back[n.index]} {
 		if w := r.now(); w.held {
-			at = later(at, w.until.Add(2*c.world.Latency))
+			at = later(at, w.until.Add(lag(c.world, c, n, number, 3)))
 		}
 	}
 	if err := sleep(ctx, time.Until(at)); err != nil {
@@ -102,7 +101,7 @@ func (c *client) dial(ctx context.Context, n *node) (net.Conn, error) {
 	if c.dead.Load() {
 		return nil, errDead
 	}
-	mine, theirs := connect(c.world, c, n)
+	mine, theirs := connect(c.world, c, n, number)
 	if err := n.accept(theirs); err != nil {
 		return nil, err
 	}

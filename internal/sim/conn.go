@@ -11,27 +11,34 @@ import (
 type conn struct {
 	in, out *stream
 	road    *road            // on which out goes
-	held    func() time.Time // before that nobody reads here
+	holds   func() time.Time // before that nobody reads here
+	lag     time.Duration    // and then one connection comes after the other
 	random  *rand.Rand       // of the fate of what is sent from here
 	read    stamp            // of the chunk that was read last; the reader's
 	slower  func() time.Duration
 }
 
 // connect returns the two ends of a new connection.
-func connect(w *World, c *client, n *node) (client, server *conn) {
+func connect(w *World, c *client, n *node, number int) (client, server *conn) {
 	requests, replies := newStream(), newStream()
 	to, from := c.roads[n.index], c.back[n.index]
-	number := c.dialled(n.index)
 	client = &conn{
-		in: replies, out: requests, road: to, held: c.heldUntil,
+		in: replies, out: requests, road: to, holds: c.paused.get, lag: lag(w, c, n, number, 0),
 		random: w.random("requests", c.name, n.name, number),
 	}
 	server = &conn{
-		in: requests, out: replies, road: from, held: n.hung.get, slower: n.thinks,
+		in: requests, out: replies, road: from, holds: n.hung.get, lag: lag(w, c, n, number, 1), slower: n.thinks,
 		random: w.random("replies", c.name, n.name, number),
 	}
 	return client, server
 }
+
+// lag is a little different for each end of each connection, so that what happens to all of them at once has an order.
+func lag(w *World, c *client, n *node, number, end int) time.Duration {
+	return time.Duration(w.random("lag", c.name, n.name, number, end).Int64N(int64(w.Latency)))
+}
+
+func (c *conn) held() time.Time { return c.holds().Add(c.lag) }
 
 func (c *conn) Read(p []byte) (n int, err error) {
 	n, c.read, err = c.in.read(p, c.held)
@@ -63,7 +70,7 @@ func (c *conn) Write(p []byte) (int, error) {
 // Close tells the other side, behind all that was sent before.
 func (c *conn) Close() error {
 	c.in.deafen()
-	c.out.send(nil, later(time.Now().Add(c.road.latency), c.held()))
+	c.out.send(nil, later(time.Now().Add(c.road.latency+c.lag), c.held()))
 	return nil
 }
 

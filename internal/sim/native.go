@@ -121,7 +121,7 @@ func nativeExtend(m *memory, keys, args []string) any {
 		}
 		longest = ttl
 	case "move":
-		ttl = clear(now, max(longest, ttl), mark)
+		ttl = clearOf(now, max(longest, ttl), mark)
 		longest = ttl
 	default:
 		longest = max(longest, ttl)
@@ -138,11 +138,11 @@ func nativeExtend(m *memory, keys, args []string) any {
 	return now + longest
 }
 
-// clear returns the time to live, or a little more if the mark that it would leave is to be avoided.
-func clear(now, ttl int, marks string) int {
+// clearOf returns the time to live, or a little more if the mark that it would leave is to be avoided.
+func clearOf(now, ttl int, marks string) int {
 	for mark := range strings.SplitSeq(marks, ",") {
 		if mark != "" && distance(now+ttl, number(mark)) <= 2 {
-			return clear(now, ttl+5, marks)
+			return clearOf(now, ttl+5, marks)
 		}
 	}
 	return ttl

@@ -33,7 +33,7 @@ func (o *Outcome) Report(found []history.Violation) string {
 		}
 		fmt.Fprintf(&b, "VIOLATION %s\n", o.named(v.String()))
 	}
-	fmt.Fprintf(&b, "\nTo see it again: GOMAXPROCS=1 go test ./internal/sim -run TestSeeds -seed=%d\n\n", o.Options.Seed)
+	fmt.Fprintf(&b, "\nTo see it again: GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 go test ./internal/sim -run TestSeeds -seed=%d\n\n", o.Options.Seed)
 	b.WriteString(o.Timeline(found[0].At-before, found[0].At+after))
 	return b.String()
 }

@@ -63,7 +63,7 @@ func (r *road) travel(random *rand.Rand) (passage, time.Time) {
 		at = at.Add(time.Duration(random.Int64N(int64(w.delay))))
 	}
 	if w.held {
-		at = later(at, w.until.Add(r.latency))
+		at = later(at, w.until.Add(time.Duration(random.Int64N(int64(r.latency)))))
 	}
 	return passes, at
 }

@@ -27,6 +27,7 @@ func newTask(c *client, i int) *task {
 
 func (t *task) run() {
 	defer t.users.Done()
+	t.sleep(t.upTo(t.world.Latency)) // not all at once
 	for t.going() {
 		switch t.random.IntN(16) {
 		case 0:
