@@ -8,9 +8,9 @@ MODULES = . benchmarks
 # Tests that need a redis-server fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
 
-.PHONY: test redis format vet lint race newest bench fuzz soak
+.PHONY: test redis format vet lint race newest sim simsoak mutants bench fuzz soak
 
-test: redis format vet lint race newest
+test: redis format vet lint race newest sim
 
 redis:
 	@.ci/install-redis
@@ -30,7 +30,21 @@ race:
 
 # The same tests with the newest go-redis.
 newest:
-	go test -modfile=.ci/newest.mod -shuffle=on . ./internal/node
+	go test -modfile=.ci/newest.mod -shuffle=on . ./internal/node ./internal/sim
+
+# The simulation: docs/testing.md. A failing seed prints how to see it again.
+sim:
+	go test -count=1 ./internal/sim -run TestSeeds -seeds=2000
+
+# As many seeds as you like, from FIRST on: make simsoak SEEDS=100000.
+SEEDS = 20000
+FIRST = 1
+simsoak:
+	go test -count=1 -timeout 0 ./internal/sim -run TestSeeds -seeds=$(SEEDS) -first=$(FIRST) -v
+
+# Breaks the library in one way after the other and sees whether the simulation notices.
+mutants:
+	go run ./internal/sim/mutants
 
 # Runs each fuzz target for a while. What it finds goes to testdata/fuzz, to be kept: from then on every test runs it.
 FUZZTIME = 30s

@@ -5,6 +5,7 @@ package sim_test
 import (
 	"flag"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -21,6 +22,7 @@ var (
 	seeds     = flag.Int("seeds", 0, "how many seeds to run, from -first on (default 200; 24 with -race)")
 	first     = flag.Uint64("first", 1, "the first seed")
 	only      = flag.Uint64("seed", 0, "run this seed alone, and print its timeline")
+	patience  = flag.Duration("patience", 3*time.Minute, "what a seed may take: virtual time stands still where something never rests")
 	stopEarly = flag.Bool("stop", false, "run no more seeds after one has failed")
 )
 
@@ -83,6 +85,11 @@ func live(t *testing.T, o sim.Options) (outcome *sim.Outcome) {
 			t.Errorf("%v\nVIOLATION no residue: %v", o, p)
 		}
 	}()
+	watchdog := time.AfterFunc(*patience, func() {
+		fmt.Fprintf(os.Stderr, "%v\nVIOLATION progress: it has not come to an end in %v\n", o, *patience)
+		os.Exit(1)
+	})
+	defer watchdog.Stop()
 	synctest.Test(t, func(*testing.T) { outcome = sim.Run(o) })
 	return outcome
 }

@@ -130,7 +130,7 @@ var violation = regexp.MustCompile(`(?m)seed (\d+): [^\n]*\n\s*VIOLATION (?:[^ ]
 func (m mutant) hunt(root, binary string, timeout time.Duration) (caught, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSeeds$", fmt.Sprint("-seeds=", seeds), "-stop")
+	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSeeds$", fmt.Sprint("-seeds=", seeds), "-stop", "-patience=20s")
 	run.Dir = filepath.Join(root, "internal", "sim")
 	var out bytes.Buffer
 	run.Stdout, run.Stderr = &out, &out
