@@ -12,9 +12,12 @@ import (
 type nemesis struct {
 	world  *World
 	random *rand.Rand
+	back   []time.Duration // how far each node's clock has been set back
 }
 
-func newNemesis(w *World) *nemesis { return &nemesis{w, w.random("nemesis")} }
+func newNemesis(w *World) *nemesis {
+	return &nemesis{w, w.random("nemesis"), make([]time.Duration, w.Nodes)}
+}
 
 // fault breaks something for the given time. It returns what, or "" if it was not possible.
 type fault func(m *nemesis, d time.Duration) string
@@ -157,6 +160,9 @@ func (m *nemesis) clockJump(time.Duration) string {
 	n := m.node()
 	by := time.Duration(m.random.Int64N(int64(4*m.world.TTL))) - 2*m.world.TTL
 	if by < 0 {
+		if m.back[n.index] -= by; m.back[n.index] > m.world.mostBack() {
+			return ""
+		}
 		n.jump(by)
 	} else if !m.world.spare(n, func() { n.jumpLocked(by) }) {
 		return ""

@@ -90,8 +90,13 @@ func rates(random *rand.Rand, n int) []float64 {
 	return rates
 }
 
-// longest returns the longest time for which a key can live.
-func (o Options) longest() time.Duration { return max(o.LongTTL, 4*o.TTL) }
+// mostBack is how far a node's clock is set back at most, all in all.
+func (o Options) mostBack() time.Duration { return 4 * o.TTL }
+
+// longest returns the longest time for which a key can live, on a slow clock that is set back.
+func (o Options) longest() time.Duration {
+	return (max(o.LongTTL, 2*o.TTL) + o.mostBack()) * 102 / 100
+}
 
 // quorum is what a lock needs.
 func (o Options) quorum() int { return o.Nodes/2 + 1 }

@@ -211,7 +211,7 @@ func (t *task) onTime(call string, began, most time.Duration, plain bool) {
 
 // use does something with a lock, to its end or until it is released.
 func (t *task) use(h *redlock.Handle, token string) {
-	long := h.ValidUntil().Sub(time.Now()) > 5*t.world.TTL
+	long := time.Until(h.ValidUntil()) > 5*t.world.TTL
 	again := true
 	for again && t.alive(h, token) && t.going() {
 		switch n := t.random.IntN(10); {
@@ -435,17 +435,23 @@ func (t *task) do() {
 	}
 }
 
-// inspect looks whether a resource is locked.
+// inspect looks whether a resource is locked, and by whom.
 func (t *task) inspect() {
 	w, resource := t.world, t.choose()[0]
 	key := []string{"lock:" + resource}
 	had, plain := w.agreed(key)
 	began := w.now()
-	locked, err := t.locker.IsLocked(t.ctx, resource)
+	status, err := t.locker.Inspect(t.ctx, resource)
 	has, still := w.agreed(key)
-	t.onTime("IsLocked", began, nodeTimeout(w.TTL), plain && still && had == has)
-	if err == nil && !locked {
-		t.saw(resource, "IsLocked", began)
+	plain = plain && still && had == has
+	t.onTime("Inspect", began, nodeTimeout(w.TTL), plain)
+	switch {
+	case err == nil && !status.Locked:
+		t.saw(resource, "Inspect", began)
+	case err == nil && (status.TTL > w.longest() || status.Owner != "" && w.byName(status.Owner) == nil):
+		w.breach("status", "%s was told that %s is locked by %q for %v", t.name, resource, status.Owner, status.TTL)
+	case err == nil && plain && status.Owner != owner(had):
+		w.breach("status", "%s was told that %s is locked by %q, but it is by %s", t.name, resource, status.Owner, w.short(had))
 	}
 	t.thaw()
 }

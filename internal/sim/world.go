@@ -25,7 +25,6 @@ type World struct {
 	registers []*register
 	log       history.Log
 	totals    Totals
-	stop      func() // ends what waits without a bound of its own
 
 	mu       sync.Mutex
 	clients  []*client // those in use, by number
@@ -267,10 +266,10 @@ func (w *World) fateOf(token string) fate {
 	return w.fates[token]
 }
 
-// byOwner returns the client of a token.
-func (w *World) byOwner(token string) *client {
+// byName returns a client, if there ever was one of that name.
+func (w *World) byName(name string) *client {
 	for _, c := range w.everyone() {
-		if c.name == owner(token) {
+		if c.name == name {
 			return c
 		}
 	}
@@ -332,7 +331,7 @@ func (w *World) noOrphans() {
 // mayStay reports whether a key may be left on a node: its client died or was closed with it, nobody released it, or a request
 // that was under way for longer than all releases made it.
 func (w *World) mayStay(n *node, key, token string) bool {
-	c := w.byOwner(token)
+	c := w.byName(owner(token))
 	if c == nil {
 		return false
 	}
