@@ -51,12 +51,18 @@ var faults = map[string]fault{
 // ofClients are the faults that clients have of themselves.
 const ofClients = 4
 
+// siege are the faults that last.
+var siege = []string{"hang", "hang", "cut", "one-way cut", "late requests"}
+
 // run breaks things until the end.
 func (m *nemesis) run() {
 	w := m.world
 	kinds := faultKinds
-	if w.Profile == Minority {
+	switch w.Profile {
+	case Minority:
 		kinds = kinds[:len(kinds)-ofClients]
+	case Siege:
+		kinds = siege
 	}
 	for w.FaultGap > 0 {
 		gap := w.FaultGap/2 + time.Duration(m.random.Int64N(int64(w.FaultGap)))
@@ -76,6 +82,9 @@ func (m *nemesis) run() {
 
 // duration is mostly short, and sometimes longer than what clients wait for.
 func (m *nemesis) duration() time.Duration {
+	if m.world.Profile == Siege {
+		return min(10*time.Second+time.Duration(m.random.Int64N(int64(10*time.Second))), time.Until(m.world.healed))
+	}
 	most := 4 * m.world.TTL
 	if m.random.IntN(4) == 0 {
 		most = 5 * time.Second
@@ -86,8 +95,8 @@ func (m *nemesis) duration() time.Duration {
 // node is one that may break.
 func (m *nemesis) node() *node {
 	n := m.world.Nodes
-	if m.world.Profile == Minority {
-		n = m.world.sick()
+	if m.world.Profile == Minority || m.world.Profile == Siege {
+		n = max(1, (n-1)/2)
 	}
 	return m.world.nodes[m.random.IntN(n)]
 }

@@ -35,10 +35,16 @@ type Profile uint8
 const (
 	Storm    Profile = iota // anything, anywhere
 	Minority                // anything, but all of it on the same minority of the nodes, and clients are well
+	Siege                   // a minority hangs for longer than go-redis repeats its commands
 	Calm                    // nothing
 )
 
-func (p Profile) String() string { return [...]string{"storm", "minority", "calm"}[p] }
+func (p Profile) String() string { return [...]string{"storm", "minority", "siege", "calm"}[p] }
+
+// profiles are by how often they come.
+var profiles = [...]Profile{
+	Storm, Storm, Storm, Storm, Storm, Storm, Storm, Storm, Storm, Minority, Minority, Minority, Siege, Siege, Siege, Calm,
+}
 
 // drift is the library's default, and how far from ours the rates of the nodes' clocks are at most. A rate of 1.01 uses up more of
 // a TTL than that: 1% of the node's time.
@@ -51,7 +57,7 @@ func FromSeed(seed uint64) Options {
 	const ms = time.Millisecond
 	o := Options{
 		Seed:      seed,
-		Profile:   [...]Profile{Storm, Storm, Storm, Storm, Storm, Minority, Minority, Calm}[random.IntN(8)],
+		Profile:   profiles[random.IntN(len(profiles))],
 		Nodes:     [...]int{3, 3, 3, 5, 5, 1, 2, 4, 7}[random.IntN(9)],
 		Clients:   2 + random.IntN(3),
 		Tasks:     1 + random.IntN(2),
@@ -69,10 +75,12 @@ func FromSeed(seed uint64) Options {
 	case Minority:
 		o.Nodes = [...]int{3, 5, 4, 7}[random.IntN(4)]
 		o.TTL, o.Latency = pick(3000*ms, 6000*ms), pick(100*time.Microsecond, 500*time.Microsecond)
+	case Siege:
+		o.Clients, o.Tasks, o.Duration, o.FaultGap = 2, 1, 30*time.Second, 2*time.Second
 	case Calm:
 		o.FaultGap, o.Latency = 0, pick(100*time.Microsecond, 500*time.Microsecond)
 	}
-	if o.Lua {
+	if o.Lua && o.Profile != Siege {
 		o.Duration /= 3
 	}
 	o.Rates = rates(random, o.Nodes)
@@ -100,6 +108,9 @@ func (o Options) longest() time.Duration {
 
 // quorum is what a lock needs.
 func (o Options) quorum() int { return o.Nodes/2 + 1 }
+
+// steady reports whether a majority of the nodes is always well, and all clients are.
+func (o Options) steady() bool { return o.Profile == Minority || o.Profile == Calm }
 
 // sick is how many nodes, the first ones, a minority's faults strike.
 func (o Options) sick() int {

@@ -170,7 +170,7 @@ func (t *task) refused(i intent, began time.Duration, err error) {
 	switch {
 	case errors.Is(err, redlock.ErrClosed) && !t.closed.Load(), !held && !outage && !ended:
 		w.breach("errors", "%s: %v", t.name, err)
-	case outage && w.Profile != Storm && !ended:
+	case outage && w.steady() && !ended:
 		w.breach("slow minority", "%s: a majority is well, but: %v", t.name, err)
 	}
 	t.log(history.Event{Kind: history.Refused, Began: began, At: w.now(), Resources: i.resources, Note: err.Error()})
@@ -204,7 +204,7 @@ func (t *task) onTime(call string, began, most time.Duration, plain bool) {
 	case t.dead.Load() || t.closed.Load():
 	case took > most:
 		t.world.breach("promptness", "%s: %s took %v, more than %v", t.name, call, took, most)
-	case plain && t.world.Profile != Storm && took > t.world.prompt():
+	case plain && t.world.steady() && took > t.world.prompt():
 		t.world.breach("slow minority", "%s: %s took %v, more than %v, where a majority is well", t.name, call, took, t.world.prompt())
 	}
 }
@@ -348,7 +348,7 @@ func (t *task) extend(h *redlock.Handle, token string) {
 	case errors.Is(err, redlock.ErrLost), errors.Is(err, redlock.ErrClosed) && t.closed.Load(), errors.Is(err, context.Canceled):
 	case !errors.Is(err, redlock.ErrNoQuorum):
 		w.breach("errors", "%s: Extend: %v", t.name, err)
-	case w.Profile != Storm && plain:
+	case w.steady() && plain:
 		w.breach("slow minority", "%s: Extend when a majority is well: %v", t.name, err)
 	}
 	t.thaw()
@@ -443,14 +443,14 @@ func (t *task) inspect() {
 	began := w.now()
 	status, err := t.locker.Inspect(t.ctx, resource)
 	has, still := w.agreed(key)
-	plain = plain && still && had == has
+	plain = plain && still && had == has // and with a token, which never comes back, so all the while
 	t.onTime("Inspect", began, nodeTimeout(w.TTL), plain)
 	switch {
 	case err == nil && !status.Locked:
 		t.saw(resource, "Inspect", began)
 	case err == nil && (status.TTL > w.longest() || status.Owner != "" && w.byName(status.Owner) == nil):
 		w.breach("status", "%s was told that %s is locked by %q for %v", t.name, resource, status.Owner, status.TTL)
-	case err == nil && plain && status.Owner != owner(had):
+	case err == nil && plain && had != "" && status.Owner != owner(had):
 		w.breach("status", "%s was told that %s is locked by %q, but it is by %s", t.name, resource, status.Owner, w.short(had))
 	}
 	t.thaw()
