@@ -136,13 +136,16 @@ func (m *nemesis) restartEmpty(time.Duration) string {
 	return fmt.Sprintf("%s after %v", n.name, d)
 }
 
-// wipe takes a node's keys away where no lock needs them.
-func (m *nemesis) wipe(time.Duration) string {
+// wipe takes a node's keys away where no lock needs them, and may leave it slow for a while.
+func (m *nemesis) wipe(d time.Duration) string {
 	n := m.node()
 	if !m.world.spare(n, n.wipe) {
 		return ""
 	}
-	return n.name
+	if m.random.IntN(2) == 0 {
+		return n.name
+	}
+	return fmt.Sprintf("%s; %s", n.name, m.slow(n, d))
 }
 
 func (m *nemesis) errorReplies(d time.Duration) string {
@@ -151,13 +154,15 @@ func (m *nemesis) errorReplies(d time.Duration) string {
 		"LOADING Redis is loading the dataset in memory", "MISCONF Redis is configured to save RDB snapshots", "READONLY You can't write against a read only replica.",
 		"OOM command not allowed when used memory > 'maxmemory'.", "ERR something is wrong",
 	}[m.random.IntN(5)]
-	n.fail(reply)
-	m.later(d, func() { n.fail("") })
-	return fmt.Sprintf("%s for %v: %s", n.name, d, reply)
+	every := 1 + m.random.IntN(3)
+	n.fail(reply, every)
+	m.later(d, func() { n.fail("", 1) })
+	return fmt.Sprintf("%s for %v, one of %d: %s", n.name, d, every, reply)
 }
 
-func (m *nemesis) slowAnswers(d time.Duration) string {
-	n := m.node()
+func (m *nemesis) slowAnswers(d time.Duration) string { return m.slow(m.node(), d) }
+
+func (m *nemesis) slow(n *node, d time.Duration) string {
 	by := time.Duration(m.random.Int64N(int64(2*nodeTimeout(m.world.TTL)) + 1))
 	n.thought.Store(int64(by))
 	m.later(d, func() { n.thought.Store(0) })
@@ -242,7 +247,7 @@ func (m *nemesis) tear(d time.Duration) string {
 // delayRequests makes some late, by so much that their clients have given up.
 func (m *nemesis) delayRequests(d time.Duration) string {
 	to, _, where := m.roads()
-	delay := time.Duration(1 + m.random.Int64N(int64(6*time.Second)))
+	delay := time.Duration(1 + m.random.Int64N(int64(8*time.Second)))
 	change(to, d, weather{late: 0.3, delay: delay, slower: m.world.Latency})
 	return fmt.Sprintf("%s for %v, by %v at most", where, d, delay)
 }

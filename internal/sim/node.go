@@ -34,6 +34,8 @@ type node struct {
 	down    bool
 	doomed  bool   // what it has will be gone when it comes back
 	failing string // what it answers to scripts, while it is not empty
+	every   int    // of how many scripts one fails
+	tries   int
 	runs    []run
 }
 
@@ -162,8 +164,9 @@ func (n *node) dispatch(peer *server.Peer, c *conn, args []string) {
 
 // eval runs a script and watches what it does. Called with the mutex held.
 func (n *node) eval(peer *server.Peer, c *conn, s *script, args []string) {
+	n.tries++
 	switch {
-	case n.failing != "":
+	case n.failing != "" && n.tries%n.every == 0:
 		peer.WriteError(n.failing)
 		return
 	case s == nil:
@@ -322,11 +325,11 @@ func (n *node) jumpLocked(d time.Duration) {
 	}
 }
 
-// fail makes the node answer scripts with an error; with "" it works again.
-func (n *node) fail(reply string) {
+// fail makes the node answer one of so many scripts with an error; with "" it works again.
+func (n *node) fail(reply string, every int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.failing = reply
+	n.failing, n.every = reply, every
 }
 
 // close ends the node.

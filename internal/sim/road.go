@@ -60,7 +60,7 @@ func (r *road) travel(random *rand.Rand) (passage, time.Time) {
 	case dice < w.lose+w.tear:
 		return torn, at
 	case dice < w.lose+w.tear+w.late:
-		at = at.Add(time.Duration(random.Int64N(int64(w.delay))))
+		at = at.Add(w.delay/2 + time.Duration(random.Int64N(int64(w.delay/2+1))))
 	}
 	if w.held {
 		at = later(at, w.until.Add(time.Duration(random.Int64N(int64(r.latency)))))

@@ -211,16 +211,21 @@ func (t *task) onTime(call string, began, most time.Duration, plain bool) {
 
 // use does something with a lock, to its end or until it is released.
 func (t *task) use(h *redlock.Handle, token string) {
-	long := time.Until(h.ValidUntil()) > 5*t.world.TTL
 	again := true
 	for again && t.alive(h, token) && t.going() {
+		long := time.Until(h.ValidUntil()) > 5*t.world.TTL
 		switch n := t.random.IntN(10); {
 		case n < 3:
 			t.work(h, token, t.upTo(t.world.TTL/2))
 			again = t.chance(50)
 		case n < 5:
 			t.extend(h, token)
+		case n < 6 && t.chance(30/t.world.quorum()/t.world.quorum()): // a late shortening costs few nodes their keys
+			t.keep(h, token)
+			again = false
 		case n < 6:
+			t.quarrel(h, token)
+		case n < 7:
 			t.watch(h, token)
 			again = !long
 		case !long:
@@ -329,8 +334,15 @@ func (t *task) watch(h *redlock.Handle, token string) {
 
 // extend asks for a longer or for a shorter lease.
 func (t *task) extend(h *redlock.Handle, token string) {
+	ttl := t.ttl() / time.Duration(1+t.random.IntN(4))
+	if t.chance(20) {
+		ttl = t.world.LongTTL
+	}
+	t.extendTo(h, token, max(ttl, 10*time.Millisecond))
+}
+
+func (t *task) extendTo(h *redlock.Handle, token string, ttl time.Duration) {
 	w := t.world
-	ttl := max(t.ttl()/time.Duration(1+t.random.IntN(4)), 10*time.Millisecond)
 	began, before, plain := w.now(), h.ValidUntil(), t.everywhere(h, token)
 	err := h.Extend(t.ctx, ttl)
 	t.onTime("Extend", began, 2*nodeTimeout(ttl), plain)
@@ -352,6 +364,31 @@ func (t *task) extend(h *redlock.Handle, token string) {
 		w.breach("slow minority", "%s: Extend when a majority is well: %v", t.name, err)
 	}
 	t.thaw()
+}
+
+// keep shortens a lock and extends it again, and then holds it for as long as the shortening may be under way.
+func (t *task) keep(h *redlock.Handle, token string) {
+	t.extendTo(h, token, t.ttl()/2)
+	t.extendTo(h, token, t.world.LongTTL)
+	for range 20 {
+		if !t.alive(h, token) || !t.going() {
+			return
+		}
+		t.sleep(t.upTo(600 * time.Millisecond))
+	}
+}
+
+// quarrel has two users extend the same lock at the same time, each as he likes.
+func (t *task) quarrel(h *redlock.Handle, token string) {
+	other := &task{client: t.client, ctx: t.ctx, random: rand.New(rand.NewPCG(t.random.Uint64(), t.random.Uint64()))}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		other.extend(h, token)
+	}()
+	t.sleep(t.upTo(t.world.Latency))
+	t.extend(h, token)
+	<-done
 }
 
 // leave releases the lock, or forgets it if it has ended by itself.

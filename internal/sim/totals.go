@@ -66,13 +66,13 @@ func (t *Totals) Lacking(runs int64) []string {
 			lacking = append(lacking, fmt.Sprintf("%s: %d, at least %d wanted", what, got, want))
 		}
 	}
-	least("grants", t.grants.Load(), 30*runs)
-	least("refusals", t.refusals.Load(), 10*runs)
+	least("grants", t.grants.Load(), 15*runs)
+	least("refusals", t.refusals.Load(), 8*runs)
 	least("outages", t.outages.Load(), runs)
 	least("locks that ended with their lease", t.losses.Load(), 2*runs)
 	least("extensions", t.extended.Load(), 2*runs)
 	least("shortenings", t.shortened.Load(), runs/2)
-	least("locks of several resources", t.multi.Load(), 2*runs)
+	least("locks of several resources", t.multi.Load(), runs)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, kind := range faultKinds {
