@@ -72,7 +72,7 @@ func (c *client) options(n *node) *redis.Options {
 		o.MinRetryBackoff = []time.Duration{8 * time.Millisecond, 60 * time.Millisecond, 512 * time.Millisecond}[c.number%3]
 		o.MaxRetryBackoff = o.MinRetryBackoff
 	}
-	oneDial(o)
+	tame(o)
 	return o
 }
 

@@ -52,7 +52,7 @@ var faults = map[string]fault{
 const ofClients = 4
 
 // siege are the faults that last.
-var siege = []string{"hang", "hang", "cut", "one-way cut", "late requests"}
+var siege = []string{"hang", "hang", "cut", "one-way cut", "late requests", "late requests"}
 
 // run breaks things until the end.
 func (m *nemesis) run() {
@@ -248,6 +248,9 @@ func (m *nemesis) tear(d time.Duration) string {
 func (m *nemesis) delayRequests(d time.Duration) string {
 	to, _, where := m.roads()
 	delay := time.Duration(1 + m.random.Int64N(int64(8*time.Second)))
+	if m.world.Profile == Siege {
+		delay = 8 * time.Second
+	}
 	change(to, d, weather{late: 0.3, delay: delay, slower: m.world.Latency})
 	return fmt.Sprintf("%s for %v, by %v at most", where, d, delay)
 }

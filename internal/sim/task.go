@@ -220,7 +220,7 @@ func (t *task) use(h *redlock.Handle, token string) {
 			again = t.chance(50)
 		case n < 5:
 			t.extend(h, token)
-		case n < 6 && t.chance(30/t.world.quorum()/t.world.quorum()): // a late shortening costs few nodes their keys
+		case n < 6 && t.chance(t.keeps()):
 			t.keep(h, token)
 			again = false
 		case n < 6:
@@ -366,13 +366,28 @@ func (t *task) extendTo(h *redlock.Handle, token string, ttl time.Duration) {
 	t.thaw()
 }
 
-// keep shortens a lock and extends it again, and then holds it for as long as the shortening may be under way.
+// keeps is how often that is worth its time, in percent: a late shortening costs one node its key, or two.
+func (t *task) keeps() int {
+	percent := 30 / t.world.quorum() / t.world.quorum()
+	if t.world.Profile == Siege {
+		return 3 * percent
+	}
+	return percent
+}
+
+// keep shortens a lock and extends it again as soon as that can be had, and then holds it for as long as the shortening may be
+// under way.
 func (t *task) keep(h *redlock.Handle, token string) {
-	t.extendTo(h, token, t.ttl()/2)
+	short, most := t.ttl()/2, 5*time.Second
+	if t.world.Profile == Siege {
+		short, most = 4*time.Second, 14*time.Second // longer than go-redis waits for an answer
+	}
 	t.extendTo(h, token, t.world.LongTTL)
-	for range 20 {
-		if !t.alive(h, token) || !t.going() {
-			return
+	t.extendTo(h, token, short)
+	over := time.Now().Add(most)
+	for t.alive(h, token) && t.going() && time.Now().Before(over) {
+		if time.Until(h.ValidUntil()) < short {
+			t.extendTo(h, token, t.world.LongTTL)
 		}
 		t.sleep(t.upTo(600 * time.Millisecond))
 	}

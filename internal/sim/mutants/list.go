@@ -22,6 +22,8 @@ var mutants = []mutant{
 	}}},
 	{"loss at the end of the TTL", "the handle outlives its lease by the drift", []edit{{
 		"handle.go", "end := h.claim.lease.end()\n\tif closed, ok", "end := h.claim.lease.start.Add(h.claim.lease.ttl)\n\tif closed, ok",
+	}, {
+		"renewal.go", "next := h.claim.lease.end()\n\tvar event", "next := h.claim.lease.start.Add(h.claim.lease.ttl)\n\tvar event",
 	}}},
 	{"loss by timer only", "a handle that nobody watches has no timer", []edit{{
 		"handle.go", "} else if !time.Now().Before(end) {", "} else if h.watching && !time.Now().Before(end) {",
