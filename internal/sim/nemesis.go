@@ -52,7 +52,10 @@ var faults = map[string]fault{
 const ofClients = 4
 
 // siege are the faults that last.
-var siege = []string{"hang", "hang", "cut", "one-way cut", "late requests", "late requests"}
+var siege = []string{"hang", "hang", "cut", "one-way cut", "late requests"}
+
+// lateness is for sieges of one node or two, with which nothing would be possible while one of them hangs.
+var lateness = []string{"late requests", "late requests", "late requests", "hang"}
 
 // run breaks things until the end.
 func (m *nemesis) run() {
@@ -63,6 +66,9 @@ func (m *nemesis) run() {
 		kinds = kinds[:len(kinds)-ofClients]
 	case Siege:
 		kinds = siege
+		if w.Nodes <= 2 {
+			kinds = lateness
+		}
 	}
 	for w.FaultGap > 0 {
 		gap := w.FaultGap/2 + time.Duration(m.random.Int64N(int64(w.FaultGap)))

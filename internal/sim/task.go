@@ -212,6 +212,10 @@ func (t *task) onTime(call string, began, most time.Duration, plain bool) {
 // use does something with a lock, to its end or until it is released.
 func (t *task) use(h *redlock.Handle, token string) {
 	again := true
+	if t.chance(t.keeps()) {
+		t.keep(h, token)
+		again = false
+	}
 	for again && t.alive(h, token) && t.going() {
 		long := time.Until(h.ValidUntil()) > 5*t.world.TTL
 		switch n := t.random.IntN(10); {
@@ -220,9 +224,6 @@ func (t *task) use(h *redlock.Handle, token string) {
 			again = t.chance(50)
 		case n < 5:
 			t.extend(h, token)
-		case n < 6 && t.chance(t.keeps()):
-			t.keep(h, token)
-			again = false
 		case n < 6:
 			t.quarrel(h, token)
 		case n < 7:
@@ -366,13 +367,16 @@ func (t *task) extendTo(h *redlock.Handle, token string, ttl time.Duration) {
 	t.thaw()
 }
 
-// keeps is how often that is worth its time, in percent: a late shortening costs one node its key, or two.
+// keeps is how often a lock is kept, in percent: it takes long, and a shortening that comes late costs a lock one node, or two.
 func (t *task) keeps() int {
-	percent := 30 / t.world.quorum() / t.world.quorum()
-	if t.world.Profile == Siege {
-		return 3 * percent
+	switch {
+	case t.world.Profile != Siege:
+		return 3 / t.world.quorum()
+	case t.world.Nodes <= 2:
+		return 50
+	default:
+		return 5
 	}
-	return percent
 }
 
 // keep shortens a lock and extends it again as soon as that can be had, and then holds it for as long as the shortening may be
@@ -380,7 +384,7 @@ func (t *task) keeps() int {
 func (t *task) keep(h *redlock.Handle, token string) {
 	short, most := t.ttl()/2, 5*time.Second
 	if t.world.Profile == Siege {
-		short, most = 4*time.Second, 14*time.Second // longer than go-redis waits for an answer
+		short, most = 6*time.Second, 16*time.Second // longer than go-redis waits for an answer
 	}
 	t.extendTo(h, token, t.world.LongTTL)
 	t.extendTo(h, token, short)
