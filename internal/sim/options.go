@@ -76,7 +76,7 @@ func FromSeed(seed uint64) Options {
 		o.Nodes = [...]int{3, 5, 4, 7}[random.IntN(4)]
 		o.TTL, o.Latency = pick(3000*ms, 6000*ms), pick(100*time.Microsecond, 500*time.Microsecond)
 	case Siege:
-		o.Nodes = [...]int{1, 1, 2, 3, 3, 4, 5}[random.IntN(7)]
+		o.Nodes = [...]int{1, 1, 1, 2, 2, 3, 4, 5}[random.IntN(8)]
 		o.Clients, o.Tasks, o.Duration, o.FaultGap = 2, 1, 30*time.Second, 2*time.Second
 	case Calm:
 		o.FaultGap, o.Latency = 0, pick(100*time.Microsecond, 500*time.Microsecond)

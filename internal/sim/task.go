@@ -373,7 +373,7 @@ func (t *task) keeps() int {
 	case t.world.Profile != Siege:
 		return 3 / t.world.quorum()
 	case t.world.Nodes <= 2:
-		return 50
+		return 70
 	default:
 		return 5
 	}

@@ -351,16 +351,14 @@ func (w *World) mayStay(n *node, key, token string) bool {
 func (n *node) cameLate(key, token string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var answered *run
-	for i := range n.runs {
-		r := &n.runs[i]
-		if r.token != token {
-			continue
-		}
+	var answered []run
+	for _, r := range n.runs {
+		overtaken := func(by run) bool { return r.arrived.After(by.at) && r.sent.Before(by.sent) }
 		switch {
+		case r.token != token || !slices.Contains(r.keys, key):
 		case !r.ours:
-			answered = r
-		case r.verb == "acquire" && answered != nil && r.arrived.After(answered.at) && r.sent.Before(answered.sent):
+			answered = append(answered, r)
+		case r.verb == "acquire" && slices.ContainsFunc(answered, overtaken):
 			return true
 		}
 	}
