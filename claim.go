@@ -92,11 +92,11 @@ type claim struct {
 	args      [2]any // token and TTL, as scripts take them
 
 	mu    sync.Mutex
-	ends  []func() // of contexts, to run once the mutex is free: they may run code that is not ours
-	lanes []lane   // one for each node
+	ends  []func()      // of contexts, to run once the mutex is free: they may run code that is not ours
+	lanes []lane        // one for each node
 	ttl   time.Duration // the longest that was asked for
 	lease lease         // the last one proved; zero while there is none
-	dead  bool  // nothing of the token is wanted any more: what a node grants from now on is taken back
+	dead  bool          // nothing of the token is wanted any more: what a node grants from now on is taken back
 }
 
 // lane is what a claim knows of one node.

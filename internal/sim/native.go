@@ -14,10 +14,10 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"72d8e6edd074783032fa9d19f473f15feb0754c9": nativeAcquire,
-	"5c2b5bfa9c1869b4c149a382b8ca5d01305268d9": nativeExtend,
-	"52344afe5c23a10b23bc5a844510c6ead3832225": nativeRelease,
-	"ff62ba47dcc48e502f91279ae889b36e84e24ea9": nativeInspect,
+	"26fe3e8da67d11e55dc0c050525a5c3a38839f64": nativeAcquire,
+	"c7ff3b055cabc055355ce9c6776e18b95e33b20c": nativeExtend,
+	"93d31b61b122aa55734292dbbb862258426e6737": nativeRelease,
+	"be426842114052d3a677873f68e3796b745edc8c": nativeInspect,
 }
 
 // memory is a node's data, as the commands see it that the scripts use.

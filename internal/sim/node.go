@@ -194,6 +194,9 @@ func (n *node) evalNative(peer *server.Peer, s *script, requests []request) {
 	replies := make([]any, len(requests))
 	for i, r := range requests {
 		replies[i] = s.native(&n.memory, r.keys, r.args)
+		if err, failed := replies[i].(error); failed {
+			replies[i] = []any{err.Error()}
+		}
 	}
 	peer.Block(func(w *server.Writer) { answer(w, replies) })
 }
