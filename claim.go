@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/quorum"
 )
@@ -302,24 +300,16 @@ func (q *request) Receive(call *node.Call) (again bool) {
 	return false
 }
 
-// noteAcquire keeps track of what a node may have of ours. A server's error means that the script changed nothing. Called
-// with the mutex held.
+// noteAcquire keeps track of what a node may have of ours. A server's error too leaves that open: go-redis may have repeated the
+// command, and an earlier copy, whose reply got lost, may have run. Called with the mutex held.
 func (c *claim) noteAcquire(q *request, err error, repeated bool) {
 	if q.round.verb != acquireVerb {
 		return
 	}
 	lane := &c.lanes[q.node]
-	lane.doubtful = lane.doubtful || repeated || unanswered(err)
+	unanswered := failed(err) && !errors.Is(err, node.ErrNotSent) && !errors.Is(err, node.ErrClosed)
+	lane.doubtful = lane.doubtful || repeated || unanswered
 	lane.dirty = lane.dirty || err == nil || lane.doubtful
-}
-
-// unanswered reports whether err leaves open what the node did.
-func unanswered(err error) bool {
-	if !failed(err) || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) {
-		return false
-	}
-	var refused redis.Error
-	return !errors.As(err, &refused)
 }
 
 // follow does what remains to be done about a request that was answered, whether or not its round still waited for it.
