@@ -72,6 +72,9 @@ func (c *client) options(n *node) *redis.Options {
 		o.MinRetryBackoff = []time.Duration{8 * time.Millisecond, 60 * time.Millisecond, 512 * time.Millisecond}[c.number%3]
 		o.MaxRetryBackoff = o.MinRetryBackoff
 	}
+	if c.world.Brisk {
+		o.MaxRetries, o.ReadTimeout = -1, 700*time.Millisecond
+	}
 	tame(o)
 	return o
 }

@@ -88,6 +88,9 @@ func (m *nemesis) run() {
 
 // duration is mostly short, and sometimes longer than what clients wait for.
 func (m *nemesis) duration() time.Duration {
+	if m.world.Brisk {
+		return min(time.Second+time.Duration(m.random.Int64N(int64(3*time.Second))), time.Until(m.world.healed))
+	}
 	if m.world.Profile == Siege {
 		return min(10*time.Second+time.Duration(m.random.Int64N(int64(10*time.Second))), time.Until(m.world.healed))
 	}

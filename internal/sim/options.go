@@ -20,6 +20,7 @@ type Options struct {
 	Resources int
 	Lua       bool          // the nodes run scripts as Lua, and not as Go that does the same
 	Stock     bool          // go-redis retries when it wants to: a replay is not exact
+	Brisk     bool          // go-redis waits for 0.7 s and does not retry, so that a release may be in a socket next to its acquire
 	Duration  time.Duration // until everything is healed
 	TTL       time.Duration // usual; half of it to twice
 	LongTTL   time.Duration // of some locks, which are released before
@@ -78,6 +79,9 @@ func FromSeed(seed uint64) Options {
 	case Siege:
 		o.Nodes = [...]int{1, 1, 1, 2, 2, 3, 4, 5}[random.IntN(8)]
 		o.Clients, o.Tasks, o.Duration, o.FaultGap = 2, 1, 30*time.Second, 2*time.Second
+		if o.Nodes > 2 { // many connections, so that a request is in a socket and not behind a greeting
+			o.Tasks, o.Latency, o.Brisk = 5, pick(3*ms, 5*ms), true
+		}
 	case Calm:
 		o.FaultGap, o.Latency = 0, pick(100*time.Microsecond, 500*time.Microsecond)
 	}
@@ -141,8 +145,8 @@ func (o Options) String() string {
 		rates = append(rates, fmt.Sprintf("%.4f", r))
 	}
 	return fmt.Sprintf("seed %d: %s, %d nodes (clocks %s), %d clients with %d tasks each, %d resources, TTL %v (long %v), retry %v, latency %v, "+
-		"a fault each %v for %v, lua %v, stock %v", o.Seed, o.Profile, o.Nodes, strings.Join(rates, " "), o.Clients, o.Tasks, o.Resources,
-		o.TTL, o.LongTTL, o.Retry, o.Latency, o.FaultGap, o.Duration, o.Lua, o.Stock)
+		"a fault each %v for %v, lua %v, stock %v, brisk %v", o.Seed, o.Profile, o.Nodes, strings.Join(rates, " "), o.Clients, o.Tasks, o.Resources,
+		o.TTL, o.LongTTL, o.Retry, o.Latency, o.FaultGap, o.Duration, o.Lua, o.Stock, o.Brisk)
 }
 
 // seeded returns the source of randomness of one thing in a run: none draws from another's, so that the order in which

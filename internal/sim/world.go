@@ -156,6 +156,7 @@ func (w *World) end() {
 		time.Sleep(10 * w.prompt())
 	}
 	w.noOrphans()
+	w.unfollowed()
 	w.probe()
 	for _, c := range w.clients {
 		c.shut()
@@ -326,6 +327,33 @@ func (w *World) noOrphans() {
 			}
 		}
 	}
+}
+
+// unfollowed checks that whatever a node granted was released there afterwards, also where the key has expired meanwhile.
+func (w *World) unfollowed() {
+	for _, n := range w.nodes {
+		for token, granted := range n.granted() {
+			if !w.mayStay(n, granted.keys[0], token) {
+				w.breach("no orphan", "%s had %v for %s, and nothing released it there: %v", n.name, granted.keys, w.short(token), w.story(n, token))
+			}
+		}
+	}
+}
+
+// granted returns the tokens that got keys which no release has followed.
+func (n *node) granted() map[string]run {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	granted := make(map[string]run)
+	for _, r := range n.runs {
+		switch {
+		case r.verb == "acquire" && r.ours:
+			granted[r.token] = r
+		case r.verb != "extend": // a release, or an acquire that found somebody else: nothing of it was left
+			delete(granted, r.token)
+		}
+	}
+	return granted
 }
 
 // mayStay reports whether a key may be left on a node: its client died or was closed with it, nobody released it, or a request
