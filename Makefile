@@ -56,7 +56,7 @@ fuzz: redis
 bench:
 	cd benchmarks && go run . -doc ../docs/benchmarks.md -svg plots
 
-# Real processes under real faults, for as long as DURATION says: see docs/testing-soak.md.
+# Real processes under real faults, for as long as DURATION says: see docs/testing.md.
 DURATION = 2m
 SCENARIO = safe
 SEED =

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Soak lets client processes compete for locks on real Redis servers while faults strike both, records what the clients saw,
-// and checks it: see docs/testing-soak.md. A seed gives the same plan again, but real processes are never twice the same.
+// and checks it: see docs/testing.md. A seed gives the same plan again, but real processes are never twice the same.
 package main
 
 import (
