@@ -113,7 +113,8 @@ func isCluster(n any) bool {
 }
 
 // TryAcquire makes one attempt to lock the resource and never waits for a holder. It takes as long as a quorum of nodes
-// takes to answer, and at most the node timeout ([WithNodeTimeout]).
+// takes to answer, and at most the node timeout ([WithNodeTimeout]); if it fails, and takes back what some have granted, at
+// most that once more.
 //
 // It fails with a [QuorumError] that matches [ErrHeld] or [ErrNoQuorum] (where some nodes refuse and others do not answer:
 // ErrHeld if a quorum answered), with [ErrClosed], with the cause of ctx if that ends first, or because an argument is
