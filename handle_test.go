@@ -249,7 +249,8 @@ func TestLockThatNeverExpiresIsNotAdopted(t *testing.T) {
 	l := open(t, clients)
 	h, err := l.TryAcquire(ctx, "a")
 	require.NoError(t, err)
-	for _, s := range servers[:2] {
+	for _, s := range servers {
+		requireOnServer(t, s, h.Token(), "lock:a")
 		s.Do(t, "persist", "lock:a")
 	}
 	_, err = l.Adopt(ctx, []string{"a"}, h.Token())

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,12 +52,12 @@ func TestVirtualAcquireWhoseRepetitionFailsLeavesNothing(t *testing.T) {
 			},
 		})
 		require.NoError(t, client.Ping(context.Background()).Err())
-		tries := 0
+		var tries atomic.Int32
 		memory.Server().SetPreHook(func(peer *server.Peer, command string, args ...string) bool {
 			if !strings.HasPrefix(command, "EVAL") {
 				return false
 			}
-			switch tries++; tries {
+			switch tries.Add(1) {
 			case 1:
 				require.NoError(t, memory.Set(args[2], args[4]))
 				memory.SetTTL(args[2], time.Hour)
@@ -74,7 +75,7 @@ func TestVirtualAcquireWhoseRepetitionFailsLeavesNothing(t *testing.T) {
 		require.ErrorContains(t, err, "OOM")
 
 		time.Sleep(10 * time.Second)
-		require.Greater(t, tries, 2)
+		require.Greater(t, tries.Load(), int32(2))
 		require.False(t, memory.Exists("lock:a"), "the key stays for an hour, and nobody has the lock")
 		require.NoError(t, l.Close())
 		require.NoError(t, client.Close())

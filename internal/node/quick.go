@@ -13,8 +13,9 @@ import (
 // the call himself: if nothing else is under way, and if the node has just shown that it answers at once.
 //
 // A stock client cannot be called back from a read that hangs. So he uses a copy of it that gives up soon: the same
-// connections and hooks, with short timeouts (redis.Client.WithTimeout) and without repetitions. What comes back without an answer is left to a worker, which repeats it, and the caller waits as
-// usual.
+// connections and hooks, with short timeouts (redis.Client.WithTimeout) and without repetitions. What comes back without an
+// answer is left to a worker, which repeats it, and the caller waits as usual. A hook that itself takes its time has the
+// caller wait for it, once: the next calls are a worker's.
 const (
 	quickTimeout = 25 * time.Millisecond // what a node that has begun to hang costs the first caller, about twice
 	quickTrip    = time.Millisecond      // round trips up to here are worth it
