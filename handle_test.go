@@ -276,14 +276,16 @@ func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 
 // A hook of the user's client that panics takes the caller's goroutine with it, who may recover.
 func TestAttemptThatPanicsLeavesNothing(t *testing.T) {
-	servers, clients := masters(t, 1)
+	servers, _ := masters(t, 1)
 	attempts := 0
-	clients[0].AddHook(hook(func() {
+	client := redis.NewClient(&redis.Options{Addr: servers[0].Addr(), ContextTimeoutEnabled: true})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	client.AddHook(hook(func() {
 		if strings.Contains(string(debug.Stack()), "(*Locker).attempt") { // the caller's, and no worker's
 			panic("by the hook")
 		}
 	}))
-	l := open(t, clients)
+	l := open(t, []*redis.Client{client})
 	for deadline := time.Now().Add(20 * time.Second); !panickingAttempt(t, l); attempts++ {
 		require.True(t, time.Now().Before(deadline), "workers have sent all of %d attempts", attempts)
 	}

@@ -10,12 +10,15 @@ import (
 
 // A call that a worker sends costs two changes of goroutine, which is as much as the whole round trip to a Redis on the
 // same machine or in the same rack. Where there is only one node, its caller has nothing to do but wait, and may as well send
-// the call himself: if nothing else is under way, and if the node has just shown that it answers at once.
+// the call himself: if nothing else is under way, if the node has just shown that it answers at once, and if the client can
+// be held to a deadline (ContextTimeoutEnabled; a stock client cannot, and a read that hangs would keep the caller).
 //
-// A stock client cannot be called back from a read that hangs. So he uses a copy of it that gives up soon: the same
-// connections and hooks, with short timeouts (redis.Client.WithTimeout) and without repetitions. What comes back without an
-// answer is left to a worker, which repeats it, and the caller waits as usual. A hook that itself takes its time has the
-// caller wait for it, once: the next calls are a worker's.
+// His deadline is short. If it passes, because the node hangs or the server was busy for a moment, the call is left to a
+// worker, which repeats it, and the caller waits as usual. A hook that itself takes its time has the caller wait for it,
+// once: the next calls are a worker's.
+//
+// A copy of a stock client with short timeouts (redis.Client.WithTimeout) would do without that option, but such copies have
+// lost the hooks of the original in recent versions (v9.23 is one): tracing would not see the calls.
 const (
 	quickTimeout = 25 * time.Millisecond // what a node that has begun to hang costs the first caller, about twice
 	quickTrip    = time.Millisecond      // round trips up to here are worth it
@@ -24,31 +27,29 @@ const (
 
 // quick tells when callers may send their calls themselves. The zero value never does.
 type quick struct {
-	client *redis.Client // nil: never
-	until  time.Time     // when the last quick answer ceases to vouch for the node
+	able  bool      // the client heeds deadlines
+	until time.Time // when the last quick answer ceases to vouch for the node
 
-	// Shared by the calls of a quickTimeout: making them anew costs more than the rest of a call. Hooks that are added
-	// to the client meanwhile are heard after that.
-	hasty   *redis.Client
-	ctx     context.Context
+	ctx     context.Context // shared by the calls of a quickTimeout: a timer for each would cost more than the rest
 	cancel  context.CancelFunc
 	renewAt time.Time
 }
 
-// newQuick tells whether client is a go-redis client to a single server. What wraps one may keep us waiting, and so may the
-// dialling of TLS (older versions of go-redis heed no context there) and of Sentinel's clients, which ask the sentinels first.
+// newQuick tells whether client is a go-redis client to a single server that heeds deadlines. What wraps one may not, and
+// neither does the dialling of TLS (in older versions of go-redis) and of Sentinel's clients, which ask the sentinels first.
 func newQuick(client Client) quick {
 	c, ok := client.(*redis.Client)
-	if !ok || c.Options().TLSConfig != nil || c.Options().Addr == "FailoverClient" {
+	if !ok {
 		return quick{}
 	}
-	return quick{client: c}
+	o := c.Options()
+	return quick{able: o.ContextTimeoutEnabled && o.TLSConfig == nil && o.Addr != "FailoverClient"}
 }
 
 // Reserve is Send for a caller who would do nothing but wait, for that long. If it returns true, he must call Run next; else
 // the call was not taken on.
 func (n *Node) Reserve(c *Call, patience time.Duration) bool {
-	if n.quick.client == nil || patience < 4*quickTimeout {
+	if !n.quick.able || patience < 4*quickTimeout {
 		return false
 	}
 	n.mu.Lock()
@@ -79,7 +80,7 @@ func (n *Node) Run(c *Call) {
 		}
 		n.handOver()
 	}()
-	n.exchange(n.quick.ctx, n.quick.hasty, batch[:]) // no one but us replaces them while workers > 0
+	n.exchange(n.quick.ctx, batch[:]) // no one but us replaces it while workers > 0
 }
 
 // errPanicked stands until there is another error, or none: a hook of the user's client can panic, and the caller survive it.
@@ -120,14 +121,11 @@ func (q *quick) vouch(started, now time.Time) {
 	}
 }
 
-// renew makes what the next calls use.
+// renew makes the context of the next calls.
 func (q *quick) renew(ctx context.Context, now time.Time) {
 	if q.cancel != nil {
 		q.cancel() // frees its timer
 	}
 	q.renewAt = now.Add(quickTimeout)
-	q.hasty = q.client.WithTimeout(quickTimeout)
-	options := q.hasty.Options() // the copy's own
-	options.MaxRetries, options.ContextTimeoutEnabled = 0, true
 	q.ctx, q.cancel = context.WithTimeout(ctx, 2*quickTimeout)
 }

@@ -187,7 +187,7 @@ func (c *watchedConn) Write(b []byte) (int, error) {
 
 func TestLoneCallIsSentByItsCallerOnceTheNodeIsKnownToAnswerQuickly(t *testing.T) {
 	var w writers
-	c, _ := probed(t, &redis.Options{Addr: start(t).Addr(), Dialer: w.dial})
+	c, _ := probed(t, &redis.Options{Addr: start(t).Addr(), Dialer: w.dial, ContextTimeoutEnabled: true})
 	n := opened(t, c)
 
 	call, answer := newCall()
@@ -211,7 +211,7 @@ func TestLoneCallIsSentByItsCallerOnceTheNodeIsKnownToAnswerQuickly(t *testing.T
 }
 
 func TestCallIsNotReservedWhileTheNodeIsBusyOrNotKnownToBeQuick(t *testing.T) {
-	c, p := probed(t, &redis.Options{Addr: start(t).Addr()})
+	c, p := probed(t, &redis.Options{Addr: start(t).Addr(), ContextTimeoutEnabled: true})
 	n := opened(t, c)
 	refused := func(why string) {
 		t.Helper()
@@ -245,26 +245,27 @@ func TestCallIsNotReservedWhileTheNodeIsBusyOrNotKnownToBeQuick(t *testing.T) {
 
 func TestWrappedClientsAreLeftToWorkers(t *testing.T) {
 	type wrapper struct{ *redis.Client }
-	c, _ := probed(t, &redis.Options{Addr: start(t).Addr()})
+	c, _ := probed(t, &redis.Options{Addr: start(t).Addr(), ContextTimeoutEnabled: true})
 	n := opened(t, wrapper{c})
 	trusted(t, n)
 	call, _ := newCall()
 	require.False(t, n.Reserve(call, time.Second))
 }
 
-// Dialling TLS or asking sentinels can take longer than any context says.
-func TestClientsThatMayDialForLongAreLeftToWorkers(t *testing.T) {
-	secure := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", TLSConfig: &tls.Config{}})
-	failover := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{"127.0.0.1:1"}})
-	for _, c := range []*redis.Client{secure, failover} {
-		require.Nil(t, newQuick(c).client)
+// Dialling TLS or asking sentinels can take longer than any context says, and a stock client waits for any answer.
+func TestClientsThatMayKeepTheirCallersAreLeftToWorkers(t *testing.T) {
+	secure := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", TLSConfig: &tls.Config{}, ContextTimeoutEnabled: true})
+	failover := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{"127.0.0.1:1"}, ContextTimeoutEnabled: true})
+	stock := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	for _, c := range []*redis.Client{secure, failover, stock} {
+		require.False(t, newQuick(c).able)
 		require.NoError(t, c.Close())
 	}
 }
 
 // A hook of the user's client panics, and the caller goes on.
 func TestCallWhoseHookPanicsIsLeftToAWorker(t *testing.T) {
-	c, p := probed(t, &redis.Options{Addr: start(t).Addr()})
+	c, p := probed(t, &redis.Options{Addr: start(t).Addr(), ContextTimeoutEnabled: true})
 	n := opened(t, c)
 	trusted(t, n)
 	call, answer := newCall()
@@ -282,7 +283,7 @@ func TestCallWhoseHookPanicsIsLeftToAWorker(t *testing.T) {
 
 func TestNodeThatBeginsToHangCostsTheCallerLittle(t *testing.T) {
 	proxy := start(t).Proxy(t)
-	c, _ := probed(t, &redis.Options{Addr: proxy.Addr()})
+	c, _ := probed(t, &redis.Options{Addr: proxy.Addr(), ContextTimeoutEnabled: true})
 	n := opened(t, c)
 	trusted(t, n)
 	call, answer := newCall()
@@ -304,7 +305,7 @@ func TestNodeThatBeginsToHangCostsTheCallerLittle(t *testing.T) {
 }
 
 func TestCloseWaitsForAReservedCall(t *testing.T) {
-	c, _ := probed(t, &redis.Options{Addr: start(t).Addr()})
+	c, _ := probed(t, &redis.Options{Addr: start(t).Addr(), ContextTimeoutEnabled: true})
 	n := opened(t, c)
 	trusted(t, n)
 	call, answer := newCall()
@@ -329,7 +330,7 @@ func TestCloseWaitsForAReservedCall(t *testing.T) {
 
 func TestCloseWaitsForAReservedCallThatHasGoneToAWorker(t *testing.T) {
 	proxy := start(t).Proxy(t)
-	c, _ := probed(t, &redis.Options{Addr: proxy.Addr()})
+	c, _ := probed(t, &redis.Options{Addr: proxy.Addr(), ContextTimeoutEnabled: true})
 	n := opened(t, c)
 	trusted(t, n)
 	call, answer := newCall()

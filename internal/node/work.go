@@ -29,7 +29,7 @@ func (n *Node) work(distant bool) {
 			return
 		}
 		n.deliver(stale)
-		n.exchange(n.ctx, n.client, batch)
+		n.exchange(n.ctx, batch)
 		n.deliver(batch)
 	}
 }
@@ -117,15 +117,15 @@ func (n *Node) deliverSoon(calls []*Call) {
 
 // exchange sends the calls and waits for their replies. What the node's script cache does not know is sent again as text;
 // the calls of one batch belong to different owners, so their order does not matter.
-func (n *Node) exchange(ctx context.Context, client Client, batch []*Call) {
+func (n *Node) exchange(ctx context.Context, batch []*Call) {
 	if len(batch) == 0 {
 		return
 	}
 	started := time.Now()
 	if len(batch) == 1 {
-		alone(ctx, client, batch)
+		alone(ctx, n.client, batch)
 	} else {
-		together(ctx, client, n.pack(batch))
+		together(ctx, n.client, n.pack(batch))
 	}
 	if batch[0].Err == nil {
 		n.mu.Lock()
