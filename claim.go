@@ -263,7 +263,7 @@ func (q *request) Receive(call *node.Call) (again bool) {
 	if q.err == nil {
 		q.err = err
 	}
-	c.noteAcquire(q, err, call.Repeated)
+	c.noteAcquire(q, err, call.Repeated || time.Since(q.round.start) > q.round.timeout)
 
 	q.slot++
 	more := err == nil || q.round.verb.deletes && !errors.Is(err, node.ErrClosed)
@@ -301,7 +301,8 @@ func (q *request) Receive(call *node.Call) (again bool) {
 }
 
 // noteAcquire keeps track of what a node may have of ours. A server's error too leaves that open: go-redis may have repeated the
-// command, and an earlier copy, whose reply got lost, may have run. Called with the mutex held.
+// command, and an earlier copy, whose reply got lost, may have run. So does a no that comes late: a node that resumes may run
+// the repetition, which is refused, before the first copy. Called with the mutex held.
 func (c *claim) noteAcquire(q *request, err error, repeated bool) {
 	if q.round.verb != acquireVerb {
 		return
