@@ -169,8 +169,8 @@ func (l *Locker) Do(ctx context.Context, resource string, fn func(ctx context.Co
 // renewal (with the TTL of opts) take it from there. The former handle still takes itself for the owner: whoever hands a
 // lock over should drop it without a Release.
 //
-// Adopt fails with [ErrLost] when the resources are free, under another token or never expire, with [ErrNoQuorum] when too few nodes
-// answer, and otherwise as TryAcquire does.
+// Adopt fails with [ErrLost] when the resources are free, under another token or never expire, with [ErrNoQuorum] when too
+// few nodes answer, and otherwise as TryAcquire does.
 func (l *Locker) Adopt(ctx context.Context, resources []string, token string, opts ...AcquireOption) (*Handle, error) {
 	if token == "" {
 		return nil, errors.New("redlock: the token is empty")

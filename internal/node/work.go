@@ -138,7 +138,7 @@ func (n *Node) exchange(ctx context.Context, batch []*Call) {
 
 // alone sends the only call of a batch, and takes no more memory than that needs.
 func alone(ctx context.Context, client Client, batch []*Call) {
-	m := command{script: batch[0].Script, calls: batch, keys: len(batch[0].Keys)}
+	m := command{script: batch[0].Script, calls: batch}
 	m.send(ctx, client, false)
 	if m.notCached() {
 		m.send(ctx, client, true)
