@@ -33,6 +33,7 @@ type scenario struct {
 
 var scenarios = []scenario{
 	{"uncontended", uncontended},
+	{"limits", limits},
 	{"contended", contended},
 	{"hung", hung},
 	{"distant", distant},
@@ -103,14 +104,7 @@ func uncontended(ctx context.Context, f *field, s settings) ([]group, error) {
 			c := &cell{ctx: ctx, f: f, s: s, calm: calm}
 			for _, k := range kinds(n) {
 				l := load{goroutines: goroutines, duration: s.duration, resources: distinct(k.name, 1)}
-				err := c.add(k.name, k, f.addrs(n), 1, l, func(out outcome) []float64 {
-					pairs := float64(len(out.pairs))
-					return []float64{
-						pairs / out.elapsed.Seconds(), micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99)),
-						micros(out.cpu) / pairs, float64(out.mallocs) / pairs, out.calls,
-					}
-				})
-				if err != nil {
+				if err := c.add(k.name, k, f.addrs(n), 1, l, pairValues); err != nil {
 					return nil, errors.Join(err, closeAll(c.opened))
 				}
 			}
@@ -120,12 +114,68 @@ func uncontended(ctx context.Context, f *field, s settings) ([]group, error) {
 			}
 			groups = append(groups, group{
 				Scenario: "uncontended", Case: fmt.Sprintf("N=%d, %s", n, plural(goroutines, "goroutine")),
-				Metrics: []string{"pairs/s", "p50 µs", "p99 µs", "CPU µs/pair", "allocs/pair", "commands/pair/node"},
+				Metrics: pairMetrics,
 				Rows:    rows,
 			}.against(ours.name))
 		}
 	}
 	return groups, nil
+}
+
+var pairMetrics = []string{"pairs/s", "p50 µs", "p99 µs", "CPU µs/pair", "allocs/pair", "commands/pair/node"}
+
+// pairValues returns the values of pairMetrics.
+func pairValues(out outcome) []float64 {
+	pairs := float64(len(out.pairs))
+	return []float64{
+		pairs / out.elapsed.Seconds(), micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99)),
+		micros(out.cpu) / pairs, float64(out.mallocs) / pairs, out.calls,
+	}
+}
+
+// limits shows what the figures for one node, and for nodes at a distance, could be at best: with one node what a deadline
+// of one's own costs with a stock client, and what redlock does with clients that have one; at a distance what it takes this
+// machine to get bare PINGs to all nodes and back from a quorum.
+func limits(ctx context.Context, f *field, s settings) ([]group, error) {
+	near, err := limit1(&cell{ctx: ctx, f: f, s: s, calm: calm}, f.addrs(1))
+	if err != nil {
+		return nil, err
+	}
+	addrs, done, err := f.distance(distances)
+	if err != nil {
+		return nil, err
+	}
+	far, err := limitFar(&cell{ctx: ctx, f: f, s: s, calm: farCalm}, addrs)
+	return []group{near, far}, errors.Join(err, done())
+}
+
+func limit1(c *cell, addrs []string) (group, error) {
+	for _, k := range []kind{floor, passedOn, ours, heeding} {
+		l := load{goroutines: 1, duration: c.s.duration, resources: distinct(k.name, 1)}
+		if err := c.add(k.name, k, addrs, 1, l, pairValues); err != nil {
+			return group{}, errors.Join(err, closeAll(c.opened))
+		}
+	}
+	rows, err := c.compare()
+	return group{
+		Scenario: "limits", Case: "N=1, 1 goroutine", Metrics: pairMetrics, Rows: rows,
+		Ratios: [][2]string{{passedOn.name, floor.name}, {ours.name, floor.name}, {ours.name, passedOn.name}, {heeding.name, floor.name}},
+	}, err
+}
+
+func limitFar(c *cell, addrs []string) (group, error) {
+	trip, err := tripTo(c.ctx, addrs[0])
+	if err != nil {
+		return group{}, err
+	}
+	for _, k := range []kind{pings, ours} {
+		l := load{goroutines: 1, duration: c.s.duration, resources: distinct(k.name, 1)}
+		if err := c.add(k.name, k, addrs, 1, l, tripValues(trip)); err != nil {
+			return group{}, errors.Join(err, closeAll(c.opened))
+		}
+	}
+	rows, err := c.compare()
+	return group{Scenario: "limits", Case: distanceLabel + ", 1 goroutine", Metrics: tripMetrics, Rows: rows}.against(ours.name), err
 }
 
 const (
@@ -261,9 +311,23 @@ const (
 	farRoundTrip = 200 * time.Millisecond
 )
 
+var (
+	distances     = []time.Duration{roundTrip, roundTrip, roundTrip, roundTrip, farRoundTrip}
+	distanceLabel = fmt.Sprintf("N=5, %v away, one %v", roundTrip, farRoundTrip)
+	tripMetrics   = []string{"p50 round trips", "p99 round trips", "keys left"}
+)
+
+// tripValues returns what computes the values of tripMetrics.
+func tripValues(trip time.Duration) func(outcome) []float64 {
+	return func(out outcome) []float64 {
+		trips := func(p float64) float64 { return float64(percentile(out.pairs, p)) / float64(trip) }
+		return []float64{trips(0.5), trips(0.99), float64(out.left)}
+	}
+}
+
 // distant puts the nodes at a distance, one of them much farther than the others.
 func distant(ctx context.Context, f *field, s settings) ([]group, error) {
-	addrs, done, err := f.distance([]time.Duration{roundTrip, roundTrip, roundTrip, roundTrip, farRoundTrip})
+	addrs, done, err := f.distance(distances)
 	if err != nil {
 		return nil, err
 	}
@@ -276,11 +340,7 @@ func distant(ctx context.Context, f *field, s settings) ([]group, error) {
 		c := &cell{ctx: ctx, f: f, s: s, calm: farCalm}
 		for _, k := range []kind{floor, ours, redsyncs, hasty} {
 			l := load{goroutines: goroutines, duration: s.duration, resources: distinct(k.name, 1)}
-			err := c.add(k.name, k, addrs, 1, l, func(out outcome) []float64 {
-				trips := func(p float64) float64 { return float64(percentile(out.pairs, p)) / float64(trip) }
-				return []float64{trips(0.5), trips(0.99), float64(out.left)}
-			})
-			if err != nil {
+			if err := c.add(k.name, k, addrs, 1, l, tripValues(trip)); err != nil {
 				return nil, errors.Join(err, closeAll(c.opened), done())
 			}
 		}
@@ -289,8 +349,8 @@ func distant(ctx context.Context, f *field, s settings) ([]group, error) {
 			return nil, errors.Join(err, done())
 		}
 		groups = append(groups, group{
-			Scenario: "distant", Case: fmt.Sprintf("N=5, %v away, one %v, %s", roundTrip, farRoundTrip, plural(goroutines, "goroutine")),
-			Metrics: []string{"p50 round trips", "p99 round trips", "keys left"},
+			Scenario: "distant", Case: distanceLabel + ", " + plural(goroutines, "goroutine"),
+			Metrics: tripMetrics,
 			Rows:    rows,
 		}.against(ours.name))
 	}

@@ -46,6 +46,9 @@ type kind struct {
 var (
 	floor    = kind{name: "floor", open: openFloor, commands: []string{"evalsha"}, noWait: true}
 	ours     = kind{name: "redlock", open: openRedlock, commands: []string{"evalsha", "eval", "subscribe", "unsubscribe"}}
+	passedOn = kind{name: "floor, passed on", open: openPassedOn, commands: floor.commands, single: true, noWait: true}
+	heeding  = kind{name: "redlock, ContextTimeoutEnabled", open: openHeeding, commands: ours.commands, single: true}
+	pings    = kind{name: "PINGs", open: openPings, commands: []string{"ping"}, noWait: true}
 	redsyncs = kind{name: "redsync", open: openRedsync, commands: []string{"set", "evalsha", "eval"}}
 	hasty    = kind{name: "redsync, fail-fast", open: openHastyRedsync, commands: redsyncs.commands}
 	bsm      = kind{name: "redislock", open: openRedislock, commands: []string{"evalsha", "eval"}, single: true}
@@ -112,8 +115,18 @@ type redlockSubject struct {
 	locker *redlock.Locker
 }
 
-func openRedlock(addrs []string) (subject, error) {
-	clients := openClients(addrs)
+func openRedlock(addrs []string) (subject, error) { return newRedlock(openClients(addrs)) }
+
+// openHeeding is redlock with clients that heed the deadlines of contexts, which stock clients do not.
+func openHeeding(addrs []string) (subject, error) {
+	clients := make(stockClients, len(addrs))
+	for i, addr := range addrs {
+		clients[i] = redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+	}
+	return newRedlock(clients)
+}
+
+func newRedlock(clients stockClients) (subject, error) {
 	locker, err := redlock.New(clients, redlock.WithTTL(ttl))
 	return &redlockSubject{clients, locker}, err
 }
@@ -270,6 +283,61 @@ func (s *floorSubject) run(cmd *redis.Cmd) error {
 		return err
 	} else if n != 1 {
 		return fmt.Errorf("floor: unexpected reply %d", n)
+	}
+	return nil
+}
+
+// passedOnSubject is the floor with one thing added: whoever locks can leave when his time is up. Since a stock client does
+// not let go of him, another goroutine has to make the call.
+type passedOnSubject struct{ *floorSubject }
+
+func openPassedOn(addrs []string) (subject, error) {
+	s, err := openFloor(addrs)
+	return passedOnSubject{s.(*floorSubject)}, err
+}
+
+func (s passedOnSubject) lock(ctx context.Context, resources []string) (h held, err error) {
+	err = passOn(ctx, func() error {
+		h, err = s.floorSubject.lock(ctx, resources)
+		return err
+	})
+	return passedOnLock{h}, err
+}
+
+type passedOnLock struct{ held }
+
+func (l passedOnLock) Release(ctx context.Context) error {
+	return passOn(ctx, func() error { return l.held.Release(ctx) })
+}
+
+// passOn has another goroutine call do, and waits for it no longer than ctx lasts.
+func passOn(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// pingSubject locks nothing: it asks all nodes for a sign of life, and goes on when a quorum has given it.
+type pingSubject struct{ stockClients }
+
+func openPings(addrs []string) (subject, error) { return pingSubject{openClients(addrs)}, nil }
+
+func (s pingSubject) lock(ctx context.Context, _ []string) (held, error) { return s, s.Release(ctx) }
+
+func (s pingSubject) Release(ctx context.Context) error {
+	replies := make(chan error, len(s.stockClients))
+	for _, c := range s.stockClients {
+		go func() { replies <- c.Ping(ctx).Err() }()
+	}
+	for range len(s.stockClients)/2 + 1 {
+		if err := <-replies; err != nil {
+			return err
+		}
 	}
 	return nil
 }
