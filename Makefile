@@ -54,7 +54,7 @@ fuzz: redis
 	@for f in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) . || exit 1; done
 
-# Measures against other libraries, for about twelve minutes, and writes docs/benchmarks.md.
+# Measures against other libraries, for about fourteen minutes, and writes docs/benchmarks.md.
 bench:
 	cd benchmarks && go run . -doc ../docs/benchmarks.md -svg plots
 

@@ -438,13 +438,10 @@ func (r *round) wait(ctx context.Context, closing <-chan struct{}) (cause error)
 	if settled == nil {
 		return nil
 	}
-	l := r.claim.l
-	timer := l.newTimer(time.Until(r.start.Add(r.timeout)))
-	defer l.freeTimer(timer)
 	select {
 	case <-settled:
 		return nil
-	case <-timer.C:
+	case <-r.claim.l.deadlines.after(r.start, r.timeout):
 	case <-ctx.Done():
 		cause = context.Cause(ctx)
 	case <-closing:

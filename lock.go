@@ -45,10 +45,10 @@ type Locker struct {
 	closing chan struct{} // closed when Close begins
 	running atomic.Int64  // calls under way; see enter
 	last    chan struct{} // gets a value when the last of them returns after that
-	timers  sync.Pool
 
-	schedule *schedule // of the handles that somebody watches or that are renewed
-	log      logQueue
+	deadlines deadlines
+	schedule  *schedule // of the handles that somebody watches or that are renewed
+	log       logQueue
 
 	mu       sync.Mutex
 	closed   time.Time // zero while open
@@ -270,21 +270,6 @@ func (l *Locker) leave() {
 		}
 	default:
 	}
-}
-
-// newTimer and freeTimer keep timers for reuse: each call needs one, for a moment. They are the Locker's own, and not the
-// program's, so that a Locker in a synctest bubble does not share them with the world outside.
-func (l *Locker) newTimer(d time.Duration) *time.Timer {
-	if t, ok := l.timers.Get().(*time.Timer); ok {
-		t.Reset(d)
-		return t
-	}
-	return time.NewTimer(d)
-}
-
-func (l *Locker) freeTimer(t *time.Timer) {
-	t.Stop()
-	l.timers.Put(t)
 }
 
 // plan is an acquisition whose arguments have been checked.

@@ -210,6 +210,25 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	}
 }
 
+// TestRoundsThatWereGivenUpDoNotCount shows that such a round leaves medians and ratios to the others, and is told.
+func TestRoundsThatWereGivenUpDoNotCount(t *testing.T) {
+	g := group{Metrics: []string{"µs"}, Rows: []row{
+		{Label: "a", Rounds: [][]float64{{10}, {100}, {30}}},
+		{Label: "b", Rounds: [][]float64{{20}, nil, {40}}},
+	}, Ratios: [][2]string{{"a", "b"}}}
+	if got, want := spanOf(g.values("b", "µs")), (span{30, 20, 40}); got != want {
+		t.Errorf("span %v, want %v", got, want)
+	}
+	if got, want := spanOf(g.ratios("a", "b", "µs")), (span{0.625, 0.5, 0.75}); got != want {
+		t.Errorf("ratio %v, want %v", got, want)
+	}
+	var out bytes.Buffer
+	g.table(&out)
+	if text := out.String(); !strings.Contains(text, "| b (1 of 3 rounds given up) | 30 |") || strings.Contains(text, "| a (") {
+		t.Errorf("the table is\n%s", text)
+	}
+}
+
 // TestPercentileOfFewValues shows that a percentile of a handful of values is one of them.
 func TestPercentileOfFewValues(t *testing.T) {
 	sorted := []time.Duration{1, 2, 3, 4}

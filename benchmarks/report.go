@@ -23,7 +23,7 @@ type group struct {
 	Ratios   [][2]string `json:"ratios,omitempty"` // labels of the rows to divide, the first by the second
 }
 
-// row is what one entrant came to: for each round, a value for each metric.
+// row is what one entrant came to: for each round, a value for each metric, or none where it had to be given up.
 type row struct {
 	Label  string      `json:"label"`
 	Rounds [][]float64 `json:"rounds"`
@@ -43,7 +43,7 @@ func (g group) against(label string) group {
 type span struct{ median, low, high float64 }
 
 func spanOf(values []float64) span {
-	sorted := slices.Sorted(slices.Values(values))
+	sorted := slices.DeleteFunc(slices.Sorted(slices.Values(values)), math.IsNaN)
 	n := len(sorted)
 	if n == 0 {
 		return span{math.NaN(), math.NaN(), math.NaN()}
@@ -60,9 +60,21 @@ func (g group) values(label, metric string) []float64 {
 	}
 	values := make([]float64, len(g.Rows[i].Rounds))
 	for k, round := range g.Rows[i].Rounds {
-		values[k] = round[m]
+		if values[k] = math.NaN(); round != nil {
+			values[k] = round[m]
+		}
 	}
 	return values
+}
+
+// givenUp returns how many rounds of a row were.
+func (r row) givenUp() (n int) {
+	for _, round := range r.Rounds {
+		if round == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // ratios divides two rows' values of one metric, round by round: what slowed a round down slowed both.
@@ -86,7 +98,11 @@ func (g group) table(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	for _, r := range g.Rows {
-		line(r.Label, func(m string) []float64 { return g.values(r.Label, m) })
+		label := r.Label
+		if n := r.givenUp(); n > 0 {
+			label += fmt.Sprintf(" (%d of %d rounds given up)", n, len(r.Rounds))
+		}
+		line(label, func(m string) []float64 { return g.values(r.Label, m) })
 	}
 	for _, r := range g.Ratios {
 		line("*"+r[0]+" ÷ "+r[1]+"*", func(m string) []float64 { return g.ratios(r[0], r[1], m) })

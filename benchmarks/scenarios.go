@@ -67,6 +67,10 @@ func (c *cell) add(label string, k kind, addrs []string, copies int, l load, val
 			return nil, err
 		}
 		out, err := l.run(c.ctx)
+		if k.sticks && errors.Is(err, context.DeadlineExceeded) {
+			_, err := c.f.settle(c.ctx, k.name, c.calm)
+			return nil, err
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -41,6 +41,7 @@ type kind struct {
 	commands []string // what its clients send to lock, wait and unlock
 	single   bool     // works with one node only
 	noWait   bool     // cannot wait for a lock that somebody else has
+	sticks   bool     // its waiters may wait for good
 }
 
 var (
@@ -52,7 +53,7 @@ var (
 	redsyncs = kind{name: "redsync", open: openRedsync, commands: []string{"set", "evalsha", "eval"}}
 	hasty    = kind{name: "redsync, fail-fast", open: openHastyRedsync, commands: redsyncs.commands}
 	bsm      = kind{name: "redislock", open: openRedislock, commands: []string{"evalsha", "eval"}, single: true}
-	rueidi   = kind{name: "rueidislock", open: openRueidislock, commands: []string{"evalsha", "eval"}, single: true}
+	rueidi   = kind{name: "rueidislock", open: openRueidislock, commands: []string{"evalsha", "eval"}, single: true, sticks: true}
 )
 
 // kinds returns those that work with n nodes, the floor first.

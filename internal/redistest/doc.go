@@ -17,7 +17,8 @@
 //
 // A test that needs a server is skipped where redis-server is not installed. If
 // the environment has REDLOCK_REQUIRE_REDIS=1 it fails instead, so that a
-// continuous integration run cannot pass by testing nothing.
+// continuous integration run cannot pass by testing nothing. On Linux the same
+// goes for libfaketime and [WithFakeClock].
 //
 // # Leak checks
 //

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +22,7 @@ import (
 
 var (
 	// ErrNoRedis says that there is no redis-server in PATH.
-	ErrNoRedis = errors.New("redistest: redis-server not found: install Redis 7 or later (Debian: apt-get install redis-server, macOS: brew install redis)")
+	ErrNoRedis = errors.New("redistest: redis-server not found: install Redis 6.2 or later (Debian: apt-get install redis-server, macOS: brew install redis)")
 	// ErrNotRunning says that the process is down: killed, stopped, closed or
 	// ended by itself.
 	ErrNotRunning = errors.New("redistest: server is not running")
@@ -87,10 +88,15 @@ func StartN(tb testing.TB, n int, opts ...Option) []*Server {
 // refuse ends a test that could not get its servers.
 func refuse(tb testing.TB, err error) {
 	tb.Helper()
-	if errors.Is(err, ErrNoRedis) && os.Getenv("REDLOCK_REQUIRE_REDIS") != "1" {
+	required := os.Getenv("REDLOCK_REQUIRE_REDIS") == "1"
+	switch {
+	case errors.Is(err, ErrNoRedis) && !required:
 		tb.Skip(ErrNoRedis)
+	case errors.Is(err, ErrNoFakeClock) && (!required || runtime.GOOS != "linux"):
+		tb.Skip(ErrNoFakeClock)
+	default:
+		tb.Fatal(err)
 	}
-	tb.Fatal(err)
 }
 
 func closeOrFail(tb testing.TB, c interface{ Close() error }) {

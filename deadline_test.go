@@ -1,0 +1,60 @@
+//go:build go1.25
+
+package redlock
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Nobody's patience ends late, or earlier than by a 32nd.
+func TestDeadlinesAreKeptWhoeverSharesThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const d = 320 * time.Millisecond
+		var ds deadlines
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		begin := time.Now()
+		for _, after := range []time.Duration{0, 10, 11, 11, 21, 22, 5, 500, 1000} {
+			start := begin.Add(after * time.Millisecond)
+			time.Sleep(time.Until(start)) // not at all for one that comes late
+			called := time.Now()
+			over := ds.after(start, d)
+			wg.Go(func() {
+				<-over
+				lost := time.Until(start.Add(d))
+				assert.GreaterOrEqual(t, lost, time.Duration(0), "begun after %v", called.Sub(begin))
+				assert.LessOrEqual(t, lost, time.Duration(d/sharedPart), "begun after %v", called.Sub(begin))
+			})
+		}
+	})
+}
+
+func TestDeadlinesAreSharedByThoseThatBeginTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const d = 320 * time.Millisecond
+		var ds deadlines
+		begin := time.Now()
+		first := ds.after(begin, d)
+		require.Equal(t, first, ds.after(begin.Add(d/sharedPart), d))
+		require.NotEqual(t, first, ds.after(begin.Add(d/sharedPart+1), d), "begun too late")
+		require.NotEqual(t, first, ds.after(begin, d-1), "less patient")
+		time.Sleep(2 * d)
+	})
+}
+
+func TestDeadlineOfOneThatNobodySharesIsExact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ds deadlines
+		for _, d := range []time.Duration{time.Second, 10 * time.Millisecond, time.Minute} {
+			start := time.Now()
+			<-ds.after(start, d)
+			require.Equal(t, d, time.Since(start))
+		}
+	})
+}
