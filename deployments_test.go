@@ -56,8 +56,9 @@ func lifeOfALock[N redlock.Node](t *testing.T, nodes []N, resources ...string) {
 }
 
 func TestLocksOnAnyNumberOfNodes(t *testing.T) {
+	noLeak(t)
 	for _, n := range []int{1, 2, 3, 4, 5, 7} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		runAlongside(t, fmt.Sprint(n), func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, n)
 			lifeOfALock(t, clients, "r")

@@ -239,6 +239,7 @@ func TestNodesThatFailAtOnceAreNotWaitedFor(t *testing.T) {
 
 // Row 2: three of five nodes are silent.
 func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
+	noLeak(t)
 	const nodeTimeout = 150 * time.Millisecond
 	silent := []int{1, 3, 4}
 	several := []string{"b", "c"}
@@ -250,7 +251,7 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 		{"killed", (*redistest.Server).Kill, (*redistest.Server).Relaunch},
 		{"hung", (*redistest.Server).Pause, (*redistest.Server).Resume},
 	} {
-		t.Run(fault.name, func(t *testing.T) {
+		runAlongside(t, fault.name, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5)
 			l := open(t, clients, redlock.WithNodeTimeout(nodeTimeout))
@@ -356,9 +357,10 @@ func TestCloseInAnOutageLeavesNothingBeyondTheTTL(t *testing.T) {
 
 // Row 11: every node restarts empty, one after the other, and the renewal puts the key back each time.
 func TestRenewalHealsNodesThatRestartEmpty(t *testing.T) {
+	noLeak(t)
 	ctx := context.Background()
 	for _, resources := range [][]string{{"a"}, {"a", "b", "c"}} {
-		t.Run(fmt.Sprintf("%d resources", len(resources)), func(t *testing.T) {
+		runAlongside(t, fmt.Sprintf("%d resources", len(resources)), func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
 			h, err := l.TryAcquireMulti(ctx, resources)
@@ -564,8 +566,9 @@ func failToSave(t *testing.T, s *redistest.Server) {
 
 // Row 19: a quorum of the nodes answers with errors.
 func TestErrorRepliesFromAQuorumAreAnOutage(t *testing.T) {
+	noLeak(t)
 	for _, a := range ailments {
-		t.Run(a.code, func(t *testing.T) {
+		runAlongside(t, a.code, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 3)
 			l := open(t, clients)

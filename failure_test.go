@@ -635,6 +635,7 @@ func TestDelayedCleanUpLeavesTheNextAttemptsKeysAlone(t *testing.T) {
 
 // Row 12: a quorum of the nodes answers the renewals with errors or not at all. They are tried again until the lease ends.
 func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
+	noLeak(t)
 	for _, fault := range []struct {
 		name   string
 		strike func(t *testing.T, servers ...*redistest.Server)
@@ -651,7 +652,7 @@ func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(fault.name, func(t *testing.T) {
+		runAlongside(t, fault.name, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5)
 			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
@@ -699,6 +700,7 @@ func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
 
 // Row 12: the nodes are back before the lease ends.
 func TestLockSurvivesAnOutageShorterThanItsLease(t *testing.T) {
+	noLeak(t)
 	for _, fault := range []struct {
 		name         string
 		strike, cure func(t *testing.T, s *redistest.Server)
@@ -719,7 +721,7 @@ func TestLockSurvivesAnOutageShorterThanItsLease(t *testing.T) {
 			cure:   func(t *testing.T, s *redistest.Server) { s.Do(t, "acl", "setuser", "default", "+@all") },
 		},
 	} {
-		t.Run(fault.name, func(t *testing.T) {
+		runAlongside(t, fault.name, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5, redistest.WithAOF(redistest.FsyncAlways))
 			l := open(t, clients, redlock.WithTTL(3*time.Second), redlock.WithAutoRenewal(true))
@@ -792,6 +794,7 @@ func TestFailedExtendLeavesTheLeaseAsItWas(t *testing.T) {
 
 // Row 13: a quorum of the nodes says that the lock is somebody else's, or gone.
 func TestLossThatAQuorumReportsIsALossAtOnce(t *testing.T) {
+	noLeak(t)
 	ctx := context.Background()
 	waitForRenewal := func(_ *redlock.Handle) error { return redlock.ErrLost }
 	for _, damage := range []struct {
@@ -809,7 +812,7 @@ func TestLossThatAQuorumReportsIsALossAtOnce(t *testing.T) {
 			{"shortening", func(h *redlock.Handle) error { return h.Extend(ctx, time.Second) }},
 		} {
 			for _, resources := range [][]string{{"a"}, {"a", "b", "c"}} {
-				t.Run(fmt.Sprintf("%s, %s, %d resources", damage.name, notice.name, len(resources)), func(t *testing.T) {
+				runAlongside(t, fmt.Sprintf("%s, %s, %d resources", damage.name, notice.name, len(resources)), func(t *testing.T) {
 					servers, clients := masters(t, 5)
 					l := open(t, clients, redlock.WithTTL(20*time.Second))
 					warmUp(t, clients)

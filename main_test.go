@@ -1,7 +1,10 @@
 package redlock_test
 
 import (
+	"flag"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +17,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil { // the tests that run alongside each other wait most of the time
+		panic(err)
+	}
 	code := m.Run()
 	if err := goleak.Find(idleDialer); err != nil && code == 0 {
 		println(err.Error())
@@ -29,7 +35,30 @@ var idleDialer = goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal
 // noLeak fails the test if goroutines are left after everything registered later with t.Cleanup has run.
 func noLeak(t *testing.T) {
 	t.Helper()
-	t.Cleanup(func() { goleak.VerifyNone(t, idleDialer) })
+	if !alongside(t.Name()) {
+		t.Cleanup(func() { goleak.VerifyNone(t, idleDialer) })
+	}
+}
+
+// companions has the names of tests that run alongside others, whose goroutines they cannot tell from their own.
+var companions sync.Map
+
+// alongside reports whether the test, or one that it is part of, runs alongside others.
+func alongside(name string) bool {
+	_, ok := companions.Load(name)
+	i := strings.LastIndexByte(name, '/')
+	return ok || i > 0 && alongside(name[:i])
+}
+
+// runAlongside is t.Run for the cases of a test that wait most of the time: they wait together. What they leak is the whole
+// test's, which calls noLeak before.
+func runAlongside(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		companions.Store(t.Name(), nil)
+		t.Parallel()
+		test(t)
+	})
 }
 
 // masters starts n servers, with a stock client for each. The test ends without a leaked goroutine.

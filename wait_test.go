@@ -48,8 +48,9 @@ var waits = map[string]func(ctx context.Context, l *redlock.Locker) error{
 
 // eachWait runs a test for each of them.
 func eachWait(t *testing.T, test func(t *testing.T, wait func(ctx context.Context, l *redlock.Locker) error)) {
+	noLeak(t)
 	for name, wait := range waits {
-		t.Run(name, func(t *testing.T) { test(t, wait) })
+		runAlongside(t, name, func(t *testing.T) { test(t, wait) })
 	}
 }
 
