@@ -1,6 +1,7 @@
 package redlock
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,9 +10,13 @@ import (
 // one is set for each, Go's scheduler has to wake a thread each time, to wait for that timer, and this costs a tenth of a
 // call to a server on the same machine.
 type deadlines struct {
-	mu   sync.Mutex
-	due  time.Time     // when over closes
-	over chan struct{} // the channel that was given out last
+	mu      sync.Mutex
+	pending []deadline // in the order in which they are due
+}
+
+type deadline struct {
+	due  time.Time
+	over chan struct{} // closed then
 }
 
 // sharedPart is what part of his patience a call may lose to the one whose deadline it shares.
@@ -22,10 +27,27 @@ func (ds *deadlines) after(start time.Time, d time.Duration) <-chan struct{} {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	due := start.Add(d)
-	if lost := due.Sub(ds.due); lost < 0 || lost > d/sharedPart {
-		over := make(chan struct{})
-		time.AfterFunc(time.Until(due), func() { close(over) })
-		ds.due, ds.over = due, over
+	i := len(ds.pending) // behind those that are not later
+	for i > 0 && ds.pending[i-1].due.After(due) {
+		i--
 	}
-	return ds.over
+	if i > 0 && due.Sub(ds.pending[i-1].due) <= d/sharedPart {
+		return ds.pending[i-1].over
+	}
+	over := make(chan struct{})
+	ds.pending = slices.Insert(ds.pending, i, deadline{due, over})
+	time.AfterFunc(time.Until(due), ds.expire)
+	return over
+}
+
+// expire closes the channels that are due.
+func (ds *deadlines) expire() {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	now, n := time.Now(), 0
+	for n < len(ds.pending) && !ds.pending[n].due.After(now) {
+		close(ds.pending[n].over)
+		n++
+	}
+	ds.pending = slices.Delete(ds.pending, 0, n)
 }

@@ -45,6 +45,23 @@ func TestDeadlinesAreSharedByThoseThatBeginTogether(t *testing.T) {
 		require.NotEqual(t, first, ds.after(begin.Add(d/sharedPart+1), d), "begun too late")
 		require.NotEqual(t, first, ds.after(begin, d-1), "less patient")
 		time.Sleep(2 * d)
+		require.Zero(t, ds.count())
+	})
+}
+
+// The number of timers depends on how patient calls are, not on how many there are.
+func TestDeadlinesOfDifferentLengthsDoNotPileUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ds deadlines
+		for range 2000 {
+			for _, d := range []time.Duration{50, 500, 1500} {
+				ds.after(time.Now(), d*time.Millisecond)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		require.LessOrEqual(t, ds.count(), 3*(sharedPart+1))
+		time.Sleep(2 * time.Second)
+		require.Zero(t, ds.count())
 	})
 }
 
@@ -57,4 +74,10 @@ func TestDeadlineOfOneThatNobodySharesIsExact(t *testing.T) {
 			require.Equal(t, d, time.Since(start))
 		}
 	})
+}
+
+func (ds *deadlines) count() int {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	return len(ds.pending)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A call that a worker sends costs two changes of goroutine, which is as much as the whole round trip to a Redis on the
-// same machine or in the same rack. Where there is only one node, its caller has nothing to do but wait, and may as well send
+// A call that a worker sends costs two changes of goroutine, which is a good part of the round trip to a Redis on the same
+// machine or in the same rack. Where there is only one node, its caller has nothing to do but wait, and may as well send
 // the call himself: if nothing else is under way, if the node has just shown that it answers at once, and if the client can
 // be held to a deadline (ContextTimeoutEnabled; a stock client cannot, and a read that hangs would keep the caller).
 //
