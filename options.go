@@ -131,7 +131,8 @@ func WithKeyPrefix(prefix string) Option {
 
 // WithNodeTimeout sets how long a node may take to answer before an operation goes on without it, and so the longest that
 // any attempt takes when nodes hang. It must be positive and below the TTL. By default it is a twentieth of the
-// operation's TTL, but at least 20 ms and at most 1 s. It is kept whatever timeouts the Redis client has.
+// operation's TTL, but at least 20 ms and at most 1 s. It is kept whatever timeouts the Redis client has; operations that
+// begin at nearly the same time end their waits together, the later ones by up to a 32nd of it too early.
 func WithNodeTimeout(d time.Duration) Option {
 	return lockerOption(func(c *config) {
 		c.nodeTimeout = d
