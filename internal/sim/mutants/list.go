@@ -67,7 +67,7 @@ var mutants = []mutant{
 		"internal/quorum/quorum.go", "case t.yes >= t.quorum:\n\t\treturn Won\n\tcase t.yes+t.Pending() >= t.quorum:", "case t.yes >= t.quorum && t.Pending() == 0:\n\t\treturn Won\n\tcase t.yes+t.Pending() >= t.quorum:",
 	}}},
 	{"deadline left to go-redis", "a node that hangs holds its callers up for seconds", []edit{{
-		"claim.go", "timer := l.newTimer(time.Until(r.start.Add(r.timeout)))", "timer := l.newTimer(10 * time.Second)",
+		"claim.go", "l.deadlines.after(r.start, r.timeout)", "l.deadlines.after(r.start, 10*time.Second)",
 	}}},
 	{"free too early", "an owner may have the nodes that did not answer", []edit{{
 		"internal/quorum/quorum.go", "return nodes+n-answered >= Size(n) }", "return nodes >= Size(n) }",

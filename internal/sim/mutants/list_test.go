@@ -1,0 +1,19 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Whoever changes a text that a mutant replaces learns of it here, and not when the mutants are run the next time.
+func TestMutantsReplaceTextsThatAreThere(t *testing.T) {
+	root, err := moduleRoot()
+	require.NoError(t, err)
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			_, err := m.overlay(root, t.TempDir())
+			require.NoError(t, err)
+		})
+	}
+}
