@@ -147,7 +147,8 @@ func handOver(ctx context.Context, l *redlock.Locker) error {
 	if err != nil {
 		return errors.Join(err, h.Release(ctx))
 	}
-	return adopted.Release(ctx)
+	// The former handle's release goes behind its acquire, which a node may get only now.
+	return errors.Join(adopted.Release(ctx), h.Release(ctx))
 }
 
 func keepRenewing(ctx context.Context, l *redlock.Locker) error {

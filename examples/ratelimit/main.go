@@ -83,7 +83,7 @@ func withLocks(ctx context.Context, nodes []*redis.Client, name string, say func
 	for i := range processes {
 		locker, err := redlock.New(nodes, redlock.WithKeyPrefix(name),
 			redlock.WithOwner(fmt.Sprintf("process-%d", i+1)), redlock.WithTTL(5*time.Second),
-			redlock.WithMaxWait(10*time.Second))
+			redlock.WithMaxWait(10*time.Second), redlock.WithRetryInterval(5*time.Millisecond)) // nobody holds it for long
 		if err != nil {
 			return err
 		}
