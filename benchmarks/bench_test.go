@@ -98,7 +98,7 @@ func TestScenariosRun(t *testing.T) {
 	f.patience = time.Second
 	s := settings{
 		rounds: 1, duration: 20 * time.Millisecond,
-		locks: 50, heldTTL: 300 * time.Millisecond, heldFor: 600 * time.Millisecond,
+		locks: 50, heldTTL: 2 * time.Second, heldFor: 1500 * time.Millisecond, // time for two renewals
 	}
 	var groups []group
 	for _, sc := range scenarios {

@@ -94,6 +94,17 @@ func (c *cell) add(label string, k kind, addrs []string, copies int, l load, val
 	return nil
 }
 
+// uncontended enters libraries that lock names which nobody else wants, and runs them.
+func (c *cell) uncontended(ks []kind, addrs []string, goroutines int, values func(outcome) []float64) ([]row, error) {
+	for _, k := range ks {
+		l := load{goroutines: goroutines, duration: c.s.duration, resources: distinct(k.name, 1)}
+		if err := c.add(k.name, k, addrs, 1, l, values); err != nil {
+			return nil, errors.Join(err, closeAll(c.opened))
+		}
+	}
+	return c.compare()
+}
+
 // compare runs what was entered and closes it.
 func (c *cell) compare() ([]row, error) {
 	rows, err := compare(c.s.rounds, c.entrants)
@@ -106,13 +117,7 @@ func uncontended(ctx context.Context, f *field, s settings) ([]group, error) {
 	for _, n := range []int{1, 3, 5} {
 		for _, goroutines := range []int{1, 64, 512} {
 			c := &cell{ctx: ctx, f: f, s: s, calm: calm}
-			for _, k := range kinds(n) {
-				l := load{goroutines: goroutines, duration: s.duration, resources: distinct(k.name, 1)}
-				if err := c.add(k.name, k, f.addrs(n), 1, l, pairValues); err != nil {
-					return nil, errors.Join(err, closeAll(c.opened))
-				}
-			}
-			rows, err := c.compare()
+			rows, err := c.uncontended(kinds(n), f.addrs(n), goroutines, pairValues)
 			if err != nil {
 				return nil, err
 			}
@@ -154,13 +159,7 @@ func limits(ctx context.Context, f *field, s settings) ([]group, error) {
 }
 
 func limit1(c *cell, addrs []string) (group, error) {
-	for _, k := range []kind{floor, passedOn, ours, heeding} {
-		l := load{goroutines: 1, duration: c.s.duration, resources: distinct(k.name, 1)}
-		if err := c.add(k.name, k, addrs, 1, l, pairValues); err != nil {
-			return group{}, errors.Join(err, closeAll(c.opened))
-		}
-	}
-	rows, err := c.compare()
+	rows, err := c.uncontended([]kind{floor, passedOn, ours, heeding}, addrs, 1, pairValues)
 	return group{
 		Scenario: "limits", Case: "N=1, 1 goroutine", Metrics: pairMetrics, Rows: rows,
 		Ratios: [][2]string{{passedOn.name, floor.name}, {ours.name, floor.name}, {ours.name, passedOn.name}, {heeding.name, floor.name}},
@@ -172,13 +171,7 @@ func limitFar(c *cell, addrs []string) (group, error) {
 	if err != nil {
 		return group{}, err
 	}
-	for _, k := range []kind{pings, ours} {
-		l := load{goroutines: 1, duration: c.s.duration, resources: distinct(k.name, 1)}
-		if err := c.add(k.name, k, addrs, 1, l, tripValues(trip)); err != nil {
-			return group{}, errors.Join(err, closeAll(c.opened))
-		}
-	}
-	rows, err := c.compare()
+	rows, err := c.uncontended([]kind{pings, ours}, addrs, 1, tripValues(trip))
 	return group{Scenario: "limits", Case: distanceLabel + ", 1 goroutine", Metrics: tripMetrics, Rows: rows}.against(ours.name), err
 }
 
@@ -342,13 +335,7 @@ func distant(ctx context.Context, f *field, s settings) ([]group, error) {
 	var groups []group
 	for _, goroutines := range []int{1, 64} {
 		c := &cell{ctx: ctx, f: f, s: s, calm: farCalm}
-		for _, k := range []kind{floor, ours, redsyncs, hasty} {
-			l := load{goroutines: goroutines, duration: s.duration, resources: distinct(k.name, 1)}
-			if err := c.add(k.name, k, addrs, 1, l, tripValues(trip)); err != nil {
-				return nil, errors.Join(err, closeAll(c.opened), done())
-			}
-		}
-		rows, err := c.compare()
+		rows, err := c.uncontended([]kind{floor, ours, redsyncs, hasty}, addrs, goroutines, tripValues(trip))
 		if err != nil {
 			return nil, errors.Join(err, done())
 		}
