@@ -37,7 +37,7 @@ race-others:
 # With the newest go-redis, the tests in which it matters what the client does.
 CLIENT_TESTS = Virtual|Fuzz|Scripts|Error|LostReplies|Cancelled|Hang|Panics|Minority|AnyNumber|Cluster|Sentinel|Heals|User
 newest:
-	go test -modfile=.ci/newest.mod -shuffle=on -run '$(CLIENT_TESTS)' .
+	go test -modfile=.ci/newest.mod -shuffle=on -run '$(CLIENT_TESTS)' . ./internal/acceptance
 	go test -modfile=.ci/newest.mod -shuffle=on ./internal/node
 
 # The simulation: docs/testing.md. A failing seed prints how to see it again.

@@ -1,4 +1,4 @@
-package redlock_test
+package acceptance_test
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 // userInReadme returns the user that README.md recommends: the name and the rules.
 func userInReadme(t *testing.T) (name string, rules []string) {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
 	line := regexp.MustCompile(`(?m)^ACL SETUSER (\S+) (.*)$`).FindSubmatch(readme)
 	require.NotNil(t, line, "README.md names no user")

@@ -1,4 +1,4 @@
-package redlock_test
+package acceptance_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package redlock_test
+package acceptance_test
 
 import (
 	"context"
@@ -16,8 +16,6 @@ import (
 	"github.com/rediskit/redlock"
 	"github.com/rediskit/redlock/internal/redistest"
 )
-
-const tenYears = 10 * 365 * 24 * time.Hour
 
 // Settings of an acquisition that make no sense, with what the error has to name.
 var badAcquireOptions = map[string]struct {

@@ -1,4 +1,4 @@
-package redlock_test
+package acceptance_test
 
 import (
 	"context"
@@ -23,12 +23,6 @@ import (
 	"github.com/rediskit/redlock"
 	"github.com/rediskit/redlock/internal/redistest"
 )
-
-// stranger is an owner whom no Locker knows.
-const stranger = "a stranger"
-
-// lockKey is where a resource is locked on a node.
-func lockKey(resource string) string { return "lock:" + resource }
 
 // ownerOn returns what a server has under a resource's key, "" if it has none.
 func ownerOn(t *testing.T, s *redistest.Server, resource string) string {

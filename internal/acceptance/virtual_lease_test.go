@@ -1,6 +1,6 @@
 //go:build go1.25
 
-package redlock_test
+package acceptance_test
 
 import (
 	"context"

@@ -1,0 +1,2 @@
+// Package acceptance tests the library as its users see it: through the public API, on real servers.
+package acceptance

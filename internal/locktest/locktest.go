@@ -1,0 +1,49 @@
+// Package locktest has what tests of locks begin and end with: masters with clients, Lockers over them, and checks that
+// neither keys nor goroutines are left. The tests themselves are in internal/acceptance and in the root.
+package locktest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+// Stranger is an owner whom no Locker knows.
+const Stranger = "a stranger"
+
+// TenYears is the longest TTL.
+const TenYears = 10 * 365 * 24 * time.Hour
+
+// LockKey is where a resource is locked on a node.
+func LockKey(resource string) string { return "lock:" + resource }
+
+// Masters starts n servers, with a stock client for each. The test ends without a leaked goroutine.
+func Masters(t *testing.T, n int, opts ...redistest.Option) ([]*redistest.Server, []*redis.Client) {
+	t.Helper()
+	NoLeak(t)
+	servers := redistest.StartN(t, n, opts...)
+	return servers, redistest.Clients(t, servers)
+}
+
+// Open returns a Locker that is closed at the end of the test.
+func Open[N redlock.Node](t *testing.T, nodes []N, opts ...redlock.Option) *redlock.Locker {
+	t.Helper()
+	l, err := redlock.New(nodes, opts...)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return l
+}
+
+// NoKeys checks that nothing is left on any of the servers. What is deleted in the background gets a moment.
+func NoKeys(t *testing.T, servers []*redistest.Server) {
+	t.Helper()
+	for i, s := range servers {
+		require.Eventually(t, func() bool { return len(s.Keys(t)) == 0 }, 5*time.Second, 2*time.Millisecond,
+			"keys left on node %d", i)
+	}
+}
