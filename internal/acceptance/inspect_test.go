@@ -14,12 +14,6 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// allowScripts undoes denyAllScripts.
-func allowScripts(t *testing.T, s *redistest.Server) {
-	t.Helper()
-	s.Do(t, "acl", "setuser", "default", "+eval", "+evalsha")
-}
-
 // splits calls f with every way to divide n nodes between the free, those of A, those of B and the sick.
 func splits(n int, f func(free, a, b, sick int)) {
 	for sick := range n + 1 {

@@ -25,23 +25,6 @@ func manyNames(n int) []string {
 	return names
 }
 
-// lockKeys returns the keys of resources under the default prefix, sorted.
-func lockKeys(resources ...string) []string {
-	keys := make([]string, len(resources))
-	for i, r := range resources {
-		keys[i] = "lock:" + r
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// scriptCalls returns how many scripts a server has been asked to run.
-func scriptCalls(t *testing.T, s *redistest.Server) int {
-	t.Helper()
-	stats := s.Stats(t)
-	return stats["evalsha"] + stats["eval"]
-}
-
 func TestOverlappingMultiLocksInOppositeOrdersAllMakeProgress(t *testing.T) {
 	const rounds = 15
 	servers, clients := masters(t, 3)
@@ -219,17 +202,6 @@ func TestMultiIsUndoneInFullWhereverNodesFail(t *testing.T) {
 var breakMulti = map[string]func(t *testing.T, s *redistest.Server, resource string){
 	"gone":    func(t *testing.T, s *redistest.Server, resource string) { s.Do(t, "del", "lock:"+resource) },
 	"foreign": func(t *testing.T, s *redistest.Server, resource string) { takeFor(t, time.Minute, resource, s) },
-}
-
-// heldEverywhere locks resources and waits until all servers have the keys.
-func heldEverywhere(t *testing.T, l *redlock.Locker, servers []*redistest.Server, resources []string, opts ...redlock.AcquireOption) *redlock.Handle {
-	t.Helper()
-	h, err := l.TryAcquireMulti(context.Background(), resources, opts...)
-	require.NoError(t, err)
-	for i, s := range servers {
-		require.Eventually(t, func() bool { return len(s.Keys(t)) == len(resources) }, 5*time.Second, 2*time.Millisecond, "node %d", i)
-	}
-	return h
 }
 
 func TestReleaseTellsWhenAMultiLockIsPartlyGone(t *testing.T) {

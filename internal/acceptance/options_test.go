@@ -209,6 +209,26 @@ func TestNewAndItsOptionsSendNothing(t *testing.T) {
 	requireNothingSent(t, servers)
 }
 
+func TestHugeRetryIntervalIsRefused(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 1)
+	const tenYears = 10 * 365 * 24 * time.Hour
+	for _, d := range []time.Duration{math.MaxInt64, math.MaxInt64 / 8, tenYears + 1} {
+		_, err := redlock.New(clients, redlock.WithRetryInterval(d))
+		require.ErrorContains(t, err, "retry interval")
+	}
+
+	// The longest one works: it gives way to the time at which the lock expires.
+	takeFor(t, 50*time.Millisecond, "r", servers...)
+	l := open(t, clients)
+	h, err := l.Acquire(ctx, "r", redlock.WithRetryInterval(tenYears))
+	require.NoError(t, err)
+	require.NoError(t, h.Release(ctx))
+	_, err = l.Acquire(ctx, "r", redlock.WithRetryInterval(math.MaxInt64))
+	require.ErrorContains(t, err, "retry interval")
+	require.Empty(t, servers[0].Keys(t))
+}
+
 func TestLimitsAreAllowed(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 1)
@@ -334,13 +354,6 @@ func requireNamed(t *testing.T, err error, want []string) {
 	}
 }
 
-// scriptsRun counts the scripts that a server was asked to run: everything that a Locker sends.
-func scriptsRun(t *testing.T, s *redistest.Server) int {
-	t.Helper()
-	stats := s.Stats(t)
-	return stats["eval"] + stats["evalsha"]
-}
-
 func requireNothingSent(t *testing.T, servers []*redistest.Server) {
 	t.Helper()
 	for i, s := range servers {
@@ -357,13 +370,4 @@ func sentToAll(t *testing.T, servers []*redistest.Server, scripts int) {
 			"node %d", i)
 		require.Equal(t, scripts, s.CommandCount(t, "eval"), "node %d", i)
 	}
-}
-
-// keyTTL returns for how long a server will keep a key.
-func keyTTL(t *testing.T, s *redistest.Server, key string) time.Duration {
-	t.Helper()
-	ms, ok := s.Do(t, "pttl", key).(int64)
-	require.True(t, ok)
-	require.GreaterOrEqual(t, ms, int64(-1), "no such key: %q", key)
-	return time.Duration(ms) * time.Millisecond
 }

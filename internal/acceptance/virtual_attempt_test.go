@@ -5,6 +5,7 @@ package acceptance_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -20,6 +21,46 @@ import (
 
 	"github.com/rediskit/redlock"
 )
+
+func TestVirtualAttemptTakesTheNodeTimeoutAtMost(t *testing.T) {
+	for _, tt := range []struct {
+		ttl  time.Duration
+		opts []redlock.Option
+		want time.Duration
+	}{
+		{30 * time.Second, nil, time.Second},
+		{time.Hour, nil, time.Second},
+		{10 * time.Second, nil, 500 * time.Millisecond},
+		{400 * time.Millisecond, nil, 20 * time.Millisecond},
+		{50 * time.Millisecond, nil, 20 * time.Millisecond},
+		{30 * time.Second, []redlock.Option{redlock.WithNodeTimeout(7 * time.Second)}, 7 * time.Second},
+		{30 * time.Second, []redlock.Option{redlock.WithNodeTimeout(3 * time.Millisecond)}, 3 * time.Millisecond},
+	} {
+		t.Run(fmt.Sprint(tt.ttl, len(tt.opts), tt.want), func(t *testing.T) {
+			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+				ctx := context.Background()
+				l := open(t, clientsOf(nodes), tt.opts...)
+				h, err := l.TryAcquire(ctx, "b", redlock.WithTTL(time.Hour))
+				require.NoError(t, err)
+				nodes[0].hang()
+				nodes[1].hang()
+
+				start := time.Now()
+				_, err = l.TryAcquire(ctx, "a", redlock.WithTTL(tt.ttl))
+				require.ErrorIs(t, err, redlock.ErrNoQuorum)
+				require.Equal(t, tt.want, time.Since(start), "acquire")
+
+				start = time.Now()
+				require.ErrorIs(t, h.Extend(ctx, tt.ttl), redlock.ErrNoQuorum)
+				require.Equal(t, tt.want, time.Since(start), "extend")
+
+				for _, n := range nodes {
+					n.recover()
+				}
+			})
+		})
+	}
+}
 
 // tcpLike is a pipe that ends as a broken connection does, so that go-redis tries again.
 type tcpLike struct{ net.Conn }

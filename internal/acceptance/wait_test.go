@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,18 +16,6 @@ import (
 )
 
 var errBored = errors.New("the waiter is bored")
-
-// requests counts the requests for a resource that go out through a tap.
-func requests(p *tap, resource string) <-chan struct{} {
-	seen := make(chan struct{}, 10000)
-	p.onSend(func(sent string) error {
-		if strings.Contains(sent, "lock:"+resource+" ") {
-			seen <- struct{}{}
-		}
-		return nil
-	})
-	return seen
-}
 
 // waits are the calls that wait for a resource.
 var waits = map[string]func(ctx context.Context, l *redlock.Locker) error{

@@ -1,0 +1,125 @@
+package acceptance_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+)
+
+func TestCloseDuringAnAttemptLeavesNoKey(t *testing.T) {
+	ctx := context.Background()
+	servers, clients, taps := tapped(t, 3)
+	for range 5 {
+		l, err := redlock.New(clients, redlock.WithNodeTimeout(20*time.Second))
+		require.NoError(t, err)
+		granted, slow := newGate(t), newGate(t)
+		granted.open()
+		taps[0].onReply(func(string) error { granted.pass(); return nil })
+		for _, p := range taps[1:] {
+			p.onSend(func(string) error { slow.pass(); return nil })
+		}
+		attempt := inBackground(func() error { _, err := l.TryAcquire(ctx, "r"); return err })
+		outcome(t, granted.reached, "a node's grant")
+
+		closed := inBackground(l.Close)
+		require.ErrorIs(t, outcome(t, attempt, "the attempt"), redlock.ErrClosed)
+		slow.open()
+		require.NoError(t, outcome(t, closed, "Close"))
+		for i, s := range servers {
+			require.Empty(t, s.Keys(t), "left on node %d", i)
+		}
+	}
+}
+
+// Row 2: the Locker is closed while the nodes hang that have its requests. What they run later lives until its TTL at most.
+func TestCloseInAnOutageLeavesNothingBeyondTheTTL(t *testing.T) {
+	const ttl = time.Second
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	l, err := redlock.New(clients, redlock.WithTTL(ttl), redlock.WithNodeTimeout(100*time.Millisecond))
+	require.NoError(t, err)
+	warmUp(t, clients)
+	thaw := freeze(t, servers[1:]...)
+
+	_, err = l.TryAcquire(ctx, "a")
+	require.ErrorIs(t, err, redlock.ErrNoQuorum)
+	require.Empty(t, servers[0].Keys(t))
+
+	start := time.Now()
+	require.NoError(t, l.Close())
+	require.Less(t, time.Since(start), 8*time.Second)
+	require.Empty(t, servers[0].Keys(t))
+	_, err = l.TryAcquire(ctx, "a")
+	require.ErrorIs(t, err, redlock.ErrClosed)
+
+	thaw()
+	for _, s := range servers[1:] {
+		left := s.Do(t, "pttl", lockKey("a")).(int64)
+		require.LessOrEqual(t, left, ttl.Milliseconds())
+		require.NotEqual(t, int64(-1), left, "the key lives for ever")
+	}
+	noKeys(t, servers)
+}
+
+func TestDoneThatRacesCloseIsClosedByIt(t *testing.T) {
+	ctx := context.Background()
+	_, clients := masters(t, 1)
+	const handles = 64
+	for range 30 {
+		l, err := redlock.New(clients)
+		require.NoError(t, err)
+		var held [handles]*redlock.Handle
+		for i := range held {
+			held[i], err = l.TryAcquire(ctx, fmt.Sprint("r", i))
+			require.NoError(t, err)
+		}
+		var done [handles]<-chan struct{}
+		var looked sync.WaitGroup
+		start := make(chan struct{})
+		for i, h := range held {
+			looked.Add(1)
+			go func() {
+				defer looked.Done()
+				<-start
+				done[i] = h.Done()
+			}()
+		}
+		close(start)
+		require.NoError(t, l.Close())
+		looked.Wait()
+		for i, h := range held {
+			select {
+			case <-done[i]:
+			default:
+				t.Fatal("the Locker is closed, its handle's Done is not")
+			}
+			require.ErrorIs(t, h.Err(), redlock.ErrClosed)
+		}
+		require.NoError(t, clients[0].FlushAll(ctx).Err())
+	}
+}
+
+func TestClosedHandleIsClosedAlsoWhenFirstSeenAfterItsLease(t *testing.T) {
+	ctx := context.Background()
+	_, clients := masters(t, 1)
+	l := open(t, clients, shortLived(500*time.Millisecond)...)
+	h, err := l.TryAcquire(ctx, "a")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.True(t, time.Now().Before(h.ValidUntil()))
+	<-time.After(time.Until(h.ValidUntil()))
+	require.Equal(t, redlock.ErrClosed, h.Err())
+
+	l = open(t, clients, shortLived(500*time.Millisecond)...)
+	h, err = l.TryAcquire(ctx, "b")
+	require.NoError(t, err)
+	<-time.After(time.Until(h.ValidUntil()))
+	require.NoError(t, l.Close())
+	require.Equal(t, redlock.ErrLost, h.Err(), "and lost if that came first")
+}

@@ -1,0 +1,157 @@
+package acceptance_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+// Row 3: three of five nodes have another owner's key.
+func TestForeignMajorityIsRefusedAndOurKeysAreGone(t *testing.T) {
+	for _, resources := range [][]string{{"a"}, {"a", "b", "c"}} {
+		t.Run(fmt.Sprintf("%d resources", len(resources)), func(t *testing.T) {
+			ctx := context.Background()
+			servers, proxies, clients := proxied(t, 5)
+			l := open(t, clients)
+			warmUp(t, clients)
+			foreign, ours := servers[:3], servers[3:]
+			plant(t, resources[len(resources)-1], foreign...)
+			// The grants come before the refusals, and the clean-up takes long enough to be seen.
+			for i, p := range proxies {
+				p.Delay(20 * time.Millisecond)
+				if i < 3 {
+					p.Delay(60 * time.Millisecond)
+				}
+			}
+			for _, s := range servers {
+				s.ResetStats(t)
+			}
+
+			_, err := l.TryAcquireMulti(ctx, resources)
+			for _, s := range ours {
+				require.Empty(t, s.Keys(t), "keys are left when the attempt is over")
+				require.Equal(t, len(resources), s.CommandCount(t, "set"), "granted nothing that could be left")
+			}
+			require.ErrorIs(t, err, redlock.ErrHeld)
+			require.NotErrorIs(t, err, redlock.ErrNoQuorum)
+			var short *redlock.QuorumError
+			require.ErrorAs(t, err, &short)
+			require.Equal(t, []int{0, 1, 2}, nodesNamed(short))
+			require.Equal(t, 2, short.Got)
+			for _, s := range foreign {
+				require.Equal(t, []string{lockKey(resources[len(resources)-1])}, s.Keys(t), "no more than the stranger's")
+				require.Equal(t, stranger, ownerOn(t, s, resources[len(resources)-1]))
+			}
+
+			// Acquire gets it as soon as the stranger has gone.
+			uproot(t, resources[len(resources)-1], foreign...)
+			h, err := l.AcquireMulti(ctx, resources)
+			require.NoError(t, err)
+			require.NoError(t, h.Release(ctx))
+			noKeys(t, servers)
+		})
+	}
+}
+
+// Row 4: another owner has half of an even number of nodes, which is a quorum for nobody.
+func TestEvenSplitIsHeldAtOnce(t *testing.T) {
+	for _, n := range []int{2, 4} {
+		t.Run(fmt.Sprintf("%d nodes", n), func(t *testing.T) {
+			ctx := context.Background()
+			servers, clients := masters(t, n)
+			l := open(t, clients)
+			warmUp(t, clients)
+			plant(t, "a", servers[:n/2]...)
+
+			start := time.Now()
+			_, err := l.TryAcquire(ctx, "a")
+			require.ErrorIs(t, err, redlock.ErrHeld)
+			require.NotErrorIs(t, err, redlock.ErrNoQuorum)
+			require.Less(t, time.Since(start), 500*time.Millisecond, "as if it waited for the node timeout of a second")
+			noKeys(t, servers[n/2:])
+			require.Equal(t, stranger, ownerOn(t, servers[0], "a"))
+		})
+	}
+}
+
+// Row 4: two competitors reach different halves of the nodes first, again and again, and both get the lock in turn.
+func TestCompetitorsOnAnEvenNumberOfNodesBothGetTheirTurns(t *testing.T) {
+	const turns = 4
+	for _, n := range []int{2, 4} {
+		t.Run(fmt.Sprintf("%d nodes", n), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			noLeak(t)
+			servers := redistest.StartN(t, n)
+			lockers := make([]*redlock.Locker, 2)
+			var far []*redistest.Proxy // to the nodes that each competitor reaches later than the other one
+			for c := range lockers {
+				clients := make([]*redis.Client, n)
+				for i, s := range servers {
+					p := s.Proxy(t)
+					if (i < n/2) == (c == 1) {
+						far = append(far, p)
+					}
+					clients[i] = p.Client(t)
+				}
+				lockers[c] = open(t, clients, redlock.WithRetryInterval(40*time.Millisecond))
+				warmUp(t, clients)
+			}
+
+			// Without a wait they split the nodes and both leave with nothing.
+			for _, p := range far {
+				p.Delay(200 * time.Millisecond)
+			}
+			failed := make(chan error, len(lockers))
+			for _, l := range lockers {
+				go func() {
+					_, err := l.TryAcquire(ctx, "split")
+					failed <- err
+				}()
+			}
+			for range lockers {
+				require.ErrorIs(t, <-failed, redlock.ErrHeld)
+			}
+			noKeys(t, servers)
+
+			for _, p := range far {
+				p.Delay(10 * time.Millisecond)
+			}
+			var holder sync.Mutex // locked by whoever holds the lock: never contended
+			results := make(chan error, len(lockers))
+			for _, l := range lockers {
+				go func() {
+					results <- func() error {
+						for range turns {
+							h, err := l.Acquire(ctx, "a")
+							if err != nil {
+								return err
+							}
+							if !holder.TryLock() {
+								return errors.New("held twice")
+							}
+							holder.Unlock()
+							if err := h.Release(ctx); err != nil {
+								return err
+							}
+						}
+						return nil
+					}()
+				}()
+			}
+			for range lockers {
+				require.NoError(t, <-results)
+			}
+			noKeys(t, servers)
+		})
+	}
+}

@@ -1,0 +1,289 @@
+package acceptance_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+// ownerOn returns what a server has under a resource's key, "" if it has none.
+func ownerOn(t *testing.T, s *redistest.Server, resource string) string {
+	t.Helper()
+	owner, _ := s.Do(t, "get", lockKey(resource)).(string)
+	return owner
+}
+
+// ownersOn is ownerOn for several servers.
+func ownersOn(t *testing.T, servers []*redistest.Server, resource string) []string {
+	t.Helper()
+	owners := make([]string, len(servers))
+	for i, s := range servers {
+		owners[i] = ownerOn(t, s, resource)
+	}
+	return owners
+}
+
+// plant gives a resource to a stranger on some servers, for a minute, whoever has it now.
+func plant(t *testing.T, resource string, servers ...*redistest.Server) {
+	t.Helper()
+	for _, s := range servers {
+		s.Do(t, "set", lockKey(resource), stranger, "px", 60_000)
+	}
+}
+
+// uproot deletes a resource's key on some servers, whoever has it.
+func uproot(t *testing.T, resource string, servers ...*redistest.Server) {
+	t.Helper()
+	for _, s := range servers {
+		s.Do(t, "del", lockKey(resource))
+	}
+}
+
+// takenEverywhere waits until the nodes whose votes were not needed have the lock as well.
+func takenEverywhere(t *testing.T, h *redlock.Handle, servers ...*redistest.Server) {
+	t.Helper()
+	for i, s := range servers {
+		for _, r := range h.Resources() {
+			eventually(t, func() bool { return ownerOn(t, s, r) == h.Token() }, "%s not taken on node %d", r, i)
+		}
+	}
+}
+
+// warmUp makes every node know its scripts and every client have a connection, so that what follows is one command each. It
+// leaves nothing behind and nothing under way.
+func warmUp(t *testing.T, clients []*redis.Client) {
+	t.Helper()
+	ctx := context.Background()
+	l, err := redlock.New(clients)
+	require.NoError(t, err)
+	h, err := l.TryAcquire(ctx, "warm-up")
+	require.NoError(t, err)
+	require.NoError(t, h.Extend(ctx, time.Minute))
+	require.NoError(t, h.Extend(ctx, 20*time.Second))
+	_, err = l.IsLocked(ctx, "warm-up")
+	require.NoError(t, err)
+	require.NoError(t, h.Release(ctx))
+	require.NoError(t, l.Close()) // waits for the nodes that the calls have not waited for
+}
+
+// freeze pauses servers until the test or the caller thaws them.
+func freeze(t *testing.T, servers ...*redistest.Server) (thaw func()) {
+	t.Helper()
+	thaw = func() {
+		for _, s := range servers {
+			require.NoError(t, s.Resume())
+		}
+	}
+	t.Cleanup(thaw) // before the Locker is closed
+	for _, s := range servers {
+		require.NoError(t, s.Pause())
+	}
+	return thaw
+}
+
+// eventually waits for a condition that a healthy machine meets within milliseconds.
+func eventually(t *testing.T, condition func() bool, msg string, args ...any) {
+	t.Helper()
+	// In the test's own goroutine, unlike require.Eventually: the conditions may end the test.
+	for deadline := time.Now().Add(15 * time.Second); !condition(); {
+		if time.Now().After(deadline) {
+			require.FailNow(t, "condition never met", fmt.Sprintf(msg, args...))
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+}
+
+// await waits for an event.
+func await(t *testing.T, event <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-event:
+	case <-time.After(time.Minute):
+		require.FailNow(t, "waited in vain for "+what)
+	}
+}
+
+// noKeysBut checks that nothing but some resources' keys is left on any of the servers, as noKeys does.
+func noKeysBut(t *testing.T, servers []*redistest.Server, resources ...string) {
+	t.Helper()
+	for i, s := range servers {
+		eventually(t, func() bool {
+			return !slices.ContainsFunc(s.Keys(t), func(key string) bool {
+				return !slices.ContainsFunc(resources, func(r string) bool { return key == lockKey(r) })
+			})
+		}, "keys left on node %d", i)
+	}
+}
+
+// never checks for a while that something does not happen.
+func never(t *testing.T, while time.Duration, condition func() bool, msg string) {
+	t.Helper()
+	for end := time.Now().Add(while); time.Now().Before(end); {
+		require.False(t, condition(), msg)
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// takeFor makes a stranger the owner of a resource on the given servers.
+func takeFor(t *testing.T, px time.Duration, resource string, servers ...*redistest.Server) {
+	t.Helper()
+	for _, s := range servers {
+		s.Do(t, "set", "lock:"+resource, "somebody else", "px", px.Milliseconds())
+	}
+}
+
+// keysOutlive checks that servers keep a resource for at least as long as the handle trusts them to.
+func keysOutlive(t *testing.T, h *redlock.Handle, servers ...*redistest.Server) {
+	t.Helper()
+	for _, s := range servers {
+		trusted := time.Until(h.ValidUntil())
+		left := time.Duration(s.Do(t, "pttl", "lock:"+h.Resources()[0]).(int64)) * time.Millisecond
+		require.LessOrEqual(t, trusted, left, "the lease outlives the key")
+	}
+}
+
+// loadScripts makes the servers know the scripts, so that each request goes out once.
+func loadScripts(t *testing.T, l *redlock.Locker) {
+	t.Helper()
+	ctx := context.Background()
+	h, err := l.TryAcquire(ctx, "loads scripts")
+	require.NoError(t, err)
+	require.NoError(t, h.Extend(ctx, time.Hour))
+	require.NoError(t, h.Release(ctx))
+}
+
+// cacheScripts is loadScripts with a Locker of its own, of which nothing is under way any more when it returns.
+func cacheScripts(t *testing.T, clients []*redis.Client) {
+	t.Helper()
+	l, err := redlock.New(clients)
+	require.NoError(t, err)
+	loadScripts(t, l)
+	require.NoError(t, l.Close())
+}
+
+// denyScripts takes the right to run scripts away from everybody without a name of his own.
+func denyScripts(t *testing.T, s *redistest.Server) {
+	s.Do(t, "acl", "setuser", "default", "-@scripting")
+}
+
+// denyAllScripts makes a server answer every script with an error.
+func denyAllScripts(t *testing.T, s *redistest.Server) {
+	t.Helper()
+	s.Do(t, "acl", "setuser", "default", "-eval", "-evalsha")
+}
+
+// allowScripts undoes denyAllScripts.
+func allowScripts(t *testing.T, s *redistest.Server) {
+	t.Helper()
+	s.Do(t, "acl", "setuser", "default", "+eval", "+evalsha")
+}
+
+// lockKeys returns the keys of resources under the default prefix, sorted.
+func lockKeys(resources ...string) []string {
+	keys := make([]string, len(resources))
+	for i, r := range resources {
+		keys[i] = "lock:" + r
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// scriptCalls returns how many scripts a server has been asked to run.
+func scriptCalls(t *testing.T, s *redistest.Server) int {
+	t.Helper()
+	stats := s.Stats(t)
+	return stats["evalsha"] + stats["eval"]
+}
+
+// heldEverywhere locks resources and waits until all servers have the keys.
+func heldEverywhere(t *testing.T, l *redlock.Locker, servers []*redistest.Server, resources []string, opts ...redlock.AcquireOption) *redlock.Handle {
+	t.Helper()
+	h, err := l.TryAcquireMulti(context.Background(), resources, opts...)
+	require.NoError(t, err)
+	for i, s := range servers {
+		require.Eventually(t, func() bool { return len(s.Keys(t)) == len(resources) }, 5*time.Second, 2*time.Millisecond, "node %d", i)
+	}
+	return h
+}
+
+// keyTTL returns for how long a server will keep a key.
+func keyTTL(t *testing.T, s *redistest.Server, key string) time.Duration {
+	t.Helper()
+	ms, ok := s.Do(t, "pttl", key).(int64)
+	require.True(t, ok)
+	require.GreaterOrEqual(t, ms, int64(-1), "no such key: %q", key)
+	return time.Duration(ms) * time.Millisecond
+}
+
+// scriptsRun counts the scripts that a server was asked to run: everything that a Locker sends.
+func scriptsRun(t *testing.T, s *redistest.Server) int {
+	t.Helper()
+	stats := s.Stats(t)
+	return stats["eval"] + stats["evalsha"]
+}
+
+// requireOnServer checks that the keys hold the value.
+func requireOnServer(t *testing.T, s *redistest.Server, value string, keys ...string) {
+	t.Helper()
+	for _, key := range keys {
+		require.Eventually(t, func() bool { return s.Do(t, "get", key) == value }, 5*time.Second, time.Millisecond,
+			"%s is %v", key, s.Do(t, "get", key))
+	}
+}
+
+// waitForKeys waits until a server has these keys and no others.
+func waitForKeys(t *testing.T, s *redistest.Server, want ...string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return strings.Join(s.Keys(t), " ") == strings.Join(want, " ")
+	}, 5*time.Second, time.Millisecond, "not exactly the keys %q", want)
+}
+
+// shortLived are the options for locks that are to expire soon. The nodes get nearly all that time to answer: the machine may
+// be busy.
+func shortLived(ttl time.Duration) []redlock.Option {
+	return []redlock.Option{redlock.WithTTL(ttl), redlock.WithNodeTimeout(ttl * 9 / 10)}
+}
+
+// expiring returns a context for one call that would wait for ever.
+func expiring(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// nodesNamed returns the indices of the nodes that an error blames.
+func nodesNamed(e *redlock.QuorumError) []int {
+	named := make([]int, len(e.Nodes))
+	for i, n := range e.Nodes {
+		named[i] = n.Node
+	}
+	return named
+}
+
+// outcome waits for what a channel brings.
+func outcome[T any](t *testing.T, c <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("waited too long: %s", what)
+	}
+	return v
+}
+
+// inBackground runs a call and returns where its error will be found.
+func inBackground(call func() error) <-chan error {
+	c := make(chan error, 1)
+	go func() { c <- call() }()
+	return c
+}

@@ -1,0 +1,116 @@
+package acceptance_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+)
+
+// Nothing but the caller holds on to a lock that lives for its TTL, and nothing runs for it.
+func TestForgottenHandleCostsNothing(t *testing.T) {
+	const handles = 200
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	l := open(t, clients, redlock.WithTTL(tenYears))
+	for i := range handles {
+		h, err := l.TryAcquire(ctx, fmt.Sprint(i))
+		require.NoError(t, err)
+		countCollected(t, h)
+		require.NoError(t, h.Err())
+	}
+	requireCollected(t, handles)
+	for _, s := range servers {
+		require.Len(t, s.Keys(t), handles)
+	}
+}
+
+func TestEndedHandleIsForgotten(t *testing.T) {
+	const handles = 200
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	_, clients := masters(t, 1)
+	l := open(t, clients, redlock.WithTTL(tenYears), redlock.WithAutoRenewal(true))
+	for i := range handles {
+		h, err := l.TryAcquire(ctx, fmt.Sprint(i))
+		require.NoError(t, err)
+		countCollected(t, h)
+		require.NoError(t, h.Context(ctx).Err())
+		h.Done()
+		require.NoError(t, h.Release(ctx))
+	}
+	requireCollected(t, handles) // neither by the Locker, nor by a timer, nor by the parent of its contexts
+	runtime.KeepAlive(l)
+}
+
+func TestContextIsForgottenWithItsParent(t *testing.T) {
+	const parents = 2000
+	ctx := context.Background()
+	_, clients := masters(t, 1)
+	l := open(t, clients)
+	h, err := l.TryAcquire(ctx, "a")
+	require.NoError(t, err)
+	type key struct{}
+	for range parents {
+		value := new([64]byte)
+		countCollected(t, value)
+		parent, cancel := context.WithCancel(context.WithValue(ctx, key{}, value))
+		require.NoError(t, h.Context(parent).Err())
+		cancel()
+	}
+	requireCollected(t, parents)
+	require.NoError(t, h.Release(ctx))
+}
+
+var collected atomic.Int64
+
+// countCollected counts an object once nobody can reach it any more.
+func countCollected[T any](t *testing.T, object *T) {
+	t.Helper()
+	runtime.AddCleanup(object, func(struct{}) { collected.Add(1) }, struct{}{})
+}
+
+// requireCollected waits until so many of the objects that are counted are gone.
+func requireCollected(t *testing.T, want int64) {
+	t.Helper()
+	t.Cleanup(func() { collected.Store(0) })
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return collected.Load() >= want
+	}, 20*time.Second, 10*time.Millisecond)
+}
+
+// What a node that hangs has never heard of need not be taken back there, however long it was held elsewhere.
+func TestNodeThatHangsCollectsNoReleases(t *testing.T) {
+	const rounds, half, timeout = 6, 300, 250 * time.Millisecond
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	l := open(t, clients, redlock.WithNodeTimeout(timeout))
+	require.NoError(t, onlyError(l.IsLocked(ctx, "connected")))
+	hung := servers[2]
+	require.NoError(t, hung.Pause())
+	for round := range rounds {
+		var held []*redlock.Handle
+		for _, part := range []string{"first", "second"} {
+			for i := range half {
+				if h, err := l.TryAcquire(ctx, fmt.Sprint(part, round, i)); err == nil {
+					held = append(held, h)
+				}
+			}
+			<-time.After(timeout) // nobody waits for the hung node any more
+		}
+		require.Greater(t, len(held), half)
+		for _, h := range held {
+			require.NoError(t, h.Release(ctx))
+		}
+	}
+	require.NoError(t, hung.Resume())
+	require.NoError(t, l.Close())
+	require.Less(t, scriptsRun(t, hung), rounds*half, "scripts for %d locks, none of which is held any more", rounds*2*half)
+}

@@ -1,0 +1,232 @@
+package acceptance_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+// Most of what goes wrong goes wrong when two things happen in an order that nobody has thought of. A tap and gates put them
+// into that order.
+
+var (
+	errPartition = errors.New("the network is cut")
+	errGaveUp    = errors.New("the user went home")
+)
+
+// tap is a go-redis hook that shows the test the scripts that a client runs, all that goes out together as one string, and
+// interferes.
+type tap struct {
+	mu   sync.Mutex
+	out  func(sent string) error // called before it is sent; an error keeps it back
+	back func(sent string) error // called when it was answered; an error takes the answer's place
+}
+
+// onSend sets what happens to requests from now on. nil: nothing.
+func (p *tap) onSend(f func(sent string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out = f
+}
+
+// onReply sets what happens to replies from now on. nil: nothing.
+func (p *tap) onReply(f func(sent string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.back = f
+}
+
+func (p *tap) pass(send func() error, sent ...redis.Cmder) error {
+	if !strings.HasPrefix(sent[0].Name(), "eval") { // some versions of go-redis show hooks how a client greets a server
+		return send()
+	}
+	p.mu.Lock()
+	out, back := p.out, p.back
+	p.mu.Unlock()
+	args := make([]any, len(sent))
+	for i, cmd := range sent {
+		args[i] = cmd.Args()
+	}
+	text := fmt.Sprint(args...)
+	if out != nil {
+		if err := out(text); err != nil {
+			return err
+		}
+	}
+	err := send()
+	if back != nil {
+		if lost := back(text); lost != nil {
+			return lost
+		}
+	}
+	return err
+}
+
+func (p *tap) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (p *tap) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		return p.pass(func() error { return next(ctx, cmd) }, cmd)
+	}
+}
+
+func (p *tap) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := p.pass(func() error { return next(ctx, cmds) }, cmds...)
+		if errors.Is(err, errPartition) {
+			for _, cmd := range cmds {
+				cmd.SetErr(err)
+			}
+		}
+		return err
+	}
+}
+
+// tapped is masters with a tap on each client.
+func tapped(t *testing.T, n int) ([]*redistest.Server, []*redis.Client, []*tap) {
+	t.Helper()
+	servers, clients := masters(t, n)
+	taps := make([]*tap, n)
+	for i, c := range clients {
+		taps[i] = &tap{}
+		c.AddHook(taps[i])
+	}
+	return servers, clients, taps
+}
+
+// wrapped is a client whose calls never go out on the goroutine of the test.
+type wrapped struct{ *redis.Client }
+
+// isExtension reports whether a request is for extend.lua.
+func isExtension(sent string) bool {
+	return strings.Contains(sent, " keep") || strings.Contains(sent, " move") || isCut(sent)
+}
+
+// isCut reports whether a request shortens a lease.
+func isCut(sent string) bool { return strings.Contains(sent, " cut ") }
+
+// gate stops who comes to it until it is opened.
+type gate struct {
+	reached chan struct{} // closed when the first one has come
+	opened  chan struct{}
+	once    [2]sync.Once
+}
+
+func (g *gate) pass() {
+	g.once[0].Do(func() { close(g.reached) })
+	<-g.opened
+}
+
+func (g *gate) open() { g.once[1].Do(func() { close(g.opened) }) }
+
+// newGate returns a gate that is opened at the end of the test at the latest.
+func newGate(t *testing.T) *gate {
+	g := &gate{reached: make(chan struct{}), opened: make(chan struct{})}
+	t.Cleanup(g.open)
+	return g
+}
+
+// observed is a context that tells when somebody begins to wait for its end: his request is on its way by then.
+type observed struct {
+	context.Context
+	once   sync.Once
+	waited chan struct{}
+}
+
+func (o *observed) Done() <-chan struct{} {
+	o.once.Do(func() { close(o.waited) })
+	return o.Context.Done()
+}
+
+func observe(ctx context.Context) *observed {
+	return &observed{Context: ctx, waited: make(chan struct{})}
+}
+
+// record is a log handler that passes each record on to a function.
+type record func(slog.Record)
+
+func (f record) Enabled(context.Context, slog.Level) bool      { return true }
+func (f record) Handle(_ context.Context, r slog.Record) error { f(r); return nil }
+func (f record) WithAttrs([]slog.Attr) slog.Handler            { return f }
+func (f record) WithGroup(string) slog.Handler                 { return f }
+
+func loggingTo(f func(slog.Record)) redlock.Option { return redlock.WithLogger(slog.New(record(f))) }
+
+// onceLogged returns an option, and a channel that is closed when a message with that text is logged.
+func onceLogged(substr string) (redlock.Option, <-chan struct{}) {
+	var once sync.Once
+	seen := make(chan struct{})
+	return loggingTo(func(r slog.Record) {
+		if strings.Contains(r.Message, substr) {
+			once.Do(func() { close(seen) })
+		}
+	}), seen
+}
+
+// failuresOf returns a channel that is closed when the client has given up n commands, each with all its repetitions.
+func failuresOf(client *redis.Client, n int64) <-chan struct{} {
+	hook := &failureHook{reached: make(chan struct{})}
+	hook.missing.Store(n)
+	client.AddHook(hook)
+	return hook.reached
+}
+
+type failureHook struct {
+	missing atomic.Int64
+	reached chan struct{} // closed when none is missing
+}
+
+func (h *failureHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *failureHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return h.note(next(ctx, cmd)) }
+}
+
+func (h *failureHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { return h.note(next(ctx, cmds)) }
+}
+
+func (h *failureHook) note(err error) error {
+	if err != nil && h.missing.Add(-1) == 0 {
+		close(h.reached)
+	}
+	return err
+}
+
+// hook calls a function behind each command of a client.
+type hook func()
+
+func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		defer h()
+		return next(ctx, cmd)
+	}
+}
+
+func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// requests counts the requests for a resource that go out through a tap.
+func requests(p *tap, resource string) <-chan struct{} {
+	seen := make(chan struct{}, 10000)
+	p.onSend(func(sent string) error {
+		if strings.Contains(sent, "lock:"+resource+" ") {
+			seen <- struct{}{}
+		}
+		return nil
+	})
+	return seen
+}

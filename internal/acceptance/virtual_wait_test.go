@@ -1,0 +1,81 @@
+//go:build go1.25
+
+package acceptance_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+)
+
+func TestVirtualWaiterComesWhenTheHoldersLockExpires(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		l, other := open(t, clientsOf(nodes)), open(t, clientsOf(nodes))
+		start := time.Now()
+		_, err := other.TryAcquire(ctx, "a")
+		require.NoError(t, err)
+
+		h, err := l.Acquire(ctx, "a", redlock.WithRetryInterval(time.Hour))
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(start), 30*time.Second)
+		require.LessOrEqual(t, time.Since(start), 30*time.Second+2*time.Millisecond)
+		require.NoError(t, h.Release(ctx))
+	})
+}
+
+func TestVirtualWaiterBacksOffWithJitter(t *testing.T) {
+	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		l := open(t, clientsOf(nodes))
+		require.NoError(t, nodes[0].client.Set(ctx, "lock:a", "somebody", 0).Err())
+		_, err := l.Acquire(ctx, "a", redlock.WithRetryInterval(time.Second))
+		require.ErrorIs(t, err, redlock.ErrHeld)
+
+		tries := nodes[0].sent("")
+		pauses := map[time.Duration]bool{}
+		for i := 1; i < len(tries); i++ {
+			pause, middle := tries[i].Sub(tries[i-1]), time.Second<<min(i-1, 3)
+			require.GreaterOrEqual(t, pause, middle/2, "pause %d", i)
+			require.LessOrEqual(t, pause, middle*3/2, "pause %d", i)
+			pauses[pause] = true
+		}
+		require.Greater(t, len(pauses), 20)
+	})
+}
+
+func TestVirtualWaitIsOverAtItsMaximum(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		l, other := open(t, clientsOf(nodes), redlock.WithMaxWait(time.Minute)), open(t, clientsOf(nodes))
+		_, err := other.TryAcquire(ctx, "a", redlock.WithAutoRenewal(true))
+		require.NoError(t, err)
+		for maximum, opts := range map[time.Duration][]redlock.AcquireOption{
+			time.Minute:     nil,
+			7 * time.Second: {redlock.WithMaxWait(7 * time.Second)},
+		} {
+			start := time.Now()
+			_, err = l.Acquire(ctx, "a", opts...)
+			require.ErrorIs(t, err, redlock.ErrHeld)
+			require.Equal(t, maximum, time.Since(start))
+		}
+	})
+}
+
+func TestVirtualWaitForUnlockEndsWhenTheHoldersLockExpires(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		l := open(t, clientsOf(nodes), redlock.WithRetryInterval(time.Hour))
+		start := time.Now()
+		_, err := l.TryAcquire(ctx, "a")
+		require.NoError(t, err)
+		require.NoError(t, l.WaitForUnlock(ctx, "a"))
+		require.GreaterOrEqual(t, time.Since(start), 30*time.Second)
+		require.LessOrEqual(t, time.Since(start), 30*time.Second+2*time.Millisecond)
+	})
+}
