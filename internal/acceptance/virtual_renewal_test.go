@@ -64,6 +64,7 @@ func TestVirtualRenewalForAnHour(t *testing.T) {
 		}
 		synctest.Wait() // a renewal is due at this very moment
 		require.NoError(t, h.Release(ctx))
+		synctest.Wait() // the last node
 		for _, n := range nodes {
 			require.Len(t, n.sent("keep"), 360)
 			require.Empty(t, n.owner("lock:a"))
