@@ -18,7 +18,7 @@ func TestLockThatNeverExpiresIsNotAdopted(t *testing.T) {
 	h, err := l.TryAcquire(ctx, "a")
 	require.NoError(t, err)
 	for _, s := range servers {
-		requireOnServer(t, s, h.Token(), "lock:a")
+		takenEverywhere(t, h, s)
 		s.Do(t, "persist", "lock:a")
 	}
 	_, err = l.Adopt(ctx, []string{"a"}, h.Token())

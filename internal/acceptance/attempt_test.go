@@ -93,18 +93,14 @@ func TestLostRepliesChangeNoAnswer(t *testing.T) {
 			noKeys(t, servers)
 
 			// A loss is a loss.
-			h, err := l.TryAcquireMulti(ctx, resources)
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers...)
-			plant(t, "a", servers...)
+			h = heldEverywhere(t, l, servers, resources...)
+			takeFor(t, time.Minute, "a", servers...)
 			require.ErrorIs(t, lossy(1, func() error { return h.Extend(ctx, time.Minute) }), redlock.ErrLost)
 			noKeysBut(t, servers, "a")
 			uproot(t, "a", servers...)
 
-			h, err = l.TryAcquireMulti(ctx, resources)
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers...)
-			plant(t, "a", servers...)
+			h = heldEverywhere(t, l, servers, resources...)
+			takeFor(t, time.Minute, "a", servers...)
 			require.ErrorIs(t, lossy(1, func() error { return h.Release(ctx) }), redlock.ErrLost)
 			noKeysBut(t, servers, "a")
 			require.Equal(t, []string{stranger, stranger, stranger}, ownersOn(t, servers, "a"))
@@ -220,18 +216,14 @@ func TestDelayedCleanUpLeavesTheNextAttemptsKeysAlone(t *testing.T) {
 	servers, proxies, clients := proxied(t, 5)
 	l := open(t, clients, redlock.WithNodeTimeout(400*time.Millisecond))
 	warmUp(t, clients)
-	plant(t, "a", servers[:3]...)
+	takeFor(t, time.Minute, "a", servers[:3]...)
 	for i, s := range servers {
 		s.ResetStats(t)
 		if i < 3 {
 			proxies[i].DelayReplies(200 * time.Millisecond) // time to hold up what follows the other nodes' grants
 		}
 	}
-	refused := make(chan error, 1)
-	go func() {
-		_, err := l.TryAcquire(ctx, "a")
-		refused <- err
-	}()
+	refused := inBackground(func() error { return onlyError(l.TryAcquire(ctx, "a")) })
 	for i := 3; i < 5; i++ {
 		eventually(t, func() bool { return servers[i].CommandCount(t, "set") > 0 }, "not granted")
 		proxies[i].DelayRequests(2 * time.Second)

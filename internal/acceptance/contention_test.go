@@ -24,7 +24,7 @@ func TestForeignMajorityIsRefusedAndOurKeysAreGone(t *testing.T) {
 			l := open(t, clients)
 			warmUp(t, clients)
 			foreign, ours := servers[:3], servers[3:]
-			plant(t, resources[len(resources)-1], foreign...)
+			takeFor(t, time.Minute, resources[len(resources)-1], foreign...)
 			// The grants come before the refusals, and the clean-up takes long enough to be seen.
 			for i, p := range proxies {
 				p.Delay(20 * time.Millisecond)
@@ -70,7 +70,7 @@ func TestEvenSplitIsHeldAtOnce(t *testing.T) {
 			servers, clients := masters(t, n)
 			l := open(t, clients)
 			warmUp(t, clients)
-			plant(t, "a", servers[:n/2]...)
+			takeFor(t, time.Minute, "a", servers[:n/2]...)
 
 			start := time.Now()
 			_, err := l.TryAcquire(ctx, "a")
@@ -111,15 +111,12 @@ func TestCompetitorsOnAnEvenNumberOfNodesBothGetTheirTurns(t *testing.T) {
 			for _, p := range far {
 				p.Delay(200 * time.Millisecond)
 			}
-			failed := make(chan error, len(lockers))
+			var failed []<-chan error
 			for _, l := range lockers {
-				go func() {
-					_, err := l.TryAcquire(ctx, "split")
-					failed <- err
-				}()
+				failed = append(failed, inBackground(func() error { return onlyError(l.TryAcquire(ctx, "split")) }))
 			}
-			for range lockers {
-				require.ErrorIs(t, <-failed, redlock.ErrHeld)
+			for _, err := range failed {
+				require.ErrorIs(t, <-err, redlock.ErrHeld)
 			}
 			noKeys(t, servers)
 
@@ -127,30 +124,26 @@ func TestCompetitorsOnAnEvenNumberOfNodesBothGetTheirTurns(t *testing.T) {
 				p.Delay(10 * time.Millisecond)
 			}
 			var holder sync.Mutex // locked by whoever holds the lock: never contended
-			results := make(chan error, len(lockers))
-			for _, l := range lockers {
-				go func() {
-					results <- func() error {
-						for range turns {
-							h, err := l.Acquire(ctx, "a")
-							if err != nil {
-								return err
-							}
-							if !holder.TryLock() {
-								return errors.New("held twice")
-							}
-							holder.Unlock()
-							if err := h.Release(ctx); err != nil {
-								return err
-							}
-						}
-						return nil
-					}()
-				}()
+			takeTurns := func(l *redlock.Locker) error {
+				for range turns {
+					h, err := l.Acquire(ctx, "a")
+					if err != nil {
+						return err
+					}
+					if !holder.TryLock() {
+						return errors.New("held twice")
+					}
+					holder.Unlock()
+					if err := h.Release(ctx); err != nil {
+						return err
+					}
+				}
+				return nil
 			}
-			for range lockers {
-				require.NoError(t, <-results)
-			}
+			require.NoError(t, together(
+				func() error { return takeTurns(lockers[0]) },
+				func() error { return takeTurns(lockers[1]) },
+			))
 			noKeys(t, servers)
 		})
 	}

@@ -78,8 +78,7 @@ func TestContextsEndNoLaterThanTheHandle(t *testing.T) {
 		contexts[i] = h.Context(ctx)
 	}
 
-	released := make(chan error, 1)
-	go func() { released <- h.Release(ctx) }()
+	released := inBackground(func() error { return h.Release(ctx) })
 	<-h.Done()
 	alive := 0
 	for _, c := range contexts {

@@ -67,7 +67,7 @@ func TestLocksOnAnyNumberOfNodes(t *testing.T) {
 
 			// The lock is taken before some nodes die, and outlives them.
 			l := open(t, clients)
-			h := heldEverywhere(t, l, servers, []string{"r"})
+			h := heldEverywhere(t, l, servers, "r")
 			spare := (n - 1) / 2
 			for _, s := range servers[:spare] {
 				require.NoError(t, s.Kill())
@@ -395,7 +395,7 @@ func TestEitherProtocolOfRedis(t *testing.T) {
 				noKeys(t, servers)
 
 				l := open(t, nodes)
-				h := heldEverywhere(t, l, servers, []string{"a", "b"})
+				h := heldEverywhere(t, l, servers, "a", "b")
 				for _, s := range servers {
 					s.Do(t, "del", "lock:b")
 				}

@@ -51,8 +51,8 @@ var ailments = []ailment{
 	},
 	{
 		code: "NOPERM", release: redlock.ErrNoQuorum,
-		strike: denyScripts,
-		cure:   func(t *testing.T, s *redistest.Server) { s.Do(t, "acl", "setuser", "default", "+@all") },
+		strike: denyAllScripts,
+		cure:   allowScripts,
 	},
 	{
 		code: "WRONGTYPE", release: redlock.ErrLost, // it is not there any more, and what is there is not ours
@@ -89,9 +89,7 @@ func TestErrorRepliesFromAQuorumAreAnOutage(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 3)
 			l := open(t, clients)
-			h, err := l.TryAcquire(ctx, "held")
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers...)
+			h := heldEverywhere(t, l, servers, "held")
 			a.strike(t, servers[0])
 			a.strike(t, servers[1])
 
@@ -111,7 +109,7 @@ func TestErrorRepliesFromAQuorumAreAnOutage(t *testing.T) {
 				}
 			}
 
-			_, err = l.TryAcquire(ctx, "free")
+			_, err := l.TryAcquire(ctx, "free")
 			check(err)
 			_, err = l.TryAcquireMulti(ctx, []string{"a", "b"})
 			check(err)
@@ -151,14 +149,12 @@ func TestErrorRepliesFromAMinorityDoNotMatter(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 3)
 			mine, theirs := open(t, clients), open(t, clients)
-			held, err := mine.TryAcquire(ctx, "held")
-			require.NoError(t, err)
-			takenEverywhere(t, held, servers...)
+			held := heldEverywhere(t, mine, servers, "held")
 			a.strike(t, servers[0])
 
 			require.NoError(t, held.Extend(ctx, time.Minute))
 			require.NoError(t, held.Extend(ctx, 20*time.Second))
-			_, err = theirs.TryAcquire(ctx, "held")
+			_, err := theirs.TryAcquire(ctx, "held")
 			require.ErrorIs(t, err, redlock.ErrHeld)
 			locked, err := theirs.IsLocked(ctx, "held")
 			require.NoError(t, err)
@@ -220,7 +216,7 @@ func TestForgottenScriptsAreSentAgain(t *testing.T) {
 	require.NoError(t, err)
 	err = flushed(func() error { _, err := mine.TryAcquire(ctx, "a"); return err })()
 	require.ErrorIs(t, err, redlock.ErrHeld)
-	plant(t, "a", servers...)
+	takeFor(t, time.Minute, "a", servers...)
 	require.ErrorIs(t, flushed(func() error { return h.Extend(ctx, time.Minute) })(), redlock.ErrLost)
 }
 
@@ -236,9 +232,7 @@ func TestNodesThatLoadTheirDataHaveNoVote(t *testing.T) {
 	most := open(t, clients[:3])                                        // nodes 0 and 1 of these will load
 	few := open(t, []*redis.Client{clients[0], clients[2], clients[3]}) // and node 0 of these
 
-	h, err := most.TryAcquire(ctx, "a")
-	require.NoError(t, err)
-	takenEverywhere(t, h, servers[:3]...)
+	h := heldEverywhere(t, most, servers[:3], "a")
 	var restarted sync.WaitGroup
 	for _, s := range servers[:2] {
 		for i := range 400 {
@@ -257,7 +251,7 @@ func TestNodesThatLoadTheirDataHaveNoVote(t *testing.T) {
 		eventually(t, func() bool { return ping(s.Addr()) == "LOADING" }, "does not load")
 	}
 
-	_, err = most.TryAcquire(ctx, "b")
+	_, err := most.TryAcquire(ctx, "b")
 	require.ErrorIs(t, err, redlock.ErrNoQuorum)
 	require.NotErrorIs(t, err, redlock.ErrHeld)
 	require.ErrorContains(t, err, "LOADING")

@@ -107,7 +107,7 @@ func TestAcquireTellsTheCauseAndTheReasonWheneverTheContextEnds(t *testing.T) {
 				pause = time.Millisecond
 			}
 			l := open(t, clients, redlock.WithNodeTimeout(20*time.Second), redlock.WithRetryInterval(pause))
-			cacheScripts(t, clients)
+			warmUp(t, clients)
 			noKeys(t, servers)
 			s := scene{servers, taps, newGate(t)}
 			test.prepare(t, s)
@@ -169,7 +169,7 @@ func TestDoTellsOfAnOwnerWhomOnlyReleaseHasFound(t *testing.T) {
 			require.ErrorIs(t, err, result)
 		}
 		for _, s := range servers[:2] {
-			require.Equal(t, "somebody else", s.Do(t, "get", "lock:r"))
+			require.Equal(t, stranger, ownerOn(t, s, "r"))
 			s.Do(t, "del", "lock:r")
 		}
 	}

@@ -3,7 +3,6 @@ package acceptance_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -68,11 +67,7 @@ func TestEndedHandleIsNotExtended(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients)
-			h, err := l.TryAcquire(ctx, "a")
-			require.NoError(t, err)
-			for _, s := range servers {
-				waitForKeys(t, s, "lock:a")
-			}
+			h := heldEverywhere(t, l, servers, "a")
 			tt.end(t, servers, l, h)
 
 			for range 3 {
@@ -114,10 +109,7 @@ func TestExtendEndsWithItsContext(t *testing.T) {
 	h, err := l.TryAcquire(context.Background(), "a")
 	require.NoError(t, err)
 	until, calls := h.ValidUntil(), errors.New("calls off")
-	for _, s := range servers {
-		require.NoError(t, s.Pause())
-		defer func() { require.NoError(t, s.Resume()) }()
-	}
+	freeze(t, servers...)
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	time.AfterFunc(20*time.Millisecond, func() { cancel(calls) })
@@ -136,18 +128,13 @@ func TestConcurrentExtensionsNeverPromiseMoreThanTheNodesKeep(t *testing.T) {
 	l := open(t, clients)
 	h, err := l.TryAcquire(ctx, "a")
 	require.NoError(t, err)
-	ttls := []time.Duration{time.Minute, 10 * time.Second, time.Hour, 20 * time.Second}
+	var extensions []func() error
+	for _, ttl := range []time.Duration{time.Minute, 10 * time.Second, time.Hour, 20 * time.Second} {
+		extensions = append(extensions, func() error { return h.Extend(ctx, ttl) })
+	}
 
 	for range 40 {
-		var wg sync.WaitGroup
-		for _, ttl := range ttls {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
-				require.NoError(t, h.Extend(ctx, ttl))
-			}()
-		}
-		wg.Wait()
+		require.NoError(t, together(extensions...))
 		require.Eventually(t, func() bool {
 			kept := 0
 			for _, s := range servers {
@@ -179,16 +166,14 @@ func TestFailedExtendLeavesTheLeaseAsItWas(t *testing.T) {
 				servers, clients := masters(t, 5)
 				l := open(t, clients, redlock.WithNodeTimeout(100*time.Millisecond))
 				warmUp(t, clients)
-				h, err := l.TryAcquire(ctx, "a")
-				require.NoError(t, err)
-				takenEverywhere(t, h, servers...)
+				h := heldEverywhere(t, l, servers, "a")
 				until := h.ValidUntil()
 				denying := fault.foreign + fault.empty
-				plant(t, "a", servers[:fault.foreign]...)
+				takeFor(t, time.Minute, "a", servers[:fault.foreign]...)
 				uproot(t, "a", servers[fault.foreign:denying]...)
 				thaw := freeze(t, servers[denying:denying+fault.hung]...)
 
-				err = h.Extend(ctx, ttl)
+				err := h.Extend(ctx, ttl)
 				require.ErrorIs(t, err, redlock.ErrNoQuorum)
 				require.NotErrorIs(t, err, redlock.ErrLost)
 				require.NotErrorIs(t, err, redlock.ErrHeld)

@@ -23,9 +23,7 @@ func TestHandleSaysWhatItHolds(t *testing.T) {
 	h.Resources()[0] = "changed by the caller"
 	require.Equal(t, []string{"a", "b"}, h.Resources())
 	require.Zero(t, h.Fence())
-	for _, s := range servers {
-		requireOnServer(t, s, h.Token(), "lock:a", "lock:b")
-	}
+	takenEverywhere(t, h, servers...)
 	require.NoError(t, h.Release(ctx))
 }
 
@@ -74,13 +72,8 @@ func TestHandleEndsForGood(t *testing.T) {
 			h, err := l.TryAcquire(ctx, name)
 			require.NoError(t, err)
 			early, child := h.Context(ctx), h.Context(ctx)
-			select {
-			case <-h.Done():
-				require.Fail(t, "done while it is held")
-			case <-early.Done():
-				require.Fail(t, "the context has ended while it is held")
-			default:
-			}
+			require.False(t, isClosed(h.Done()), "done while it is held")
+			require.False(t, isClosed(early.Done()), "the context has ended while it is held")
 			child, cancel := context.WithTimeout(child, time.Hour)
 			defer cancel()
 
@@ -132,15 +125,6 @@ func TestFirstLookAfterAPauseTellsTheTruth(t *testing.T) {
 	}
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // Row 13: a quorum of the nodes says that the lock is somebody else's, or gone.
 func TestLossThatAQuorumReportsIsALossAtOnce(t *testing.T) {
 	noLeak(t)
@@ -183,7 +167,7 @@ func TestLossThatAQuorumReportsIsALossAtOnce(t *testing.T) {
 					work := h.Context(ctx)
 					until := h.ValidUntil()
 					damaged := damage.foreign + damage.empty
-					plant(t, "a", servers[:damage.foreign]...)
+					takeFor(t, time.Minute, "a", servers[:damage.foreign]...)
 					uproot(t, "a", servers[damage.foreign:damaged]...)
 					for _, s := range servers {
 						s.ResetStats(t)

@@ -20,9 +20,7 @@ func TestRenewalHealsNodesThatRestartEmpty(t *testing.T) {
 		runAlongside(t, fmt.Sprintf("%d resources", len(resources)), func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
-			h, err := l.TryAcquireMulti(ctx, resources)
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers...)
+			h := heldEverywhere(t, l, servers, resources...)
 
 			for _, s := range servers {
 				s.Restart(t)
@@ -46,9 +44,7 @@ func TestRenewalHealsANodeThatWasDownForLong(t *testing.T) {
 				require.NoError(t, servers[2].Kill())
 			}
 			gaveUp := failuresOf(clients[2], 1)
-			h, err := l.TryAcquire(ctx, "a")
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers[:2]...)
+			h := heldEverywhere(t, l, servers[:2], "a")
 			require.NoError(t, servers[2].Kill())
 			await(t, gaveUp, "a request to the node to fail")
 
@@ -70,15 +66,13 @@ func TestExtendHealsANodeThatRestartedEmpty(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients)
-			h, err := l.TryAcquireMulti(ctx, []string{"a", "b"})
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers...)
+			h := heldEverywhere(t, l, servers, "a", "b")
 
 			servers[1].Restart(t)
 			require.NoError(t, h.Extend(ctx, ttl))
 			takenEverywhere(t, h, servers[1])
 			for _, r := range h.Resources() {
-				left := time.Duration(servers[1].Do(t, "pttl", lockKey(r)).(int64)) * time.Millisecond
+				left := keyTTL(t, servers[1], lockKey(r))
 				require.InDelta(t, ttl, left, float64(5*time.Second))
 			}
 
@@ -96,9 +90,7 @@ func TestNodeThatMissedAShorteningIsHealed(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	l := open(t, clients)
-	h, err := l.TryAcquire(ctx, "a")
-	require.NoError(t, err)
-	takenEverywhere(t, h, servers...)
+	h := heldEverywhere(t, l, servers, "a")
 
 	gaveUp := failuresOf(clients[2], 1) // the look whether the lock is there, without which it is not told to cut its time
 	require.NoError(t, servers[2].Kill())
@@ -141,9 +133,7 @@ func TestNothingIsHealedAfterTheEndOfTheLock(t *testing.T) {
 		t.Run(end.name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
-			h, err := l.TryAcquire(ctx, "a")
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers...)
+			h := heldEverywhere(t, l, servers, "a")
 			end.end(t, servers, h)
 			noKeys(t, servers)
 			never(t, time.Second, func() bool {

@@ -2,9 +2,10 @@ package acceptance_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,14 +31,6 @@ func ownersOn(t *testing.T, servers []*redistest.Server, resource string) []stri
 		owners[i] = ownerOn(t, s, resource)
 	}
 	return owners
-}
-
-// plant gives a resource to a stranger on some servers, for a minute, whoever has it now.
-func plant(t *testing.T, resource string, servers ...*redistest.Server) {
-	t.Helper()
-	for _, s := range servers {
-		s.Do(t, "set", lockKey(resource), stranger, "px", 60_000)
-	}
 }
 
 // uproot deletes a resource's key on some servers, whoever has it.
@@ -133,11 +126,11 @@ func never(t *testing.T, while time.Duration, condition func() bool, msg string)
 	}
 }
 
-// takeFor makes a stranger the owner of a resource on the given servers.
+// takeFor makes a stranger the owner of a resource on some servers, whoever has it now.
 func takeFor(t *testing.T, px time.Duration, resource string, servers ...*redistest.Server) {
 	t.Helper()
 	for _, s := range servers {
-		s.Do(t, "set", "lock:"+resource, "somebody else", "px", px.Milliseconds())
+		s.Do(t, "set", lockKey(resource), stranger, "px", px.Milliseconds())
 	}
 }
 
@@ -146,33 +139,9 @@ func keysOutlive(t *testing.T, h *redlock.Handle, servers ...*redistest.Server) 
 	t.Helper()
 	for _, s := range servers {
 		trusted := time.Until(h.ValidUntil())
-		left := time.Duration(s.Do(t, "pttl", "lock:"+h.Resources()[0]).(int64)) * time.Millisecond
+		left := keyTTL(t, s, "lock:"+h.Resources()[0])
 		require.LessOrEqual(t, trusted, left, "the lease outlives the key")
 	}
-}
-
-// loadScripts makes the servers know the scripts, so that each request goes out once.
-func loadScripts(t *testing.T, l *redlock.Locker) {
-	t.Helper()
-	ctx := context.Background()
-	h, err := l.TryAcquire(ctx, "loads scripts")
-	require.NoError(t, err)
-	require.NoError(t, h.Extend(ctx, time.Hour))
-	require.NoError(t, h.Release(ctx))
-}
-
-// cacheScripts is loadScripts with a Locker of its own, of which nothing is under way any more when it returns.
-func cacheScripts(t *testing.T, clients []*redis.Client) {
-	t.Helper()
-	l, err := redlock.New(clients)
-	require.NoError(t, err)
-	loadScripts(t, l)
-	require.NoError(t, l.Close())
-}
-
-// denyScripts takes the right to run scripts away from everybody without a name of his own.
-func denyScripts(t *testing.T, s *redistest.Server) {
-	s.Do(t, "acl", "setuser", "default", "-@scripting")
 }
 
 // denyAllScripts makes a server answer every script with an error.
@@ -204,14 +173,12 @@ func scriptCalls(t *testing.T, s *redistest.Server) int {
 	return stats["evalsha"] + stats["eval"]
 }
 
-// heldEverywhere locks resources and waits until all servers have the keys.
-func heldEverywhere(t *testing.T, l *redlock.Locker, servers []*redistest.Server, resources []string, opts ...redlock.AcquireOption) *redlock.Handle {
+// heldEverywhere locks resources and waits until all the servers have them, where a call returns with a quorum.
+func heldEverywhere(t *testing.T, l *redlock.Locker, servers []*redistest.Server, resources ...string) *redlock.Handle {
 	t.Helper()
-	h, err := l.TryAcquireMulti(context.Background(), resources, opts...)
+	h, err := l.TryAcquireMulti(context.Background(), resources)
 	require.NoError(t, err)
-	for i, s := range servers {
-		require.Eventually(t, func() bool { return len(s.Keys(t)) == len(resources) }, 5*time.Second, 2*time.Millisecond, "node %d", i)
-	}
+	takenEverywhere(t, h, servers...)
 	return h
 }
 
@@ -224,27 +191,11 @@ func keyTTL(t *testing.T, s *redistest.Server, key string) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// scriptsRun counts the scripts that a server was asked to run: everything that a Locker sends.
-func scriptsRun(t *testing.T, s *redistest.Server) int {
-	t.Helper()
-	stats := s.Stats(t)
-	return stats["eval"] + stats["evalsha"]
-}
-
-// requireOnServer checks that the keys hold the value.
-func requireOnServer(t *testing.T, s *redistest.Server, value string, keys ...string) {
-	t.Helper()
-	for _, key := range keys {
-		require.Eventually(t, func() bool { return s.Do(t, "get", key) == value }, 5*time.Second, time.Millisecond,
-			"%s is %v", key, s.Do(t, "get", key))
-	}
-}
-
 // waitForKeys waits until a server has these keys and no others.
 func waitForKeys(t *testing.T, s *redistest.Server, want ...string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		return strings.Join(s.Keys(t), " ") == strings.Join(want, " ")
+		return slices.Equal(s.Keys(t), want)
 	}, 5*time.Second, time.Millisecond, "not exactly the keys %q", want)
 }
 
@@ -286,4 +237,29 @@ func inBackground(call func() error) <-chan error {
 	c := make(chan error, 1)
 	go func() { c <- call() }()
 	return c
+}
+
+// isClosed reports whether a channel is closed.
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// together runs functions at the same time and returns what went wrong.
+func together(fns ...func() error) error {
+	errs := make([]error, len(fns))
+	var wg sync.WaitGroup
+	for i, fn := range fns {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			errs[i] = fn()
+		}()
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }

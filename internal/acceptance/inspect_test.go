@@ -299,7 +299,7 @@ func TestLookingChangesNothingOnTheServers(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	l := open(t, clients)
-	h := heldEverywhere(t, l, servers, []string{"held"})
+	h := heldEverywhere(t, l, servers, "held")
 	takeFor(t, time.Hour, "foreign", servers...)
 	for _, s := range servers {
 		s.Do(t, "set", "lock:persistent", "x")
@@ -341,11 +341,8 @@ func TestLookingChangesNothingOnTheServers(t *testing.T) {
 func TestInspectFailsWithTheCauseOfItsContext(t *testing.T) {
 	servers, clients := masters(t, 3)
 	l := open(t, clients, redlock.WithNodeTimeout(20*time.Second))
-	loadScripts(t, l)
-	noKeys(t, servers)
-	for _, s := range servers {
-		require.NoError(t, s.Pause())
-	}
+	warmUp(t, clients)
+	thaw := freeze(t, servers...)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	waiting := observe(ctx)
 	result := inBackground(func() error { _, err := l.Inspect(waiting, "r"); return err })
@@ -355,9 +352,7 @@ func TestInspectFailsWithTheCauseOfItsContext(t *testing.T) {
 	err := outcome(t, result, "Inspect")
 	require.ErrorIs(t, err, enough)
 	require.ErrorIs(t, err, redlock.ErrNoQuorum)
-	for _, s := range servers {
-		require.NoError(t, s.Resume())
-	}
+	thaw()
 }
 
 func TestLookingAtAClosedLockerFails(t *testing.T) {

@@ -79,7 +79,7 @@ func TestMultiSortsAndDeduplicatesWithoutTouchingTheCallersList(t *testing.T) {
 	require.Equal(t, []string{"c", "a", "b", "a", "c", "c"}, asked)
 	require.Equal(t, want, h.Resources())
 	for _, s := range servers {
-		require.Eventually(t, func() bool { return slices.Equal(lockKeys(want...), s.Keys(t)) }, 5*time.Second, 2*time.Millisecond)
+		waitForKeys(t, s, lockKeys(want...)...)
 	}
 
 	// What the caller does with his lists afterwards is his own affair.
@@ -116,7 +116,7 @@ func TestOneForeignKeyAmongManyKeepsTheOthersOffItsNode(t *testing.T) {
 				}
 				noKeys(t, servers[nodes:])
 				for _, s := range servers[:nodes] {
-					require.Equal(t, "somebody else", s.Do(t, "get", "lock:"+names[foreign]))
+					require.Equal(t, stranger, ownerOn(t, s, names[foreign]))
 					s.Do(t, "flushall")
 				}
 			})
@@ -166,7 +166,7 @@ func TestMultiIsUndoneInFullWhereverNodesFail(t *testing.T) {
 		{"hung", func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Pause()) },
 			func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Resume()) }},
 		{"refusing scripts", denyAllScripts,
-			func(t *testing.T, s *redistest.Server) { s.Do(t, "acl", "setuser", "default", "+@all") }},
+			allowScripts},
 	}
 	for _, test := range tests {
 		for k := range 3 {
@@ -174,8 +174,7 @@ func TestMultiIsUndoneInFullWhereverNodesFail(t *testing.T) {
 				ctx := context.Background()
 				servers, clients := masters(t, 3)
 				l := open(t, clients, redlock.WithNodeTimeout(500*time.Millisecond))
-				loadScripts(t, l)
-				noKeys(t, servers)
+				warmUp(t, clients)
 				first, second, healthy := servers[k], servers[(k+1)%3], servers[(k+2)%3]
 
 				test.fail(t, first)
@@ -212,7 +211,7 @@ func TestReleaseTellsWhenAMultiLockIsPartlyGone(t *testing.T) {
 				t.Run(fmt.Sprintf("%s is %s on %d nodes", victim, what, nodes), func(t *testing.T) {
 					ctx := context.Background()
 					servers, clients := masters(t, 3)
-					h := heldEverywhere(t, open(t, clients), servers, names)
+					h := heldEverywhere(t, open(t, clients), servers, names...)
 					for _, s := range servers[:nodes] {
 						breakOne(t, s, victim)
 					}
@@ -227,7 +226,7 @@ func TestReleaseTellsWhenAMultiLockIsPartlyGone(t *testing.T) {
 					require.Equal(t, err, h.Release(ctx), "the first call decides")
 					if what == "foreign" {
 						for _, s := range servers[:nodes] {
-							require.Equal(t, "somebody else", s.Do(t, "get", "lock:"+victim))
+							require.Equal(t, stranger, ownerOn(t, s, victim))
 							require.Eventually(t, func() bool { return len(s.Keys(t)) == 1 }, 5*time.Second, 2*time.Millisecond)
 							s.Do(t, "flushall")
 						}
@@ -241,7 +240,7 @@ func TestReleaseTellsWhenAMultiLockIsPartlyGone(t *testing.T) {
 
 func TestReleaseOfAMultiLockThatIsGoneAltogetherHasNothingToComplainAbout(t *testing.T) {
 	servers, clients := masters(t, 3)
-	h := heldEverywhere(t, open(t, clients), servers, []string{"a", "b"})
+	h := heldEverywhere(t, open(t, clients), servers, "a", "b")
 	for _, s := range servers {
 		s.Do(t, "flushall")
 	}
@@ -255,7 +254,7 @@ func TestExtendOfAMultiLockThatIsPartlyGoneIsALossAndRecreatesNothing(t *testing
 			t.Run(fmt.Sprintf("%s is %s", victim, what), func(t *testing.T) {
 				ctx := context.Background()
 				servers, clients := masters(t, 3)
-				h := heldEverywhere(t, open(t, clients), servers, names)
+				h := heldEverywhere(t, open(t, clients), servers, names...)
 				for _, s := range servers[:2] {
 					breakOne(t, s, victim)
 				}
@@ -265,7 +264,7 @@ func TestExtendOfAMultiLockThatIsPartlyGoneIsALossAndRecreatesNothing(t *testing
 				require.ErrorIs(t, h.Release(ctx), redlock.ErrLost)
 				if what == "foreign" {
 					for _, s := range servers[:2] {
-						require.Equal(t, "somebody else", s.Do(t, "get", "lock:"+victim))
+						require.Equal(t, stranger, ownerOn(t, s, victim))
 						require.LessOrEqual(t, s.Do(t, "pttl", "lock:"+victim), time.Minute.Milliseconds())
 						s.Do(t, "del", "lock:"+victim)
 					}
@@ -280,7 +279,7 @@ func TestExtendHealsAMultiLockOnAMinority(t *testing.T) {
 	ctx := context.Background()
 	names := []string{"a", "b", "c"}
 	servers, clients := masters(t, 3)
-	h := heldEverywhere(t, open(t, clients), servers, names)
+	h := heldEverywhere(t, open(t, clients), servers, names...)
 	servers[1].Do(t, "del", "lock:b")
 	require.NoError(t, h.Extend(ctx, time.Hour))
 	require.Eventually(t, func() bool { return servers[1].Do(t, "get", "lock:b") == h.Token() }, 5*time.Second, 2*time.Millisecond)
@@ -336,7 +335,8 @@ func TestNamesMayHoldAnyBytes(t *testing.T) {
 	for _, prefix := range []string{"lock", "", "{}", "\x00"} {
 		t.Run(fmt.Sprintf("prefix %q", prefix), func(t *testing.T) {
 			mine, theirs := open(t, clients, redlock.WithKeyPrefix(prefix)), open(t, clients, redlock.WithKeyPrefix(prefix))
-			h := heldEverywhere(t, mine, servers, names)
+			h, err := mine.TryAcquireMulti(ctx, names)
+			require.NoError(t, err)
 			sorted := slices.Sorted(slices.Values(names))
 			require.Equal(t, sorted, h.Resources())
 			want := slices.Clone(names)
@@ -347,7 +347,7 @@ func TestNamesMayHoldAnyBytes(t *testing.T) {
 			}
 			slices.Sort(want)
 			for _, s := range servers {
-				require.Equal(t, want, s.Keys(t))
+				waitForKeys(t, s, want...)
 			}
 			for _, name := range names {
 				_, err := theirs.TryAcquire(ctx, name)

@@ -357,7 +357,7 @@ func requireNamed(t *testing.T, err error, want []string) {
 func requireNothingSent(t *testing.T, servers []*redistest.Server) {
 	t.Helper()
 	for i, s := range servers {
-		require.Zero(t, scriptsRun(t, s), "node %d", i)
+		require.Zero(t, scriptCalls(t, s), "node %d", i)
 	}
 }
 

@@ -170,14 +170,14 @@ func TestNodesThatFailAtOnceAreNotWaitedFor(t *testing.T) {
 		name   string
 		strike func(t *testing.T, s *redistest.Server)
 	}{
-		{"refusing", denyScripts},
+		{"refusing", denyAllScripts},
 		{"down", func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Kill()) }},
 	} {
 		t.Run(fault.name+", a minority, beside a holder", func(t *testing.T) {
 			servers, proxies, clients := proxied(t, 3)
 			l := open(t, clients, redlock.WithNodeTimeout(nodeTimeout))
 			warmUp(t, clients)
-			plant(t, "a", servers[1:]...)
+			takeFor(t, time.Minute, "a", servers[1:]...)
 			fault.strike(t, servers[0])
 			for _, p := range proxies[1:] {
 				p.Delay(250 * time.Millisecond) // so that the error is there first
@@ -225,9 +225,7 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5)
 			l := open(t, clients, redlock.WithNodeTimeout(nodeTimeout))
-			h, err := l.TryAcquire(ctx, "held")
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers...)
+			h := heldEverywhere(t, l, servers, "held")
 			for _, i := range silent {
 				require.NoError(t, fault.strike(servers[i]))
 			}
@@ -291,18 +289,18 @@ func TestSickMinorityDoesNotSlowRefusedAttemptsDown(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients)
-			cacheScripts(t, clients)
+			warmUp(t, clients)
 			median := func(foreign ...*redistest.Server) time.Duration {
 				takeFor(t, time.Minute, "r", foreign...)
-				var took []time.Duration
+				w := stopwatch{}
 				for range 9 {
-					start := time.Now()
-					_, err := l.TryAcquire(context.Background(), "r")
-					took = append(took, time.Since(start))
-					require.ErrorIs(t, err, redlock.ErrHeld)
+					w.time(t, "TryAcquire", func() error {
+						_, err := l.TryAcquire(context.Background(), "r")
+						require.ErrorIs(t, err, redlock.ErrHeld)
+						return nil
+					})
 				}
-				slices.Sort(took)
-				return took[len(took)/2]
+				return w.median("TryAcquire")
 			}
 			healthy := median(servers[:2]...) // and the third one grants, and is cleaned up
 			test.sicken(t, servers[2])
@@ -316,7 +314,7 @@ func TestErroringAndHangingNodesCostOneNodeTimeoutTogether(t *testing.T) {
 	servers, clients := masters(t, 3)
 	const timeout = time.Second
 	l := open(t, clients, redlock.WithNodeTimeout(timeout))
-	cacheScripts(t, clients)
+	warmUp(t, clients)
 	noKeys(t, servers)
 	denyAllScripts(t, servers[2])
 	require.NoError(t, servers[1].Pause())

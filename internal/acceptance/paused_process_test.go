@@ -44,9 +44,9 @@ var firstLooks = []struct {
 	name string
 	look func(h *redlock.Handle, work context.Context) bool
 }{
-	{"Done", func(h *redlock.Handle, _ context.Context) bool { return over(h.Done()) }},
+	{"Done", func(h *redlock.Handle, _ context.Context) bool { return isClosed(h.Done()) }},
 	{"Err", func(h *redlock.Handle, _ context.Context) bool { return errors.Is(h.Err(), redlock.ErrLost) }},
-	{"Context's Done", func(_ *redlock.Handle, work context.Context) bool { return over(work.Done()) }},
+	{"Context's Done", func(_ *redlock.Handle, work context.Context) bool { return isClosed(work.Done()) }},
 	{"Context's Err", func(_ *redlock.Handle, work context.Context) bool { return work.Err() != nil }},
 	{"new Context", func(h *redlock.Handle, _ context.Context) bool { return h.Context(context.Background()).Err() != nil }},
 	{"Extend", func(h *redlock.Handle, _ context.Context) bool {

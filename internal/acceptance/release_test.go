@@ -2,10 +2,10 @@ package acceptance_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,16 +26,12 @@ func TestDelayedReleaseLeavesTheNextOwnersKeysAlone(t *testing.T) {
 	warmUp(t, clients)
 	slow := servers[3:]
 
-	h1, err := first.TryAcquire(ctx, "a")
-	require.NoError(t, err)
-	takenEverywhere(t, h1, servers...)
+	h1 := heldEverywhere(t, first, servers, "a")
 	arrive := holdUp(t, proxies[3:]...)
 	require.NoError(t, h1.Release(ctx))
 	noKeys(t, servers) // where the release cannot be known of, they expire
 
-	h2, err := next.TryAcquire(ctx, "a")
-	require.NoError(t, err)
-	takenEverywhere(t, h2, servers...)
+	h2 := heldEverywhere(t, next, servers, "a")
 	for _, s := range slow {
 		s.ResetStats(t)
 	}
@@ -55,22 +51,16 @@ func TestReleaseIsIdempotent(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	l := open(t, clients)
-	h, err := l.TryAcquire(ctx, "a")
-	require.NoError(t, err)
-	for _, s := range servers {
-		waitForKeys(t, s, "lock:a")
-	}
+	h := heldEverywhere(t, l, servers, "a")
 
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			require.NoError(t, h.Release(ctx))
-			require.Equal(t, redlock.ErrReleased, h.Err())
-		}()
+	release := func() error {
+		err := h.Release(ctx)
+		if h.Err() != redlock.ErrReleased {
+			err = errors.Join(err, fmt.Errorf("released, but %w", h.Err()))
+		}
+		return err
 	}
-	wg.Wait()
+	require.NoError(t, together(slices.Repeat([]func() error{release}, 20)...))
 	require.NoError(t, h.Release(ctx))
 	noKeys(t, servers)
 
@@ -79,7 +69,7 @@ func TestReleaseIsIdempotent(t *testing.T) {
 	require.NoError(t, h.Release(ctx), "the first call's result, and nothing else happens")
 	require.NoError(t, l.Close())
 	for _, s := range servers {
-		requireOnServer(t, s, other.Token(), "lock:a")
+		takenEverywhere(t, other, s)
 		require.Equal(t, 1, s.CommandCount(t, "del"), "it is deleted once")
 	}
 }
@@ -119,7 +109,7 @@ func TestReleaseAfterTheEndLeavesTheNextOwnerAlone(t *testing.T) {
 	require.ErrorIs(t, h.Extend(ctx, time.Hour), redlock.ErrLost)
 	require.NoError(t, mine.Close())
 	for _, s := range theirKeys {
-		requireOnServer(t, s, next.Token(), "lock:a")
+		takenEverywhere(t, next, s)
 		require.LessOrEqual(t, keyTTL(t, s, "lock:a"), 30*time.Second)
 	}
 	require.NoError(t, next.Release(ctx))
@@ -150,11 +140,7 @@ func TestReleaseSaysWhatItFinds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients)
-			h, err := l.TryAcquireMulti(ctx, tt.resources)
-			require.NoError(t, err)
-			for _, s := range servers {
-				require.Eventually(t, func() bool { return len(s.Keys(t)) == len(tt.resources) }, 5*time.Second, time.Millisecond)
-			}
+			h := heldEverywhere(t, l, servers, tt.resources...)
 			tt.change(func(node int, command ...any) { servers[node].Do(t, command...) })
 
 			for range 2 {
@@ -209,9 +195,7 @@ func TestReleaseOnAClosedLockerLeavesTheKeysToExpire(t *testing.T) {
 	for range 2 {
 		require.ErrorIs(t, h.Release(ctx), redlock.ErrClosed)
 	}
-	for _, s := range servers {
-		requireOnServer(t, s, h.Token(), "lock:a")
-	}
+	takenEverywhere(t, h, servers...)
 	noKeys(t, servers)
 	require.Equal(t, redlock.ErrClosed, h.Err(), "for good")
 }
@@ -226,7 +210,7 @@ func TestReleaseIsNilWhenNothingIsLeftOnAQuorum(t *testing.T) {
 
 	require.NoError(t, servers[0].Kill())
 	require.NoError(t, h.Release(ctx), "one node has deleted it and another never had it")
-	require.Equal(t, "somebody else", servers[2].Do(t, "get", "lock:r"))
+	require.Equal(t, stranger, ownerOn(t, servers[2], "r"))
 }
 
 // onePerSlot is a single server that is treated as a cluster: resources in different slots are asked for one by one.
@@ -243,7 +227,7 @@ func TestCleanUpGoesThroughAllSlotsWhenReleaseComesBetweenTwo(t *testing.T) {
 	watch := &tap{}
 	c.AddHook(watch)
 	l := open(t, []onePerSlot{{c}}, redlock.WithNodeTimeout(2*time.Second))
-	cacheScripts(t, []*redis.Client{c})
+	warmUp(t, []*redis.Client{c})
 	h, err := l.TryAcquireMulti(ctx, []string{"a", "b", "c"})
 	require.NoError(t, err)
 	require.Len(t, s.Keys(t), 3)

@@ -29,7 +29,7 @@ func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
 		}},
 		{"refusing", func(t *testing.T, servers ...*redistest.Server) {
 			for _, s := range servers {
-				denyScripts(t, s)
+				denyAllScripts(t, s)
 			}
 		}},
 	} {
@@ -98,8 +98,8 @@ func TestLockSurvivesAnOutageShorterThanItsLease(t *testing.T) {
 		},
 		{
 			name:   "refusing",
-			strike: denyScripts,
-			cure:   func(t *testing.T, s *redistest.Server) { s.Do(t, "acl", "setuser", "default", "+@all") },
+			strike: denyAllScripts,
+			cure:   allowScripts,
 		},
 	} {
 		runAlongside(t, fault.name, func(t *testing.T) {
@@ -107,9 +107,7 @@ func TestLockSurvivesAnOutageShorterThanItsLease(t *testing.T) {
 			servers, clients := masters(t, 5, redistest.WithAOF(redistest.FsyncAlways))
 			l := open(t, clients, redlock.WithTTL(3*time.Second), redlock.WithAutoRenewal(true))
 			warmUp(t, clients)
-			h, err := l.TryAcquire(ctx, "a")
-			require.NoError(t, err)
-			takenEverywhere(t, h, servers...)
+			h := heldEverywhere(t, l, servers, "a")
 
 			for _, s := range servers[:3] {
 				fault.strike(t, s)
@@ -152,7 +150,7 @@ func TestRenewalsDoNotPileUpForANodeThatHangs(t *testing.T) {
 	_, clients, taps := tapped(t, 3)
 	l, err := redlock.New(clients)
 	require.NoError(t, err)
-	cacheScripts(t, clients)
+	warmUp(t, clients)
 
 	const locks = 5
 	var held []*redlock.Handle

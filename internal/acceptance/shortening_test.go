@@ -18,7 +18,7 @@ func TestTwoShorteningsAtOnceNeverLeaveALeaseThatOutlivesItsKeys(t *testing.T) {
 	ctx := context.Background()
 	servers, clients, taps := tapped(t, 1)
 	l := open(t, []wrapped{{clients[0]}}, redlock.WithNodeTimeout(20*time.Second))
-	cacheScripts(t, clients)
+	warmUp(t, clients)
 	h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
 	require.NoError(t, err)
 
@@ -130,7 +130,7 @@ func TestLostAnswerToAShorteningDoesNotCondemnTheLock(t *testing.T) {
 	ctx := context.Background()
 	servers, clients, taps := tapped(t, 1)
 	l := open(t, []wrapped{{clients[0]}})
-	cacheScripts(t, clients)
+	warmUp(t, clients)
 	h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
 	require.NoError(t, err)
 
@@ -162,15 +162,12 @@ func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
 	servers, proxies, clients := proxied(t, 3)
 	l := open(t, clients)
 	warmUp(t, clients)
-	h, err := l.TryAcquire(ctx, "a")
-	require.NoError(t, err)
-	takenEverywhere(t, h, servers...)
+	h := heldEverywhere(t, l, servers, "a")
 	for i, s := range servers {
 		s.ResetStats(t)
 		proxies[i].DelayReplies(100 * time.Millisecond) // time to delay what follows the first of the two rounds
 	}
-	shortened := make(chan error, 1)
-	go func() { shortened <- h.Extend(ctx, 15*time.Second) }()
+	shortened := inBackground(func() error { return h.Extend(ctx, 15*time.Second) })
 	for i, s := range servers {
 		eventually(t, func() bool { return s.CommandCount(t, "evalsha") == 1 }, "no first round")
 		proxies[i].DelayRequests(clients[i].Options().ReadTimeout + 1500*time.Millisecond)
@@ -188,7 +185,7 @@ func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
 		eventually(t, func() bool { return s.CommandCount(t, "evalsha") == 4 }, "never arrived")
 	}
 	for i, s := range servers {
-		left := time.Duration(s.Do(t, "pttl", lockKey("a")).(int64)) * time.Millisecond
+		left := keyTTL(t, s, lockKey("a"))
 		require.Greater(t, left, time.Until(h.ValidUntil()),
 			"node %d lets the key go before the end of the lease; the extension's answer was: %v", i, extended)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,7 +90,7 @@ func (s *storm) watch() error {
 	for {
 		more := s.pause(time.Millisecond)
 		until := s.h.ValidUntil()
-		done, cut := over(s.h.Done()), work.Err() != nil
+		done, cut := isClosed(s.h.Done()), work.Err() != nil
 		err := s.h.Err()
 		switch {
 		case err == nil && (done || cut):
@@ -107,7 +106,7 @@ func (s *storm) watch() error {
 		}
 		until = s.h.ValidUntil()
 		for first := true; first || s.pause(time.Millisecond); first = false {
-			if !over(s.h.Done()) || !over(work.Done()) || s.h.Err() != err || context.Cause(work) != err {
+			if !isClosed(s.h.Done()) || !isClosed(work.Done()) || s.h.Err() != err || context.Cause(work) != err {
 				return fmt.Errorf("signals disagree after %w: Err %w, cause %w", err, s.h.Err(), context.Cause(work))
 			}
 			if !s.h.ValidUntil().Equal(until) {
@@ -138,34 +137,10 @@ func (s *storm) rage(after time.Duration, extend bool, end func() error) error {
 	return together(fns...)
 }
 
-// together runs functions at the same time and returns what went wrong.
-func together(fns ...func() error) error {
-	errs := make([]error, len(fns))
-	var wg sync.WaitGroup
-	for i, fn := range fns {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			errs[i] = fn()
-		}()
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
 // endedOnPurpose reports whether err says that the handle was released or the Locker closed, and nothing else.
 func endedOnPurpose(err error) bool {
 	return (errors.Is(err, redlock.ErrReleased) || errors.Is(err, redlock.ErrClosed)) &&
 		!errors.Is(err, redlock.ErrLost) && !errors.Is(err, redlock.ErrHeld) && !errors.Is(err, redlock.ErrNoQuorum)
-}
-
-func over(done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	default:
-		return false
-	}
 }
 
 // moment returns when to end a handle: soon, or just when a renewal is due.

@@ -149,8 +149,7 @@ func TestWaitThatItsContextEndsTellsCauseAndReason(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				servers, clients, taps := tapped(t, 3)
 				l := open(t, clients, redlock.WithRetryInterval(5*time.Millisecond))
-				loadScripts(t, l)
-				noKeys(t, servers)
+				warmUp(t, clients)
 				for _, s := range servers[1:] {
 					if reason == redlock.ErrHeld {
 						takeFor(t, time.Hour, "r", s)
@@ -221,7 +220,7 @@ func TestMaximumWaitEndsWithTheReasonAndWithoutAContextError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients, redlock.WithMaxWait(most), redlock.WithRetryInterval(time.Hour))
-			loadScripts(t, l)
+			warmUp(t, clients)
 			for _, s := range servers {
 				if reason == redlock.ErrHeld {
 					takeFor(t, time.Hour, "r", s)
@@ -356,8 +355,7 @@ func TestEachAttemptHasATokenOfItsOwn(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	servers, clients, taps := tapped(t, 3)
 	l := open(t, clients, redlock.WithOwner("waiter"), redlock.WithRetryInterval(time.Millisecond), redlock.WithTTL(31*time.Second))
-	loadScripts(t, l)
-	noKeys(t, servers)
+	warmUp(t, clients)
 	takeFor(t, time.Hour, "r", servers[:2]...)
 
 	// The third node grants each attempt, unless the one before it is not undone there yet.
