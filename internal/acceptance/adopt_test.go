@@ -35,7 +35,5 @@ func TestAdoptOfALockWithTooLittleLeftIsALoss(t *testing.T) {
 	l := open(t, clients, redlock.WithDriftFactor(0.999), redlock.WithTTL(time.Hour))
 
 	_, err := l.Adopt(context.Background(), []string{"r"}, "token")
-	require.ErrorIs(t, err, redlock.ErrLost)
-	require.NotErrorIs(t, err, redlock.ErrNoQuorum)
-	require.NotErrorIs(t, err, redlock.ErrHeld)
+	requireOnly(t, err, redlock.ErrLost)
 }

@@ -2,7 +2,6 @@ package acceptance_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -16,8 +15,8 @@ import (
 func TestRenewalHealsNodesThatRestartEmpty(t *testing.T) {
 	noLeak(t)
 	ctx := context.Background()
-	for _, resources := range [][]string{{"a"}, {"a", "b", "c"}} {
-		runAlongside(t, fmt.Sprintf("%d resources", len(resources)), func(t *testing.T) {
+	for number, resources := range oneAndSeveral {
+		runAlongside(t, number, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
 			h := heldEverywhere(t, l, servers, resources...)

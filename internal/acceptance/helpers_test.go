@@ -83,6 +83,37 @@ func freeze(t *testing.T, servers ...*redistest.Server) (thaw func()) {
 	return thaw
 }
 
+// fault is what makes a server useless, and what makes it work again.
+type fault struct {
+	name         string
+	strike, cure func(t *testing.T, s *redistest.Server)
+}
+
+var (
+	down = fault{
+		name:   "down",
+		strike: func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Kill()) },
+		cure:   func(t *testing.T, s *redistest.Server) { s.Restart(t) },
+	}
+	hung = fault{
+		name:   "hung",
+		strike: func(t *testing.T, s *redistest.Server) { freeze(t, s) },
+		cure:   func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Resume()) },
+	}
+	refusing = fault{name: "refusing", strike: denyAllScripts, cure: allowScripts}
+)
+
+// oneAndSeveral are the lists of resources of tests in which the number may matter.
+var oneAndSeveral = map[string][]string{"one resource": {"a"}, "several resources": {"a", "b", "c"}}
+
+// resetStats starts the servers' counts of commands anew.
+func resetStats(t *testing.T, servers ...*redistest.Server) {
+	t.Helper()
+	for _, s := range servers {
+		s.ResetStats(t)
+	}
+}
+
 // eventually waits for a condition that a healthy machine meets within milliseconds.
 func eventually(t *testing.T, condition func() bool, msg string, args ...any) {
 	t.Helper()
@@ -219,6 +250,17 @@ func nodesNamed(e *redlock.QuorumError) []int {
 		named[i] = n.Node
 	}
 	return named
+}
+
+// requireOnly checks that an error is the wanted one of the library's and none of the others. nil: there is no error.
+func requireOnly(t *testing.T, err, want error, msgAndArgs ...any) {
+	t.Helper()
+	require.ErrorIs(t, err, want, msgAndArgs...)
+	for _, other := range []error{redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrLost, redlock.ErrReleased, redlock.ErrClosed} {
+		if other != want {
+			require.NotErrorIs(t, err, other, msgAndArgs...)
+		}
+	}
 }
 
 // outcome waits for what a channel brings.

@@ -166,13 +166,7 @@ func (w stopwatch) median(name string) time.Duration {
 func TestNodesThatFailAtOnceAreNotWaitedFor(t *testing.T) {
 	ctx := context.Background()
 	const nodeTimeout = 4 * time.Second
-	for _, fault := range []struct {
-		name   string
-		strike func(t *testing.T, s *redistest.Server)
-	}{
-		{"refusing", denyAllScripts},
-		{"down", func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Kill()) }},
-	} {
+	for _, fault := range []fault{refusing, down} {
 		t.Run(fault.name+", a minority, beside a holder", func(t *testing.T) {
 			servers, proxies, clients := proxied(t, 3)
 			l := open(t, clients, redlock.WithNodeTimeout(nodeTimeout))
@@ -214,20 +208,14 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 	silent := []int{1, 3, 4}
 	several := []string{"b", "c"}
 
-	for _, fault := range []struct {
-		name         string
-		strike, cure func(*redistest.Server) error
-	}{
-		{"killed", (*redistest.Server).Kill, (*redistest.Server).Relaunch},
-		{"hung", (*redistest.Server).Pause, (*redistest.Server).Resume},
-	} {
+	for _, fault := range []fault{down, hung} {
 		runAlongside(t, fault.name, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5)
 			l := open(t, clients, redlock.WithNodeTimeout(nodeTimeout))
 			h := heldEverywhere(t, l, servers, "held")
 			for _, i := range silent {
-				require.NoError(t, fault.strike(servers[i]))
+				fault.strike(t, servers[i])
 			}
 			reachable := []*redistest.Server{servers[0], servers[2]}
 
@@ -251,9 +239,7 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 				start := time.Now()
 				err := call.run()
 				took := time.Since(start)
-				require.ErrorIs(t, err, redlock.ErrNoQuorum, call.op)
-				require.NotErrorIs(t, err, redlock.ErrHeld, call.op)
-				require.NotErrorIs(t, err, redlock.ErrLost, call.op)
+				requireOnly(t, err, redlock.ErrNoQuorum, call.op)
 				require.Less(t, took, 1500*time.Millisecond, "%s waits for the client's own timeout", call.op)
 
 				var short *redlock.QuorumError
@@ -270,7 +256,7 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 
 			// And once they are back, what was on its way to them is undone as well.
 			for _, i := range silent {
-				require.NoError(t, fault.cure(servers[i]))
+				fault.cure(t, servers[i])
 			}
 			noKeys(t, servers)
 		})
@@ -278,15 +264,8 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 }
 
 func TestSickMinorityDoesNotSlowRefusedAttemptsDown(t *testing.T) {
-	tests := []struct {
-		name   string
-		sicken func(t *testing.T, s *redistest.Server)
-	}{
-		{"it answers with errors", denyAllScripts},
-		{"it is dead", func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Kill()) }},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+	for _, fault := range []fault{refusing, down} {
+		t.Run(fault.name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients)
 			warmUp(t, clients)
@@ -303,7 +282,7 @@ func TestSickMinorityDoesNotSlowRefusedAttemptsDown(t *testing.T) {
 				return w.median("TryAcquire")
 			}
 			healthy := median(servers[:2]...) // and the third one grants, and is cleaned up
-			test.sicken(t, servers[2])
+			fault.strike(t, servers[2])
 			require.Less(t, median(), 10*healthy+200*time.Millisecond, "the node timeout is 1 s")
 		})
 	}

@@ -17,22 +17,7 @@ import (
 // Row 12: a quorum of the nodes answers the renewals with errors or not at all. They are tried again until the lease ends.
 func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
 	noLeak(t)
-	for _, fault := range []struct {
-		name   string
-		strike func(t *testing.T, servers ...*redistest.Server)
-	}{
-		{"hung", func(t *testing.T, servers ...*redistest.Server) { freeze(t, servers...) }},
-		{"down", func(t *testing.T, servers ...*redistest.Server) {
-			for _, s := range servers {
-				require.NoError(t, s.Kill())
-			}
-		}},
-		{"refusing", func(t *testing.T, servers ...*redistest.Server) {
-			for _, s := range servers {
-				denyAllScripts(t, s)
-			}
-		}},
-	} {
+	for _, fault := range []fault{hung, down, refusing} {
 		runAlongside(t, fault.name, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5)
@@ -46,7 +31,9 @@ func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
 			ended := make(chan time.Time, 1)
 			go func() { <-done; ended <- time.Now() }()
 
-			fault.strike(t, servers[:3]...)
+			for _, s := range servers[:3] {
+				fault.strike(t, s)
+			}
 			servers[4].ResetStats(t)
 			for {
 				before := time.Now()
@@ -82,26 +69,7 @@ func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
 // Row 12: the nodes are back before the lease ends.
 func TestLockSurvivesAnOutageShorterThanItsLease(t *testing.T) {
 	noLeak(t)
-	for _, fault := range []struct {
-		name         string
-		strike, cure func(t *testing.T, s *redistest.Server)
-	}{
-		{
-			name:   "hung",
-			strike: func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Pause()) },
-			cure:   func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Resume()) },
-		},
-		{
-			name:   "down, and back with its data",
-			strike: func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Kill()) },
-			cure:   func(t *testing.T, s *redistest.Server) { s.Restart(t) },
-		},
-		{
-			name:   "refusing",
-			strike: denyAllScripts,
-			cure:   allowScripts,
-		},
-	} {
+	for _, fault := range []fault{hung, down, refusing} { // down, and back with its data
 		runAlongside(t, fault.name, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5, redistest.WithAOF(redistest.FsyncAlways))

@@ -92,8 +92,7 @@ func TestLateCopyOfAShorteningCutsNothing(t *testing.T) {
 			noLeak(t)
 			s := redistest.Start(t)
 			c := newForked(t, s, &redis.Options{ReadTimeout: 200 * time.Millisecond, MaxRetries: test.retries})
-			watch := &tap{}
-			c.AddHook(watch)
+			watch := tapOf(c.Client)
 			l := open(t, []wrapped{{c.Client}}, redlock.WithNodeTimeout(20*time.Second))
 			h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
 			require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -151,97 +152,94 @@ func moment() time.Duration {
 	return stormTTL/3 - 5*time.Millisecond + rand.N(10*time.Millisecond)
 }
 
-func TestReleaseIsFinalAmidstExtensionsRenewalsAndWatchers(t *testing.T) {
-	servers, clients := masters(t, 3)
-	l := open(t, clients, redlock.WithTTL(stormTTL), redlock.WithNodeTimeout(stormTTL/2), redlock.WithAutoRenewal(true))
+// stormy runs one storm after the other for a while, several at a time, each on a resource of its own.
+func stormy(t *testing.T, one func(resource string) error) {
+	t.Helper()
 	var storms atomic.Int64
 	stop := time.Now().Add(stormTime)
-	workers := make([]func() error, stormSize)
-	for i := range workers {
-		workers[i] = func() error {
-			for time.Now().Before(stop) {
-				h, err := l.TryAcquire(context.Background(), fmt.Sprint("r", storms.Add(1)))
-				if err != nil {
-					return err
-				}
-				s := &storm{h: h, clients: clients, calm: make(chan struct{})}
-				release := func() error { return h.Release(context.Background()) }
-				err = s.rage(moment(), rand.N(2) == 0, func() error { return together(release, release) })
-				if err = errors.Join(err, release()); err != nil {
-					return err
-				}
-				if h.Err() != redlock.ErrReleased {
-					return fmt.Errorf("released, but %w", h.Err())
-				}
+	worker := func() error {
+		for time.Now().Before(stop) {
+			if err := one(fmt.Sprint("r", storms.Add(1))); err != nil {
+				return err
 			}
-			return nil
 		}
+		return nil
 	}
-	require.NoError(t, together(workers...))
-	require.NoError(t, l.Close()) // nothing is under way any more
-	for i, s := range servers {
-		require.Empty(t, s.Keys(t), "made anew on node %d", i)
-	}
+	require.NoError(t, together(slices.Repeat([]func() error{worker}, stormSize)...))
 	t.Logf("%d handles", storms.Load())
 	require.Greater(t, storms.Load(), int64(2*stormSize))
 }
 
-func TestCloseIsFinalAmidstExtensionsRenewalsReleasesAndWatchers(t *testing.T) {
+func TestReleaseIsFinalAmidstExtensionsRenewalsAndWatchers(t *testing.T) {
 	servers, clients := masters(t, 3)
-	var storms atomic.Int64
-	stop := time.Now().Add(stormTime)
-	workers := make([]func() error, stormSize)
-	for i := range workers {
-		workers[i] = func() error {
-			for time.Now().Before(stop) {
-				l, err := redlock.New(clients, redlock.WithTTL(stormTTL), redlock.WithNodeTimeout(stormTTL/2),
-					redlock.WithAutoRenewal(true))
-				if err != nil {
-					return err
-				}
-				h, err := l.TryAcquire(context.Background(), fmt.Sprint("r", storms.Add(1)))
-				if err != nil {
-					return errors.Join(err, l.Close())
-				}
-				s := &storm{h: h, clients: clients, calm: make(chan struct{})}
-				var released error
-				err = s.rage(moment(), rand.N(2) == 0, func() error {
-					return together(l.Close, l.Close, func() error {
-						if rand.N(2) == 0 {
-							<-h.Done() // closed by then
-						}
-						released = h.Release(context.Background())
-						if errors.Is(released, redlock.ErrClosed) {
-							return nil
-						}
-						return released
-					})
-				})
-				if err != nil {
-					return err
-				}
-				// The keys of a handle that was not released stay. Those of one that was are gone, for good.
-				for i, node := range clients {
-					key := "lock:" + h.Resources()[0]
-					owner, err := node.Get(context.Background(), key).Result()
-					if err == nil && released == nil {
-						return fmt.Errorf("made anew on node %d: %s", i, owner)
-					}
-					if err == nil {
-						err = node.Del(context.Background(), key).Err()
-					}
-					if err != nil && !errors.Is(err, redis.Nil) {
-						return err
-					}
-				}
-			}
-			return nil
+	l := open(t, clients, redlock.WithTTL(stormTTL), redlock.WithNodeTimeout(stormTTL/2), redlock.WithAutoRenewal(true))
+	stormy(t, func(resource string) error {
+		h, err := l.TryAcquire(context.Background(), resource)
+		if err != nil {
+			return err
 		}
-	}
-	require.NoError(t, together(workers...))
+		s := &storm{h: h, clients: clients, calm: make(chan struct{})}
+		release := func() error { return h.Release(context.Background()) }
+		err = s.rage(moment(), rand.N(2) == 0, func() error { return together(release, release) })
+		if err = errors.Join(err, release()); err != nil {
+			return err
+		}
+		if h.Err() != redlock.ErrReleased {
+			return fmt.Errorf("released, but %w", h.Err())
+		}
+		return nil
+	})
+	require.NoError(t, l.Close()) // nothing is under way any more
 	for i, s := range servers {
 		require.Empty(t, s.Keys(t), "made anew on node %d", i)
 	}
-	t.Logf("%d handles", storms.Load())
-	require.Greater(t, storms.Load(), int64(2*stormSize))
+}
+
+func TestCloseIsFinalAmidstExtensionsRenewalsReleasesAndWatchers(t *testing.T) {
+	servers, clients := masters(t, 3)
+	stormy(t, func(resource string) error {
+		l, err := redlock.New(clients, redlock.WithTTL(stormTTL), redlock.WithNodeTimeout(stormTTL/2),
+			redlock.WithAutoRenewal(true))
+		if err != nil {
+			return err
+		}
+		h, err := l.TryAcquire(context.Background(), resource)
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		s := &storm{h: h, clients: clients, calm: make(chan struct{})}
+		var released error
+		err = s.rage(moment(), rand.N(2) == 0, func() error {
+			return together(l.Close, l.Close, func() error {
+				if rand.N(2) == 0 {
+					<-h.Done() // closed by then
+				}
+				released = h.Release(context.Background())
+				if errors.Is(released, redlock.ErrClosed) {
+					return nil
+				}
+				return released
+			})
+		})
+		if err != nil {
+			return err
+		}
+		// The keys of a handle that was not released stay. Those of one that was are gone, for good.
+		for i, node := range clients {
+			owner, err := node.Get(context.Background(), lockKey(resource)).Result()
+			if err == nil && released == nil {
+				return fmt.Errorf("made anew on node %d: %s", i, owner)
+			}
+			if err == nil {
+				err = node.Del(context.Background(), lockKey(resource)).Err()
+			}
+			if err != nil && !errors.Is(err, redis.Nil) {
+				return err
+			}
+		}
+		return nil
+	})
+	for i, s := range servers {
+		require.Empty(t, s.Keys(t), "made anew on node %d", i)
+	}
 }

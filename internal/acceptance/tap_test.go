@@ -24,7 +24,24 @@ var (
 	errGaveUp    = errors.New("the user went home")
 )
 
-// tap is a go-redis hook that shows the test the scripts that a client runs, all that goes out together as one string, and
+// hook is a go-redis hook that stands around whatever a client sends: one command, or several that go out together.
+type hook func(send func() error, sent ...redis.Cmder) error
+
+func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		return h(func() error { return next(ctx, cmd) }, cmd)
+	}
+}
+
+func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		return h(func() error { return next(ctx, cmds) }, cmds...)
+	}
+}
+
+// tap is a hook that shows the test the scripts that a client runs, all that goes out together as one string, and
 // interferes.
 type tap struct {
 	mu   sync.Mutex
@@ -46,6 +63,7 @@ func (p *tap) onReply(f func(sent string) error) {
 	p.back = f
 }
 
+// pass is a hook.
 func (p *tap) pass(send func() error, sent ...redis.Cmder) error {
 	if !strings.HasPrefix(sent[0].Name(), "eval") { // some versions of go-redis show hooks how a client greets a server
 		return send()
@@ -60,36 +78,31 @@ func (p *tap) pass(send func() error, sent ...redis.Cmder) error {
 	text := fmt.Sprint(args...)
 	if out != nil {
 		if err := out(text); err != nil {
-			return err
+			return lose(err, sent)
 		}
 	}
 	err := send()
 	if back != nil {
 		if lost := back(text); lost != nil {
-			return lost
+			return lose(lost, sent)
 		}
 	}
 	return err
 }
 
-func (p *tap) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (p *tap) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		return p.pass(func() error { return next(ctx, cmd) }, cmd)
+// lose gives all that goes out together the error with which it ends.
+func lose(err error, sent []redis.Cmder) error {
+	for _, cmd := range sent {
+		cmd.SetErr(err)
 	}
+	return err
 }
 
-func (p *tap) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := p.pass(func() error { return next(ctx, cmds) }, cmds...)
-		if errors.Is(err, errPartition) {
-			for _, cmd := range cmds {
-				cmd.SetErr(err)
-			}
-		}
-		return err
-	}
+// tapOf puts a tap on a client.
+func tapOf(client *redis.Client) *tap {
+	p := &tap{}
+	client.AddHook(hook(p.pass))
+	return p
 }
 
 // tapped is masters with a tap on each client.
@@ -98,8 +111,7 @@ func tapped(t *testing.T, n int) ([]*redistest.Server, []*redis.Client, []*tap) 
 	servers, clients := masters(t, n)
 	taps := make([]*tap, n)
 	for i, c := range clients {
-		taps[i] = &tap{}
-		c.AddHook(taps[i])
+		taps[i] = tapOf(c)
 	}
 	return servers, clients, taps
 }
@@ -175,48 +187,16 @@ func onceLogged(substr string) (redlock.Option, <-chan struct{}) {
 
 // failuresOf returns a channel that is closed when the client has given up n commands, each with all its repetitions.
 func failuresOf(client *redis.Client, n int64) <-chan struct{} {
-	hook := &failureHook{reached: make(chan struct{})}
-	hook.missing.Store(n)
-	client.AddHook(hook)
-	return hook.reached
-}
-
-type failureHook struct {
-	missing atomic.Int64
-	reached chan struct{} // closed when none is missing
-}
-
-func (h *failureHook) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (h *failureHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { return h.note(next(ctx, cmd)) }
-}
-
-func (h *failureHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { return h.note(next(ctx, cmds)) }
-}
-
-func (h *failureHook) note(err error) error {
-	if err != nil && h.missing.Add(-1) == 0 {
-		close(h.reached)
-	}
-	return err
-}
-
-// hook calls a function behind each command of a client.
-type hook func()
-
-func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		defer h()
-		return next(ctx, cmd)
-	}
-}
-
-func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+	var failures atomic.Int64
+	reached := make(chan struct{})
+	client.AddHook(hook(func(send func() error, _ ...redis.Cmder) error {
+		err := send()
+		if err != nil && failures.Add(1) == n {
+			close(reached)
+		}
+		return err
+	}))
+	return reached
 }
 
 // requests counts the requests for a resource that go out through a tap.
