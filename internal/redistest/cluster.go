@@ -55,9 +55,8 @@ func (c *Cluster) join() error {
 		if _, err := s.do(ctx, "cluster", "set-config-epoch", i+1); err != nil {
 			return fmt.Errorf("redistest: cluster set-config-epoch: %w", err)
 		}
-		first, last := i*slotCount/len(c.Nodes), (i+1)*slotCount/len(c.Nodes)-1
-		if _, err := s.do(ctx, "cluster", "addslotsrange", first, last); err != nil {
-			return fmt.Errorf("redistest: cluster addslotsrange: %w", err)
+		if _, err := s.do(ctx, addSlots(i, len(c.Nodes))...); err != nil {
+			return fmt.Errorf("redistest: cluster addslots: %w", err)
 		}
 		// Each meets all before it: hearing of each other by gossip takes longer.
 		for _, other := range c.Nodes[:i] {
@@ -72,6 +71,15 @@ func (c *Cluster) join() error {
 		}
 	}
 	return nil
+}
+
+// addSlots gives a node its share. There is no command for a range of slots before Redis 7.0.
+func addSlots(node, nodes int) []any {
+	command := []any{"cluster", "addslots"}
+	for slot := node * slotCount / nodes; slot < (node+1)*slotCount/nodes; slot++ {
+		command = append(command, slot)
+	}
+	return command
 }
 
 // joined says what node s still misses.

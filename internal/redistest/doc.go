@@ -13,11 +13,19 @@
 // killed and restarted. A [Proxy] stands between a client and a server and
 // delays, holds, swallows or cuts what passes.
 //
+// # Which server
+//
+// The server is the redis-server in PATH. REDLOCK_REDIS_SERVER=/path/to/program in
+// the environment names another, a script that starts one included. Redis from 6.0
+// on, Valkey and Redict are understood. Where it matters which one it is,
+// [Server.Version] tells.
+//
 // # Without Redis
 //
 // A test that needs a server is skipped where redis-server is not installed. If
 // the environment has REDLOCK_REQUIRE_REDIS=1 it fails instead, so that a
-// continuous integration run cannot pass by testing nothing. On Linux the same
+// continuous integration run cannot pass by testing nothing. It also fails if
+// REDLOCK_REDIS_SERVER names a program that cannot be run. On Linux the same
 // goes for libfaketime and [WithFakeClock].
 //
 // # Leak checks

@@ -46,8 +46,7 @@ func WithConfig(name, value string) Option {
 	return func(c *config) { c.add(name, value) }
 }
 
-// withCluster gives the server a cluster bus. Its port is chosen, not derived:
-// port+10000 could be taken, or beyond 65535.
+// withCluster gives the server a cluster bus.
 func withCluster() Option {
 	return func(c *config) { c.cluster = true }
 }
@@ -61,17 +60,25 @@ func withSentinel() Option {
 // default user and its password.
 const adminUser, adminPassword = "redistest", "redistest"
 
-func newConfig(opts []Option) *config {
+func newConfig(version Version, opts []Option) *config {
 	c := &config{}
 	c.add("bind", "127.0.0.1")
 	c.add("daemonize", "no")
 	c.add("save", "")
 	c.add("appendonly", "no")
-	c.add("user", fmt.Sprintf("%s on >%s ~* &* +@all", adminUser, adminPassword))
+	c.add("user", fmt.Sprintf("%s on >%s ~* %s +@all", adminUser, adminPassword, allChannels(version)))
 	for _, opt := range opts {
 		opt(c)
 	}
 	return c
+}
+
+// allChannels is the access rule for every channel. Redis 6.0 does not know it: there each user has them all.
+func allChannels(version Version) string {
+	if version.Before(6, 2) {
+		return ""
+	}
+	return "&*"
 }
 
 func (c *config) add(name, value string) {
@@ -81,12 +88,12 @@ func (c *config) add(name, value string) {
 	c.lines = append(c.lines, name+" "+value)
 }
 
-// text is the whole configuration file. The ports come last, because they are ours
+// text is the whole configuration file. The port comes last, because it is ours
 // to choose.
-func (c *config) text(port, busPort int) string {
+func (c *config) text(port int) string {
 	lines := append([]string{}, c.lines...)
 	if c.cluster {
-		lines = append(lines, "cluster-enabled yes", fmt.Sprintf("cluster-port %d", busPort))
+		lines = append(lines, "cluster-enabled yes")
 	}
 	lines = append(lines, fmt.Sprintf("port %d", port))
 	return strings.Join(lines, "\n") + "\n"

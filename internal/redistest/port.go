@@ -20,25 +20,50 @@ var ports = struct {
 	taken map[int]bool // guarded by mu
 }{taken: make(map[int]bool)}
 
-// takePort reserves a port that nobody listens on. Another process may still
-// take it before redis-server does; the caller then tries the next one.
-func takePort() (int, error) {
+// busDistance is how far above a node's port its cluster bus is, on every server
+// that is not told otherwise. Before Redis 7.0 it cannot be told.
+const busDistance = 10000
+
+var errNoPort = errors.New("redistest: no free port on 127.0.0.1")
+
+// takePort reserves a port below limit that nobody listens on. Another process may
+// still take it before the server does; the caller then tries the next one.
+func takePort(limit int) (int, error) {
+	for range 200 {
+		if port := firstPort + rand.IntN(limit-firstPort); reserve(port) {
+			return port, nil
+		}
+	}
+	return 0, errNoPort
+}
+
+// takeClusterPorts is takePort for a node of a cluster.
+func takeClusterPorts() (port, busPort int, err error) {
+	for range 200 {
+		if port, err = takePort(lastPort - busDistance); err != nil {
+			break
+		}
+		if reserve(port + busDistance) {
+			return port, port + busDistance, nil
+		}
+		freePorts(port)
+	}
+	return 0, 0, errNoPort
+}
+
+func reserve(port int) bool {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
-	for range 200 {
-		port := firstPort + rand.IntN(lastPort-firstPort)
-		if ports.taken[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", address(port))
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		ports.taken[port] = true
-		return port, nil
+	if ports.taken[port] {
+		return false
 	}
-	return 0, errors.New("redistest: no free port on 127.0.0.1")
+	l, err := net.Listen("tcp", address(port))
+	if err != nil {
+		return false
+	}
+	_ = l.Close()
+	ports.taken[port] = true
+	return true
 }
 
 func freePorts(given ...int) {

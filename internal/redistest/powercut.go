@@ -43,7 +43,11 @@ func (s *Server) NoteDisk() (DiskState, error) {
 func (s *Server) diskState() (DiskState, error) {
 	// The commands are in one incremental file until the server rewrites it,
 	// which it does not do below 64 MB.
-	paths, err := filepath.Glob(filepath.Join(s.dir, "appendonlydir", "*.incr.aof"))
+	pattern := filepath.Join("appendonlydir", "*.incr.aof")
+	if s.version.Before(7, 0) {
+		pattern = "appendonly.aof"
+	}
+	paths, err := filepath.Glob(filepath.Join(s.dir, pattern))
 	if err != nil {
 		return DiskState{}, err
 	}

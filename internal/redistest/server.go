@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -21,7 +20,8 @@ import (
 )
 
 var (
-	// ErrNoRedis says that there is no redis-server in PATH.
+	// ErrNoRedis says that there is no redis-server in PATH, and that the
+	// environment names no other.
 	ErrNoRedis = errors.New("redistest: redis-server not found: install Redis 6.2 or later (Debian: apt-get install redis-server, macOS: brew install redis)")
 	// ErrNotRunning says that the process is down: killed, stopped, closed or
 	// ended by itself.
@@ -42,10 +42,11 @@ const (
 // ended by itself; Restart brings it back at the same address.
 type Server struct {
 	binary  string
+	version Version
 	dir     string
 	config  *config
 	port    int
-	busPort int // cluster bus, 0 if there is none
+	busPort int // of the cluster bus, 0 if there is none
 
 	mu    sync.Mutex
 	proc  *process      // guarded by mu; the latest one, perhaps ended
@@ -54,7 +55,7 @@ type Server struct {
 
 // Start runs a redis-server until the end of the test, with no persistence
 // unless an option says otherwise, and returns when it answers. Without a
-// redis-server in PATH the test is skipped (see the package comment).
+// server to run the test is skipped (see the package comment).
 func Start(tb testing.TB, opts ...Option) *Server {
 	tb.Helper()
 	return StartN(tb, 1, opts...)[0]
@@ -110,14 +111,14 @@ func closeOrFail(tb testing.TB, c interface{ Close() error }) {
 // the caller closes the server. Its files go to dir, which is created if needed
 // and not removed.
 func Launch(dir string, opts ...Option) (*Server, error) {
-	binary, err := exec.LookPath("redis-server")
+	binary, version, err := findServer()
 	if err != nil {
-		return nil, ErrNoRedis
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &Server{binary: binary, dir: dir, config: newConfig(opts)}
+	s := &Server{binary: binary, version: version, dir: dir, config: newConfig(version, opts)}
 	for range 10 {
 		if err = s.launch(); !errors.Is(err, errPortTaken) {
 			break
@@ -131,16 +132,15 @@ func Launch(dir string, opts ...Option) (*Server, error) {
 
 // launch makes one try on fresh ports.
 func (s *Server) launch() (err error) {
-	if s.port, err = takePort(); err != nil {
+	if s.config.cluster {
+		s.port, s.busPort, err = takeClusterPorts()
+	} else {
+		s.port, err = takePort(lastPort)
+	}
+	if err != nil {
 		return err
 	}
-	if s.config.cluster {
-		if s.busPort, err = takePort(); err != nil {
-			freePorts(s.port)
-			return err
-		}
-	}
-	text := s.config.text(s.port, s.busPort)
+	text := s.config.text(s.port)
 	if err = os.WriteFile(filepath.Join(s.dir, confName), []byte(text), 0o644); err == nil {
 		err = s.Relaunch()
 	}
@@ -288,17 +288,25 @@ func (s *Server) Relaunch() error {
 		return fmt.Errorf("redistest: start redis-server: %w", err)
 	}
 	s.proc = proc
-	s.admin = redis.NewClient(&redis.Options{
+	s.admin = s.newAdmin()
+	if err := s.awaitReady(); err != nil {
+		return errors.Join(err, s.kill())
+	}
+	return nil
+}
+
+func (s *Server) newAdmin() *redis.Client {
+	opts := &redis.Options{
 		Addr:       s.Addr(),
 		Username:   adminUser,
 		Password:   adminPassword,
 		MaxRetries: -1, // a helper's command runs once or the test hears of it
 		PoolSize:   4,
-	})
-	if err := s.awaitReady(); err != nil {
-		return errors.Join(err, s.kill())
 	}
-	return nil
+	if s.config.sentinel && s.version.Before(6, 2) { // it has no users
+		opts.Username, opts.Password = "", ""
+	}
+	return redis.NewClient(opts)
 }
 
 // awaitReady is called with s.mu held.

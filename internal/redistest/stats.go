@@ -8,8 +8,9 @@ import (
 
 // Stats returns how often each command has been called since the start or
 // ResetStats, from INFO commandstats: by lower-case name, a subcommand as in
-// "client|setinfo". Calls that failed count, calls made by scripts count under
-// their own names too, and so do those of this package's helpers.
+// "client|setinfo", but before Redis 7.0 as its command ("client"). Calls that
+// failed count, calls made by scripts count under their own names too, and so do
+// those of this package's helpers.
 func (s *Server) Stats(tb testing.TB) map[string]int {
 	tb.Helper()
 	info, _ := s.Do(tb, "info", "commandstats").(string)
