@@ -1,81 +1,83 @@
 package redistest
 
 import (
+	_ "embed"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
 
-// ErrNoFakeClock says that libfaketime is missing, or that the server was started without WithFakeClock.
-var ErrNoFakeClock = errors.New("redistest: no fake clock: install libfaketime (Debian: apt-get install libfaketime)")
+// ErrNoFakeClock says that a server's clock cannot be set: not on this machine, or not without WithFakeClock.
+var ErrNoFakeClock = errors.New("redistest: no fake clock: it needs Linux, a C compiler (Debian: apt-get install gcc libc6-dev) and WithFakeClock")
 
-const clockName = "clock" // in a server's directory
+// Names in a server's directory.
+const clockName, clockLibraryName = "clock", "clock.so"
 
-// CanFakeClock reports whether libfaketime and what it needs are installed.
-func CanFakeClock() bool { return fakeClockLibraries() != "" }
+//go:embed preload/clock.c
+var clockSource string
 
-// WithFakeClock runs the server under libfaketime, so that SetClock works. It costs each look at the clock a look at a file.
-// Where libfaketime is not installed the server cannot be started: see CanFakeClock.
+// CanFakeClock reports whether this machine has what WithFakeClock needs.
+func CanFakeClock() bool {
+	_, err := exec.LookPath("cc")
+	return runtime.GOOS == "linux" && err == nil
+}
+
+// WithFakeClock runs the server with a wall clock that SetClock can set. Where CanFakeClock says no, the server does not start.
 func WithFakeClock() Option {
 	return func(c *config) { c.fakeClock = true }
 }
 
-// SetClock lets the server's wall clock be off by so much from now on, also over restarts. Expiry follows it; the server's
-// monotonic clock goes on undisturbed.
+// SetClock lets the server's wall clock be off by so much from now on, also over restarts. Expiry follows it, on some servers a
+// millisecond later; the server's monotonic clock goes on undisturbed.
 func (s *Server) SetClock(offset time.Duration) error {
 	if !s.config.fakeClock {
 		return ErrNoFakeClock
 	}
-	// Not rewritten in place: the server may look at any moment.
-	path := filepath.Join(s.dir, clockName)
-	if err := os.WriteFile(path+".new", []byte(clockText(offset)), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return writeClock(filepath.Join(s.dir, clockName), offset)
 }
 
-func clockText(offset time.Duration) string { return fmt.Sprintf("%+.3f\n", offset.Seconds()) }
+// writeClock changes the file in place, because the server has it in memory. Eight bytes written at once are seen at once.
+func writeClock(path string, offset time.Duration) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(binary.NativeEndian.AppendUint64(nil, uint64(offset)))
+	return errors.Join(err, file.Close())
+}
 
-// clockEnv is what makes a process in dir look at the clock file there.
+// clockEnv makes a process in dir look at the clock file there.
 func clockEnv(dir string) ([]string, error) {
-	libraries := fakeClockLibraries()
-	if libraries == "" {
+	if !CanFakeClock() {
 		return nil, ErrNoFakeClock
 	}
-	path, err := filepath.Abs(filepath.Join(dir, clockName))
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(path); err != nil {
-		if err := os.WriteFile(path, []byte(clockText(0)), 0o644); err != nil {
+	clock, library := filepath.Join(dir, clockName), filepath.Join(dir, clockLibraryName)
+	if _, err := os.Stat(library); err != nil {
+		if err := buildClock(library); err != nil {
+			return nil, err
+		}
+		if err := writeClock(clock, 0); err != nil {
 			return nil, err
 		}
 	}
-	return []string{
-		"LD_PRELOAD=" + libraries,
-		"FAKETIME_TIMESTAMP_FILE=" + path,
-		"FAKETIME_NO_CACHE=1",
-		"FAKETIME_DONT_FAKE_MONOTONIC=1",
-	}, nil
+	return []string{"LD_PRELOAD=" + library, "REDISTEST_CLOCK=" + clock}, nil
 }
 
-// fakeClockLibraries is what has to be preloaded, "" if something is missing. Without the first, redis-server, which brings
-// its own malloc, does not start under the second.
-func fakeClockLibraries() string {
-	var found []string
-	for _, name := range []string{"libc_malloc_debug.so.0", "faketime/libfaketime.so.1"} {
-		for _, dir := range []string{"/usr/lib/*-linux-gnu*", "/usr/lib64", "/usr/lib"} {
-			if paths, _ := filepath.Glob(filepath.Join(dir, name)); len(paths) > 0 {
-				found = append(found, paths[0])
-				break
-			}
-		}
+func buildClock(library string) error {
+	cc := exec.Command("cc", "-shared", "-fPIC", "-nostdlib", "-O1", "-o", library, "-x", "c", "-")
+	cc.Stdin = strings.NewReader(clockSource)
+	if out, err := cc.CombinedOutput(); err != nil {
+		return fmt.Errorf("redistest: compile the clock: %w\n%s", err, out)
 	}
-	if len(found) < 2 {
-		return ""
-	}
-	return strings.Join(found, ":")
+	return nil
 }

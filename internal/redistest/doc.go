@@ -24,9 +24,9 @@
 //
 // A test that needs a server is skipped where redis-server is not installed. If
 // the environment has REDLOCK_REQUIRE_REDIS=1 it fails instead, so that a
-// continuous integration run cannot pass by testing nothing. It also fails if
-// REDLOCK_REDIS_SERVER names a program that cannot be run. On Linux the same
-// goes for libfaketime and [WithFakeClock].
+// continuous integration run cannot pass by testing nothing. On Linux the same
+// goes for the C compiler that [WithFakeClock] needs. If REDLOCK_REDIS_SERVER names
+// a program that cannot be run, the test fails in any case.
 //
 // # Leak checks
 //
