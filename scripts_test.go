@@ -179,9 +179,9 @@ func TestScriptsTakeTheLongestTTL(t *testing.T) {
 		script string
 		args   []any
 	}{
-		{"acquire", []any{tenYears * 1000}},
-		{"extend", []any{tenYears * 1000, "keep", ""}},
-		{"extend", []any{tenYears * 1000, "cut", markStands}},
+		{"acquire", []any{int64(tenYears * 1000)}},
+		{"extend", []any{int64(tenYears * 1000), "keep", ""}},
+		{"extend", []any{int64(tenYears * 1000), "cut", markStands}},
 	} {
 		reply, err := runScript(t, client, step.script, []string{"a"}, "mine", step.args...)
 		requireReply(t, yes, reply, err, true)

@@ -199,15 +199,15 @@ func TestInspectTellsWhatIsLeftAtMost(t *testing.T) {
 	const forAges = 9_223_370_000_000_000_000 // milliseconds: more than a Duration can hold
 	tests := []struct {
 		name   string
-		millis []int // on each node; 0: free
+		millis []int64 // on each node; 0: free
 		most   time.Duration
 		least  time.Duration
 	}{
-		{"the same everywhere", []int{60000, 60000, 60000}, time.Minute, 50 * time.Second},
+		{"the same everywhere", []int64{60000, 60000, 60000}, time.Minute, 50 * time.Second},
 		// Two of the first three answer first, and the one that did not could carry the longer one on.
-		{"without end", []int{never, never, never}, -1, -1 << 62},
-		{"without end where it counts", []int{60000, never, never}, -1, -1 << 62},
-		{"for ages", []int{forAges, forAges, forAges}, 1<<63 - 1, 1 << 62},
+		{"without end", []int64{never, never, never}, -1, -1 << 62},
+		{"without end where it counts", []int64{60000, never, never}, -1, -1 << 62},
+		{"for ages", []int64{forAges, forAges, forAges}, 1<<63 - 1, 1 << 62},
 	}
 	servers, clients := masters(t, 3)
 	l := open(t, clients)

@@ -130,7 +130,7 @@ func TestKeyThatLivesForAgesDoesNotKeepWaitersBusy(t *testing.T) {
 	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
 		servers, clients, taps := tapped(t, 3)
 		for _, s := range servers {
-			s.Do(t, "set", "lock:r", "x", "px", 9_223_370_000_000_000_000) // more than a Duration can hold
+			s.Do(t, "set", "lock:r", "x", "px", int64(9_223_370_000_000_000_000)) // more than a Duration can hold
 		}
 		l := open(t, clients, redlock.WithRetryInterval(time.Hour))
 		ctx, cancel := context.WithTimeoutCause(context.Background(), 300*time.Millisecond, errBored)
