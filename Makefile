@@ -9,9 +9,9 @@ OTHERS = benchmarks
 # Tests that need a redis-server fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
 
-.PHONY: test redis format vet lint race race-others newest sim simsoak mutants bench fuzz soak
+.PHONY: test redis format tidy vet lint race race-others newest servers sim simsoak mutants bench fuzz soak
 
-test: redis format vet lint race
+test: redis format tidy vet lint race
 	@$(MAKE) --no-print-directory -j2 race-others newest # both wait most of the time
 	@$(MAKE) --no-print-directory sim
 
@@ -21,8 +21,14 @@ redis:
 format:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 
+# go.mod and go.sum of every module, and those of the tests with the newest go-redis, are what go mod tidy makes of them.
+tidy:
+	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || exit 1; done
+	@go mod tidy -modfile=.ci/newest.mod -diff
+
+# On 386 too, where an int has 32 bits: it compiles everything, tests included.
 vet:
-	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
+	@for m in $(MODULES); do (cd $$m && go vet ./... && GOARCH=386 go vet ./...) || exit 1; done
 
 lint:
 	@for m in $(MODULES); do (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done
@@ -39,6 +45,11 @@ CLIENT_TESTS = Virtual|Fuzz|Scripts|Error|LostReplies|Cancelled|Hang|Panics|Mino
 newest:
 	go test -modfile=.ci/newest.mod -shuffle=on -run '$(CLIENT_TESTS)' . ./internal/acceptance
 	go test -modfile=.ci/newest.mod -shuffle=on ./internal/node
+
+# Against servers of other Debian releases, which it fetches into bin/servers: Redis, Valkey and Redict, see .ci/fetch-server.
+# Some of them: make servers SERVERS="redis-6.0 valkey-sid". With the newest go-redis: make servers TESTFLAGS=-modfile=.ci/newest.mod
+servers:
+	@TESTFLAGS="$(TESTFLAGS)" .ci/servers $(SERVERS)
 
 # The simulation: docs/testing.md. A failing seed prints how to see it again.
 sim:
