@@ -1,6 +1,7 @@
 # make test is all there is to run before a commit. On a fresh machine it first installs what it needs.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Every module of the repository, and those besides the library.
 MODULES = . $(OTHERS)
@@ -9,7 +10,7 @@ OTHERS = benchmarks
 # Tests that need a redis-server fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
 
-.PHONY: test redis format tidy vet lint race race-others newest servers sim simsoak mutants bench fuzz soak
+.PHONY: test redis format tidy vet lint race race-others newest upgrade oldest-go servers vulncheck sim simsoak mutants bench fuzz soak
 
 test: redis format tidy vet lint race
 	@$(MAKE) --no-print-directory -j2 race-others newest # both wait most of the time
@@ -46,10 +47,24 @@ newest:
 	go test -modfile=.ci/newest.mod -shuffle=on -run '$(CLIENT_TESTS)' . ./internal/acceptance
 	go test -modfile=.ci/newest.mod -shuffle=on ./internal/node
 
+# Makes "the newest" the newest of today: go-redis and all else that the tests with it use.
+upgrade:
+	go get -modfile=.ci/newest.mod -u -t ./...
+	go mod tidy -modfile=.ci/newest.mod
+
+# With the oldest Go that go.mod allows, in its last patch release. The go command fetches it. The benchmarks need a newer one.
+OLDEST_GO = go1.24.13
+oldest-go: redis
+	GOTOOLCHAIN=$(OLDEST_GO) go test -race -shuffle=on ./...
+
 # Against servers of other Debian releases, which it fetches into bin/servers: Redis, Valkey and Redict, see .ci/fetch-server.
 # Some of them: make servers SERVERS="redis-6.0 valkey-sid". With the newest go-redis: make servers TESTFLAGS=-modfile=.ci/newest.mod
 servers:
 	@TESTFLAGS="$(TESTFLAGS)" .ci/servers $(SERVERS)
+
+# Known vulnerabilities that the code can reach. It asks vuln.go.dev, so that it is no part of make test.
+vulncheck:
+	@for m in $(MODULES); do (cd $$m && go run $(GOVULNCHECK) ./...) || exit 1; done
 
 # The simulation: docs/testing.md. A failing seed prints how to see it again.
 sim:
