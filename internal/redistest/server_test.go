@@ -199,6 +199,7 @@ func TestLaunchReportsWhatIsWrong(t *testing.T) {
 // The parent-death signal belongs to the thread that forked. If that were the
 // caller's, its end would kill the server.
 func TestServerOutlivesTheThreadOfItsLauncher(t *testing.T) {
+	redistest.Start(t) // or skip
 	launched := make(chan *redistest.Server)
 	dir := t.TempDir()
 	go func() {
@@ -210,9 +211,7 @@ func TestServerOutlivesTheThreadOfItsLauncher(t *testing.T) {
 		launched <- server
 	}()
 	server := <-launched
-	if server == nil {
-		t.Skip("no server")
-	}
+	require.NotNil(t, server)
 	defer server.Close()
 	stays(t, server.Running)
 }
