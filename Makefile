@@ -42,7 +42,7 @@ race-others:
 	@for m in $(OTHERS); do (cd $$m && go test -race -shuffle=on ./...) || exit 1; done
 
 # With the newest go-redis, the tests in which it matters what the client does.
-CLIENT_TESTS = Virtual|Fuzz|Scripts|Error|LostReplies|Cancelled|Hang|Panics|Minority|AnyNumber|Cluster|Sentinel|Heals|User
+CLIENT_TESTS = Virtual|Fuzz|Scripts|Error|LostReplies|Cancelled|Hang|Panics|Minority|AnyNumber|Cluster|Sentinel|Heals|User|Sharding|Demoted|Masters
 newest:
 	go test -modfile=.ci/newest.mod -shuffle=on -run '$(CLIENT_TESTS)' . ./internal/acceptance
 	go test -modfile=.ci/newest.mod -shuffle=on ./internal/node
@@ -58,7 +58,7 @@ oldest-go: redis
 	GOTOOLCHAIN=$(OLDEST_GO) go test -race -shuffle=on ./...
 
 # Against servers of other Debian releases, which it fetches into bin/servers: Redis, Valkey and Redict, see .ci/fetch-server.
-# Some of them: make servers SERVERS="redis-6.0 valkey-sid". With the newest go-redis: make servers TESTFLAGS=-modfile=.ci/newest.mod
+# Some of them: make servers SERVERS="redis-8.0 valkey-sid". With the newest go-redis: make servers TESTFLAGS=-modfile=.ci/newest.mod
 servers:
 	@TESTFLAGS="$(TESTFLAGS)" .ci/servers $(SERVERS)
 

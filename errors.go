@@ -4,18 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/rediskit/redlock/internal/protocol"
 )
 
 // What an operation can end with. Tell them apart with [errors.Is].
 var (
-	// ErrHeld means that somebody else has the resource, or that several competitors have split the nodes among
-	// them. Trying again later makes sense.
+	// ErrHeld means that somebody else has the resource, or may have it. Try again later.
 	ErrHeld = errors.New("redlock: held by another owner")
 
 	// ErrNoQuorum means that too few nodes answered: an outage, not contention.
 	ErrNoQuorum = errors.New("redlock: no quorum of nodes answered")
+
+	// ErrMisconfigured means that so many nodes answered what no waiting mends (credentials,
+	// permissions, a missing command, a wrong kind of server) that no quorum is left. It matches
+	// ErrNoQuorum too.
+	ErrMisconfigured = errors.New("redlock: the nodes or their clients are not set up for locks")
 
 	// ErrLost means that the lock expired, was taken over, or can no longer be proved to be held.
 	ErrLost = errors.New("redlock: lock lost")
@@ -27,8 +34,8 @@ var (
 	ErrClosed = errors.New("redlock: locker closed")
 )
 
-// QuorumError says what each node answered where an operation fell short of a quorum. It matches [ErrHeld] or
-// [ErrNoQuorum], and the errors of its nodes.
+// QuorumError says what each node said where an operation fell short of a quorum. It matches
+// [ErrHeld] or [ErrNoQuorum], and the errors of its nodes.
 type QuorumError struct {
 	Op    string      // "acquire", "extend", "release", "inspect" or "adopt"
 	Need  int         // nodes that make a quorum
@@ -36,41 +43,118 @@ type QuorumError struct {
 	Nodes []NodeError // what the others said, by node
 
 	resources []string
-	reason    error
-	detail    string // for people; may be empty
+	reasons   []error // ErrHeld; or ErrNoQuorum, and perhaps ErrMisconfigured
+	detail    string  // for people; may be empty
 }
 
 // NodeError is what one node said.
 type NodeError struct {
-	Node int // index into the list given to New
-	Err  error
+	Node int    // index into the list given to New
+	Addr string // as the client has it, "" where it cannot be told
+	Err  error  // a *HeldError, what the server or the network said, or that there was no answer in time
+}
+
+// HeldError is one node's word that a key is somebody else's. It matches no sentinel by itself:
+// what one node says decides nothing.
+type HeldError struct {
+	Resource string
+	Owner    string        // the label; "" where the lock is not this library's
+	TTL      time.Duration // what is left of it; negative: it never expires
+}
+
+// Error names the resource, its owner and how long the lock still lives.
+func (e *HeldError) Error() string {
+	owner := "an unknown owner"
+	if e.Owner != "" {
+		owner = protocol.Quote(e.Owner)
+	}
+	if e.TTL < 0 {
+		return fmt.Sprintf("%s is held by %s and never expires", protocol.Quote(e.Resource), owner)
+	}
+	return fmt.Sprintf("%s is held by %s for %v more", protocol.Quote(e.Resource), owner, e.TTL)
+}
+
+// quorumError describes a round that was not won.
+func (l *Locker) quorumError(r *protocol.Round, resources []string) *QuorumError {
+	s := r.Shortfall()
+	e := &QuorumError{
+		Op: s.Op, Need: s.Need, Got: s.Got, Nodes: l.answers(s), resources: resources, reasons: []error{ErrNoQuorum},
+	}
+	if s.Held {
+		e.reasons = []error{ErrHeld}
+		return e
+	}
+	wrong := 0
+	for _, n := range e.Nodes {
+		hint, ok := misconfigured(n.Err)
+		if ok {
+			wrong++
+		}
+		if hint != "" && e.detail == "" {
+			e.detail = hint
+		}
+	}
+	switch {
+	case wrong > s.Voters-s.Need:
+		e.reasons = append(e.reasons, ErrMisconfigured)
+	case e.detail == "" && slices.ContainsFunc(e.Nodes, tooSlow):
+		e.detail = "a node that is far away needs a longer WithNodeTimeout"
+	case e.detail == "" && slices.ContainsFunc(e.Nodes, func(n NodeError) bool { return hungUp(n.Err) }):
+		e.detail = "a server that closes connections may have as many clients as its maxclients allows"
+	}
+	return e
+}
+
+// answers turns what the nodes said into errors for people.
+func (l *Locker) answers(s *protocol.Shortfall) []NodeError {
+	nodes := make([]NodeError, len(s.Answers))
+	for i, a := range s.Answers {
+		nodes[i] = NodeError{a.Node, a.Addr, a.Err}
+		var refused *protocol.Refusal
+		if errors.As(a.Err, &refused) && !refused.Gone {
+			label, _ := protocol.Label(refused.Owner)
+			nodes[i].Err = &HeldError{refused.Resource, label, refused.Left}
+		}
+	}
+	return nodes
+}
+
+// tooSlow reports whether a node just did not answer, for all that is known.
+func tooSlow(n NodeError) bool {
+	var silent *protocol.NoAnswer
+	return errors.As(n.Err, &silent) && silent.Last == nil
 }
 
 // Error names the operation, the resources and what each node said.
 func (e *QuorumError) Error() string {
-	msg := fmt.Sprintf("%s: %d nodes agreed, %d needed", &opError{e.Op, e.resources, e.reason, e.detail}, e.Got, e.Need)
+	msg := fmt.Sprintf("%s: %d nodes agreed, %d needed",
+		&opError{e.Op, e.resources, e.reasons[len(e.reasons)-1], ""}, e.Got, e.Need)
 	if len(e.Nodes) > 0 {
-		msg += ": " + e.said()
+		msg += ": " + said(e.Nodes)
+	}
+	if e.detail != "" {
+		msg += " (" + e.detail + ")"
 	}
 	return msg
 }
 
 // said lists the nodes' answers.
-func (e *QuorumError) said() string {
-	said := make([]string, len(e.Nodes))
-	for i, n := range e.Nodes {
-		said[i] = fmt.Sprintf("node %d: %v", n.Node, n.Err)
+func said(nodes []NodeError) string {
+	said := make([]string, len(nodes))
+	for i, n := range nodes {
+		addr := ""
+		if n.Addr != "" {
+			addr = " (" + n.Addr + ")"
+		}
+		said[i] = fmt.Sprintf("node %d%s: %v", n.Node, addr, n.Err)
 	}
 	return strings.Join(said, "; ")
 }
 
-// Unwrap returns ErrHeld or ErrNoQuorum, and the nodes' errors. A node's error that looks like the end of a context (a
-// network timeout does) is left out: no context of the caller has ended.
+// Unwrap returns ErrHeld or ErrNoQuorum, and the nodes' errors. A node's error that looks like the
+// end of a context (a network timeout does) is left out: no context of the caller has ended.
 func (e *QuorumError) Unwrap() []error {
-	errs := make([]error, 0, len(e.Nodes)+1)
-	if e.reason != nil {
-		errs = append(errs, e.reason)
-	}
+	errs := slices.Clone(e.reasons)
 	for _, n := range e.Nodes {
 		if !errors.Is(n.Err, context.DeadlineExceeded) && !errors.Is(n.Err, context.Canceled) {
 			errs = append(errs, n.Err)
@@ -79,27 +163,50 @@ func (e *QuorumError) Unwrap() []error {
 	return errs
 }
 
-// refusal is a node's answer that a key is not ours. It is no ErrHeld: what one node says decides nothing.
-type refusal struct {
-	resource string
-	gone     bool          // the key does not exist; the rest is unset
-	owner    string        // the value under the key
-	left     time.Duration // until the key expires; negative: never
+// lost is what an operation answers after a round in which the nodes denied the lock. It matches
+// neither ErrHeld nor ErrNoQuorum: a loss is a loss.
+func (l *Locker) lost(r *protocol.Round) error {
+	return &opError{r.Op(), r.Resources(), ErrLost, said(l.answers(r.Shortfall()))}
 }
 
-func (r *refusal) Error() string {
-	switch {
-	case r.gone:
-		return fmt.Sprintf("%s is gone", quote(r.resource))
-	case r.left < 0:
-		return fmt.Sprintf("%s is held by %s and never expires", quote(r.resource), quote(ownerLabel(r.owner)))
-	default:
-		return fmt.Sprintf("%s is held by %s for %v more", quote(r.resource), quote(ownerLabel(r.owner)), r.left)
+// interrupted is the error of a call that was cut short: causes ended it, and reason is what could
+// be told by then.
+type interrupted struct {
+	causes []error // the context's cause and its error, or ErrClosed
+	reason error
+	proved bool // the reason does not come from the call that was cut short
+}
+
+// interrupt is reason as the answer to a call that cause has ended.
+func interrupt(ctx context.Context, cause, reason error) error {
+	e := &interrupted{causes: []error{cause}, reason: reason, proved: true}
+	if err := ctx.Err(); err != nil && cause != ErrClosed {
+		e.causes = append(e.causes, err)
 	}
+	return e
 }
 
-// lost turns what the nodes said into an ErrLost. It matches neither ErrHeld nor ErrNoQuorum: a loss is a loss.
-func (e *QuorumError) lost() error { return &opError{e.Op, e.resources, ErrLost, e.said()} }
+// cutAttempt is interrupt for an attempt to acquire: what was missing then is not an outage.
+func cutAttempt(ctx context.Context, cause, reason error) error {
+	e := interrupt(ctx, cause, reason).(*interrupted)
+	e.proved = false
+	return e
+}
+
+func (e *interrupted) Error() string { return fmt.Sprintf("%v (%v)", e.reason, e.causes[0]) }
+
+func (e *interrupted) Unwrap() []error {
+	if e.causes[0] == ErrClosed || !e.proved {
+		return e.causes
+	}
+	return append(slices.Clone(e.causes), e.reason)
+}
+
+// cutShort reports whether err is of an attempt that ctx or Close ended.
+func cutShort(err error) bool {
+	var cut *interrupted
+	return errors.As(err, &cut) || !errors.Is(err, ErrHeld) && !errors.Is(err, ErrNoQuorum)
+}
 
 // opError says what an operation on some resources ended with.
 type opError struct {
@@ -119,7 +226,7 @@ func (e *opError) Error() string {
 
 func (e *opError) Unwrap() error { return e.err }
 
-// stateError is err, which may be ErrLost, ErrReleased, ErrClosed or the cause of a context, as the answer to op.
+// stateError is err, which may be ErrLost, ErrReleased or ErrClosed, as the answer to op.
 func stateError(op string, resources []string, err error) error {
 	return &opError{op, resources, err, ""}
 }
@@ -136,16 +243,7 @@ func quoted(resources []string) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(quote(r))
+		b.WriteString(protocol.Quote(r))
 	}
 	return b.String()
-}
-
-// quote makes a name fit for a message, however long it is and whatever it holds.
-func quote(name string) string {
-	const most = 64
-	if len(name) <= most {
-		return fmt.Sprintf("%q", name)
-	}
-	return fmt.Sprintf("%q... (%d bytes)", name[:most], len(name))
 }

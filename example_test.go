@@ -6,25 +6,37 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock"
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
-// startNodes starts three independent masters inside this process, with a client for each.
+// startNodes starts three independent masters inside this process, with a client for each. In your
+// program redis.NewClient takes its place.
 func startNodes() (nodes []*redis.Client, stop func()) {
-	nodes, stop, err := exampleredis.Open("", 3)
-	if err != nil {
-		panic(err)
+	var servers []*miniredis.Miniredis
+	for range 3 {
+		server, err := miniredis.Run()
+		if err != nil {
+			panic(err)
+		}
+		server.ClockTTL(true) // keys expire as time passes
+		servers = append(servers, server)
+		nodes = append(nodes, redis.NewClient(&redis.Options{Addr: server.Addr()}))
 	}
-	return nodes, stop
+	return nodes, func() {
+		for i, node := range nodes {
+			node.Close()
+			servers[i].Close()
+		}
+	}
 }
 
 // startLocker starts nodes and a Locker over them.
 func startLocker() (locker *redlock.Locker, stop func()) {
 	nodes, stopNodes := startNodes()
-	// With patience: the machine may be busy, and some locks below are short.
+	// A busy machine may be slow to answer, and some of the locks below are short.
 	locker, err := redlock.New(nodes, redlock.WithNodeTimeout(250*time.Millisecond))
 	if err != nil {
 		panic(err)
@@ -82,7 +94,7 @@ func ExampleLocker_TryAcquire() {
 	_, err = locker.TryAcquire(ctx, "order:42")
 	switch {
 	case errors.Is(err, redlock.ErrHeld):
-		fmt.Println("somebody else is at it")
+		fmt.Println("busy: somebody else has it")
 	case errors.Is(err, redlock.ErrNoQuorum):
 		fmt.Println("too few nodes answer")
 	}
@@ -91,13 +103,13 @@ func ExampleLocker_TryAcquire() {
 	_, err = locker.TryAcquire(ctx, "order:42")
 	fmt.Println("tried again:", err)
 	// Output:
-	// somebody else is at it
+	// busy: somebody else has it
 	// released: <nil>
 	// tried again: <nil>
 }
 
 // A lock that is neither renewed nor released lives for exactly its TTL: a guard against doing something twice.
-func ExampleLocker_TryAcquire_once() {
+func ExampleLocker_TryAcquire_duplicates() {
 	locker, stop := startLocker()
 	defer stop()
 
@@ -129,7 +141,7 @@ func ExampleLocker_Acquire() {
 		return
 	}
 
-	// A wait that ends without the lock says why it had none.
+	// A wait that ends without the lock says why.
 	_, err = locker.Acquire(ctx, "order:42", redlock.WithMaxWait(50*time.Millisecond))
 	fmt.Println("held:", errors.Is(err, redlock.ErrHeld))
 
@@ -154,7 +166,7 @@ func ExampleLocker_AcquireMulti() {
 	defer stop()
 	ctx := context.Background()
 
-	// Both or neither. Nobody who names them the other way round can deadlock with us.
+	// Both or neither. Others may name them in the opposite order: there is no deadlock.
 	h, err := locker.AcquireMulti(ctx, []string{"account:bob", "account:alice"})
 	if err != nil {
 		fmt.Println(err)
@@ -184,6 +196,42 @@ func ExampleLocker_Do() {
 	// <nil>
 }
 
+func ExampleLocker_TryDo() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	rebuild := func(ctx context.Context) error {
+		// While this runs, nobody else can.
+		err := locker.TryDo(ctx, "cache", func(context.Context) error { return nil })
+		fmt.Println("at the same time:", errors.Is(err, redlock.ErrHeld))
+		return nil
+	}
+	fmt.Println(locker.TryDo(ctx, "cache", rebuild))
+	// Output:
+	// at the same time: true
+	// <nil>
+}
+
+// Every host starts the job, and one of them runs it.
+func ExampleLocker_Once() {
+	locker, stop := startLocker()
+	defer stop()
+
+	for _, host := range []string{"a", "b", "c"} {
+		ran, err := locker.Once(context.Background(), "report", time.Hour, func(ctx context.Context) error {
+			fmt.Println("host", host, "builds the report")
+			return nil
+		})
+		fmt.Println(host, ran, err)
+	}
+	// Output:
+	// host a builds the report
+	// a true <nil>
+	// b false <nil>
+	// c false <nil>
+}
+
 func ExampleLocker_Adopt() {
 	locker, stop := startLocker()
 	defer stop()
@@ -197,7 +245,7 @@ func ExampleLocker_Adopt() {
 	}
 	token := h.Token()
 
-	// The other one goes on where the first has stopped.
+	// The other one continues where the first stopped.
 	adopted, err := locker.Adopt(ctx, []string{"upload:5"}, token, redlock.WithAutoRenewal(true))
 	if err != nil {
 		fmt.Println(err)
@@ -265,6 +313,47 @@ func ExampleLocker_WaitForUnlock() {
 	fmt.Println("the migration is over:", migration.Err())
 	// Output:
 	// the migration is over: redlock: lock released
+}
+
+// A Release before the minimum hold is over leaves the keys on the nodes until then.
+func ExampleWithMinHold() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	h, err := locker.TryAcquire(ctx, "alarm", redlock.WithMinHold(time.Minute))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("released:", h.Release(ctx))
+	_, err = locker.TryAcquire(ctx, "alarm")
+	fmt.Println("still held:", errors.Is(err, redlock.ErrHeld))
+	// Output:
+	// released: <nil>
+	// still held: true
+}
+
+// Who has the lock, and for how long at most.
+func ExampleHeldError() {
+	locker, stop := startLocker()
+	defer stop()
+	ctx := context.Background()
+
+	h, err := locker.TryAcquire(ctx, "order:42", redlock.WithOwner("request-17"), redlock.WithTTL(time.Minute))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer h.Release(ctx)
+
+	_, err = locker.TryAcquire(ctx, "order:42")
+	var held *redlock.HeldError
+	if errors.As(err, &held) {
+		fmt.Println("held by", held.Owner, "for", held.TTL.Round(time.Minute))
+	}
+	// Output:
+	// held by request-17 for 1m0s
 }
 
 func ExampleHandle_Extend() {

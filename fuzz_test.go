@@ -2,12 +2,7 @@
 
 package redlock_test
 
-import (
-	"context"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/rediskit/redlock/internal/locktest"
-)
+import "github.com/rediskit/redlock/internal/locktest"
 
 // Short names for what the fuzz targets share with internal/acceptance.
 const (
@@ -16,11 +11,3 @@ const (
 )
 
 var lockKey = locktest.LockKey
-
-// wrapped is a client whose calls never go out on the goroutine of the test.
-type wrapped struct{ *redis.Client }
-
-// onePerSlot is a single server that is treated as a cluster: resources in different slots are asked for one by one.
-type onePerSlot struct{ *redis.Client }
-
-func (onePerSlot) MasterForKey(context.Context, string) (*redis.Client, error) { return nil, nil }

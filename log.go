@@ -4,13 +4,16 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+
+	"github.com/rediskit/redlock/internal/protocol"
 )
 
-// maxRecords is how much may wait for a log handler that does not keep up; what comes then is dropped.
+// maxRecords is how much may wait for a log handler that does not keep up; what comes then is
+// dropped.
 const maxRecords = 1024
 
-// logQueue passes records on to the user's logger from a goroutine of its own, which lives while there are any: locks must
-// not wait for a handler that does.
+// logQueue passes records on to the user's logger from a goroutine of its own, which lives while
+// there are any: locks must not wait for a handler that does.
 type logQueue struct {
 	logger *slog.Logger // nil: nothing is logged
 
@@ -42,6 +45,26 @@ func (q *logQueue) add(level slog.Level, msg string, args ...any) {
 	if !q.running {
 		q.running, q.done = true, make(chan struct{})
 		go q.run(q.done)
+	}
+}
+
+func (q *logQueue) warn(msg string, args ...any) { q.add(slog.LevelWarn, msg, args...) }
+func (q *logQueue) info(msg string, args ...any) { q.add(slog.LevelInfo, msg, args...) }
+
+// trouble tells of what no caller learns otherwise. Called with locks held.
+func (q *logQueue) trouble(t protocol.Trouble) {
+	at := []any{"node", t.Node, "addr", t.Addr}
+	switch t.Kind {
+	case protocol.NodeFails:
+		q.warn("a node fails", append(at, "op", t.Op, "error", t.Err)...)
+	case protocol.NodeAnswers:
+		q.info("a node answers again",
+			append(at, "failed calls", t.Calls, "after", t.For, "locks not deleted", t.Stays)...)
+	case protocol.Healed:
+		q.info("a node has lost a lock and gets it again", append(at, "resources", t.Resources)...)
+	case protocol.KeysStay:
+		q.warn("keys could not be deleted before the Locker was closed and stay until they expire",
+			append(at, "locks", t.Stays)...)
 	}
 }
 

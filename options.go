@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"time"
+
+	"github.com/rediskit/redlock/internal/lease"
 )
 
 // Option configures a [Locker]; see [New].
@@ -22,9 +24,6 @@ const (
 	minTTL = 10 * time.Millisecond
 	maxTTL = 10 * 365 * 24 * time.Hour
 
-	minNodeTimeout = 20 * time.Millisecond
-	maxNodeTimeout = time.Second
-
 	maxOwner = 256 // bytes
 )
 
@@ -34,7 +33,6 @@ type config struct {
 	prefix      string
 	nodeTimeout time.Duration // 0: derived from the TTL
 	drift       float64
-	owner       string
 	logger      *slog.Logger // may be nil
 	err         error        // the first invalid option
 }
@@ -46,6 +44,9 @@ type callConfig struct {
 	retryInterval time.Duration
 	renewal       renewalChoice
 	maxHold       time.Duration
+	minHold       time.Duration
+	maxOutage     time.Duration
+	owner         string
 }
 
 // renewalChoice keeps "not said" apart from "no": Do renews unless told not to.
@@ -66,10 +67,10 @@ func defaultConfig() config {
 		call: callConfig{
 			ttl:           30 * time.Second,
 			retryInterval: 100 * time.Millisecond,
+			owner:         fmt.Sprintf("%s:%d", host, os.Getpid()),
 		},
 		prefix: "lock",
 		drift:  0.01,
-		owner:  fmt.Sprintf("%s:%d", host, os.Getpid()),
 	}
 }
 
@@ -82,32 +83,43 @@ type acquireOption func(c *callConfig)
 func (o acquireOption) applyTo(c *config)         { o(&c.call) }
 func (o acquireOption) applyToCall(c *callConfig) { o(c) }
 
-// WithTTL sets how long a lock lives on the nodes unless it is extended: 10 ms to 10 years, 30 s by default. It is what a
-// crashed holder costs everybody else, and what a paused or cut-off holder has left before it is told that the lock is
-// lost. The lock is trusted for a little less, see [WithDriftFactor]. Redis counts milliseconds: fractions are rounded up
-// on the nodes.
+// WithTTL sets how long a lock lives on the nodes unless it is extended: 10 ms to 10 years, 30 s by
+// default. It is what a crashed holder costs everybody else, and what a paused or cut-off holder
+// has left before it is told that the lock is lost. The lock is trusted for a little less, see
+// [WithDriftFactor]. Redis counts milliseconds: fractions are rounded up on the nodes.
 func WithTTL(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.ttl = d })
 }
 
-// WithMaxWait sets how long [Locker.Acquire] waits for the lock. By default, and with 0, it waits as long as its context
-// lasts. The calls that never wait are not concerned.
+// WithMaxWait sets how long [Locker.Acquire] waits for the lock. By default, and with 0, it waits
+// as long as its context lasts. One attempt is made, and given the node timeout, however short d
+// is. It has no effect on calls that never wait.
 func WithMaxWait(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.maxWait = d })
 }
 
-// WithRetryInterval sets the pause before the first new try of a waiting [Locker.Acquire], 100 ms by default; it must be
-// positive. The pause grows with each try, to eight times its start, and is spread at random by half of itself, so that
-// competitors do not move in step. A lock that is about to expire is tried at its expiry.
+// WithMaxOutage sets how long [Locker.Acquire], [Locker.AcquireMulti] and [Locker.Do] go on while
+// no quorum of nodes answers. After that it returns the error of its last attempt, which matches
+// [ErrNoQuorum]. By default, and with 0, it goes on for as long as it waits. A handler can so wait
+// 2 s for a holder and still answer at once when Redis is down.
+func WithMaxOutage(d time.Duration) AcquireOption {
+	return acquireOption(func(c *callConfig) { c.maxOutage = d })
+}
+
+// WithRetryInterval sets the pause before the first new try of a waiting [Locker.Acquire], 100 ms
+// by default; it must be positive. The pause grows with each try, to eight times its start, and is
+// spread at random by half of itself, so that competitors do not move in step. A lock that is about
+// to expire is tried at its expiry.
 func WithRetryInterval(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.retryInterval = d })
 }
 
-// WithAutoRenewal says whether the lock is renewed in the background, each time a third of its TTL has passed, until it is
-// released, lost, or at the end of [WithMaxHold]. By default it is not, except under [Locker.Do].
+// WithAutoRenewal says whether the lock is renewed in the background, every third of its TTL, until
+// it is released, lost, or at the end of [WithMaxHold]. By default it is not, except under
+// [Locker.Do], [Locker.TryDo] and [Locker.Once].
 //
-// Without renewal and without a release the key lives for exactly its TTL: a guard against duplicates, say, may outlive the
-// process that set it.
+// Without renewal and without a release the key lives for exactly its TTL: a guard against
+// duplicates, say, may outlive the process that set it.
 func WithAutoRenewal(on bool) AcquireOption {
 	choice := renewalOff
 	if on {
@@ -116,23 +128,50 @@ func WithAutoRenewal(on bool) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.renewal = choice })
 }
 
-// WithMaxHold bounds automatic renewal: it never carries the lock past d after the acquisition, and what ends then is lost
-// ([ErrLost]). d is at least the TTL; by default, and with 0, there is no bound. [Handle.Extend] is not bound by it.
+// WithMaxHold bounds automatic renewal: it never carries the lock past d after the acquisition, and
+// a lock that ends this way reports [ErrLost]. d is at least the TTL; by default, and with 0, there
+// is no bound. [Handle.Extend] is not bound by it.
+//
+// Nothing ends renewal alone: take a lock that is to run out by itself without renewal, and extend
+// it while it is needed.
 func WithMaxHold(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.maxHold = d })
 }
 
-// WithKeyPrefix sets what stands before each resource's name in its key: prefix, a colon, resource. The default is "lock".
-// With "" the key is the resource itself, so that locks which redsync or redislock take under that key exclude ours, and
-// ours theirs.
+// WithMinHold keeps the resource locked for at least d after the acquisition, up to 10 years; by
+// default, and with 0, there is no such time. A [Handle.Release] before that ends the handle as
+// always, but leaves the keys on the nodes until then, and so does an [Handle.Extend] to less. They
+// stay over a crash too: the lock is acquired for d if that is more than its TTL. A node that hangs
+// during Release may keep them for longer, by as long as it hung.
+//
+// This is for jobs that many hosts start at nearly the same time, where the first one may be done
+// before the last one's clock says that it is time: see [Locker.Once].
+func WithMinHold(d time.Duration) AcquireOption {
+	return acquireOption(func(c *callConfig) { c.minHold = d })
+}
+
+// WithOwner sets the label under which [Locker.Inspect] and the errors of others show the lock: at
+// most 256 bytes of any kind, "host:pid" by default. Given to one acquisition, it can say exactly
+// who holds the lock: a request, a pod. It identifies nothing: ownership depends on the random part
+// of the token alone. The label becomes part of the token, so whoever can read the lock keys can
+// read it.
+func WithOwner(label string) AcquireOption {
+	return acquireOption(func(c *callConfig) { c.owner = label })
+}
+
+// WithKeyPrefix sets what stands before each resource's name in its key: prefix, a colon, resource.
+// The default is "lock". With "" the key is the resource itself, so that locks which redsync or
+// redislock take under that key exclude ours, and ours theirs.
 func WithKeyPrefix(prefix string) Option {
 	return lockerOption(func(c *config) { c.prefix = prefix })
 }
 
-// WithNodeTimeout sets how long a node may take to answer before an operation goes on without it, and so the longest that
-// any attempt takes when nodes hang. It must be positive and below the TTL. By default it is a twentieth of the
-// operation's TTL, but at least 20 ms and at most 1 s. It is kept whatever timeouts the Redis client has; operations that
-// begin at nearly the same time end their waits together, the later ones by up to a 32nd of it too early.
+// WithNodeTimeout sets how long a node may take to answer before an operation goes on without it,
+// and so the longest that any attempt takes when nodes hang. It must be positive and below the TTL.
+// By default it is a quarter of the operation's TTL, but at least 20 ms and at most 1 s; and a
+// distant node that has never answered gets the time that its first connection takes. It is kept
+// whatever timeouts the Redis client has. A call may time out early by up to a 32nd, to share a
+// timer.
 func WithNodeTimeout(d time.Duration) Option {
 	return lockerOption(func(c *config) {
 		c.nodeTimeout = d
@@ -142,9 +181,10 @@ func WithNodeTimeout(d time.Duration) Option {
 	})
 }
 
-// WithDriftFactor sets how much faster than this process's clock a node's clock may run, as a fraction: at least 0, below
-// 1, 0.01 by default. A lock is trusted for TTL - (TTL*factor + 2ms) from the moment before its request was sent; the
-// 2 ms cover Redis's millisecond rounding. The formula is that of the Redlock specification
+// WithDriftFactor sets how much faster than this process's clock a node's clock may run, as a
+// fraction: at least 0, below 1, 0.01 by default. A lock is trusted for TTL - (TTL*factor + 2ms)
+// from the moment before its request was sent; the 2 ms cover Redis's millisecond rounding. The
+// formula is that of the Redlock specification
 // (https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/).
 func WithDriftFactor(f float64) Option {
 	return lockerOption(func(c *config) {
@@ -155,21 +195,10 @@ func WithDriftFactor(f float64) Option {
 	})
 }
 
-// WithOwner sets the label under which [Locker.Inspect] and the errors of others show this Locker's locks: at most 256
-// bytes of any kind, "host:pid" by default. It identifies nothing: ownership hangs on the random part of the token alone.
-// The label becomes part of every token, so whoever can read the lock keys can read it.
-func WithOwner(label string) Option {
-	return lockerOption(func(c *config) {
-		c.owner = label
-		if len(label) > maxOwner {
-			c.reject("owner label must be at most %d bytes, not %d", maxOwner, len(label))
-		}
-	})
-}
-
-// WithLogger sets where that is told which has no caller to go to: renewals that are retried, locks that were lost,
-// releases that failed in the background. Without it, or with nil, the Locker is silent. No lock waits for the logger: records
-// that it does not take in time are dropped and counted.
+// WithLogger sets the logger for events that no call can return: renewals that are retried, locks
+// that were lost, waits that begin to wait for an outage, nodes that fail and answer again. Without
+// it, or with nil, the Locker is silent. No lock waits for the logger: records that it does not
+// take in time are dropped and counted.
 func WithLogger(logger *slog.Logger) Option {
 	return lockerOption(func(c *config) { c.logger = logger })
 }
@@ -211,17 +240,31 @@ func (c *config) forCall(opts []AcquireOption) (callConfig, error) {
 	return call, c.check(call)
 }
 
-// check says whether an acquisition's settings are valid and agree with each other and with the Locker's.
+// check says whether an acquisition's settings are valid and agree with each other and with the
+// Locker's.
 func (c *config) check(call callConfig) error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"maximum wait", call.maxWait}, {"maximum outage", call.maxOutage},
+		{"maximum hold", call.maxHold}, {"minimum hold", call.minHold},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("redlock: %s must not be negative, but is %v", d.name, d.value)
+		}
+	}
 	switch {
-	case call.maxWait < 0:
-		return fmt.Errorf("redlock: maximum wait must not be negative, but is %v", call.maxWait)
 	case call.retryInterval <= 0 || call.retryInterval > maxTTL:
 		return fmt.Errorf("redlock: retry interval must be positive and at most 10 years, not %v", call.retryInterval)
-	case call.maxHold < 0:
-		return fmt.Errorf("redlock: maximum hold must not be negative, but is %v", call.maxHold)
 	case call.maxHold > 0 && call.maxHold < call.ttl:
 		return fmt.Errorf("redlock: maximum hold (%v) must not be below the TTL (%v)", call.maxHold, call.ttl)
+	case call.maxHold > 0 && call.maxHold < call.minHold:
+		return fmt.Errorf("redlock: maximum hold (%v) must not be below the minimum hold (%v)", call.maxHold, call.minHold)
+	case call.minHold > maxTTL:
+		return fmt.Errorf("redlock: minimum hold must be at most 10 years, not %v", call.minHold)
+	case len(call.owner) > maxOwner:
+		return fmt.Errorf("redlock: owner label must be at most %d bytes, not %d", maxOwner, len(call.owner))
 	}
 	return c.checkTTL(call.ttl)
 }
@@ -233,16 +276,8 @@ func (c *config) checkTTL(ttl time.Duration) error {
 		return fmt.Errorf("redlock: TTL must be %v to 10 years, not %v", minTTL, ttl)
 	case c.nodeTimeout >= ttl:
 		return fmt.Errorf("redlock: node timeout (%v) must be below the TTL (%v)", c.nodeTimeout, ttl)
-	case (lease{ttl: ttl, drift: c.drift}).length() <= 0:
+	case (lease.Lease{TTL: ttl, Drift: c.drift}).Length() <= 0:
 		return fmt.Errorf("redlock: a drift factor of %v leaves nothing of a TTL of %v", c.drift, ttl)
 	}
 	return nil
-}
-
-// timeoutFor returns how long a node may take in an operation on a lock with the given TTL.
-func (c *config) timeoutFor(ttl time.Duration) time.Duration {
-	if c.nodeTimeout > 0 {
-		return c.nodeTimeout
-	}
-	return min(max(ttl/20, minNodeTimeout), maxNodeTimeout)
 }

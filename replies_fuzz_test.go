@@ -12,6 +12,7 @@ import (
 	"math"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/locktest"
 )
 
 // tape is what the fuzzer lets a node say, byte by byte. Behind its end there are zeros, of which healthy answers are made.
@@ -78,21 +80,36 @@ type babbler struct {
 	said  *atomic.Int64 // answers of all nodes
 }
 
-// babble is one request to a node and its answer.
+// babble is one call of a script and its answer.
 type babble struct {
 	number int64 // of the answer, among those of all nodes
+	at     time.Time
 	script string
 	keys   []string
-	args   []any // behind the number of keys
-	reply  any   // of this request; nil where there was none
-	err    error // of the whole command
+	args   []string
+	reply  any
+	err    error
+}
+
+// token is whose call it is. An acquire that gives a key back may have a number in front of it.
+func (c *babble) token() string { return bare(c.args[0]) }
+
+// isCut tells whether the call shortens a lock.
+func (c *babble) isCut() bool { return c.script == "extend" && c.args[3] == "cut" }
+
+// bare is the token in a value that may have the number of a shortening in front of it.
+func bare(value string) string {
+	if number, token, found := strings.Cut(value, "~"); found && number != "" && strings.Trim(number, "0123456789") == "" {
+		return token
+	}
+	return value
 }
 
 // slowest is how long an answer takes at most: longer than the default node timeout.
 const slowest = 1700 * time.Millisecond
 
-// argsOf is how many arguments a request has behind the number of its keys.
-var argsOf = map[string]int{"acquire": 2, "extend": 4, "release": 1, "inspect": 0}
+// argsOf is how many arguments each script takes.
+var argsOf = map[string]int{"acquire": 2, "extend": 4, "release": 2, "inspect": 0}
 
 func (n *babbler) DialHook(redis.DialHook) redis.DialHook { return nil }
 
@@ -114,45 +131,35 @@ func (n *babbler) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPi
 
 // answer says something to a script. The first byte says what: mostly something sensible, so that it goes on from there.
 func (n *babbler) answer(cmd *redis.Cmd) {
+	c := callIn(cmd)
 	n.mu.Lock()
 	b := n.tape.next()
-	calls := requestsIn(cmd)
-	var reply any
-	var err error
-	if kind := b % 16; kind < 13 {
-		list := make([]any, len(calls))
-		for i := range calls {
-			list[i] = n.reply(&calls[i], kind)
-		}
-		reply = list
-	} else if kind == 13 {
-		err = pick[error](&n.tape, redis.Nil, io.EOF, serverError("ERR no"), serverError("LOADING"), serverError("NOSCRIPT"), context.DeadlineExceeded)
-	} else {
-		reply = n.tape.value(3)
+	switch kind := b % 16; {
+	case kind < 13:
+		c.reply = n.reply(&c, kind)
+	case kind == 13:
+		c.err = pick[error](&n.tape, redis.Nil, io.EOF, serverError("ERR no"), serverError("LOADING"), serverError("NOSCRIPT"), context.DeadlineExceeded)
+	default:
+		c.reply = n.tape.value(3)
 	}
 	n.mu.Unlock()
+	if err, isError := c.reply.(error); isError {
+		c.reply, c.err = nil, err
+	}
 	if n.slow {
 		<-time.After([]time.Duration{0, time.Millisecond, 600 * time.Millisecond, slowest}[b>>6])
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	list, isList := reply.([]any)
-	for i := range calls {
-		calls[i].number, calls[i].err = n.said.Add(1), err
-		if isList && len(list) == len(calls) {
-			calls[i].reply = list[i]
-		} else if err == nil {
-			calls[i].err = errors.New("no reply to this request")
-		}
-		n.calls = append(n.calls, calls[i])
-	}
-	cmd.SetVal(reply)
-	if err != nil {
-		cmd.SetErr(err)
+	c.number, c.at = n.said.Add(1), time.Now()
+	n.calls = append(n.calls, c)
+	cmd.SetVal(c.reply)
+	if c.err != nil {
+		cmd.SetErr(c.err)
 	}
 }
 
-// reply answers one request.
+// reply is what the script may answer, or anything.
 func (n *babbler) reply(c *babble, kind byte) any {
 	switch {
 	case kind < 7:
@@ -162,7 +169,7 @@ func (n *babbler) reply(c *babble, kind byte) any {
 	case kind < 10:
 		return []any{1 + int64(n.tape.next())%int64(len(c.keys)), pick(&n.tape, stranger, ""), pick[int64](&n.tape, 5000, -1, 0)}
 	case kind == 10:
-		return []any{pick(&n.tape, "OOM command not allowed", "READONLY", "")}
+		return pick[error](&n.tape, serverError("OOM command not allowed"), serverError("READONLY"), serverError(""))
 	default:
 		return n.tape.value(3)
 	}
@@ -170,43 +177,33 @@ func (n *babbler) reply(c *babble, kind byte) any {
 
 // yes is what the script answers where all is well; for inspect it is one of several truths.
 func (n *babbler) yes(c *babble) any {
-	switch c.script {
-	case "extend":
-		return time.Now().UnixMilli() + 600_000
-	case "inspect":
-		var list []any
-		for range c.keys {
-			list = append(list, pick(&n.tape, []any{adopted, int64(90_000)}, []any{adopted, int64(-1)}, []any{nil, int64(-2)},
-				[]any{stranger, int64(70_000)}, []any{adopted, int64(1)})...)
-		}
-		return list
-	default:
+	if c.script != "inspect" {
 		return int64(1)
 	}
+	var list []any
+	for range c.keys {
+		list = append(list, pick(&n.tape, []any{adopted, int64(90_000)}, []any{adopted, int64(-1)}, []any{nil, int64(-2)},
+			[]any{stranger, int64(70_000)}, []any{adopted, int64(1)}, []any{"2~" + adopted, int64(80_000)})...)
+	}
+	return list
 }
 
 // adopted is the token that is looked for.
 const adopted = "the token that was handed over"
 
-// requestsIn takes a command to pieces.
-func requestsIn(cmd *redis.Cmd) []babble {
-	args := cmd.Args()
-	script := scriptNames[args[1].(string)]
-	nkeys := args[2].(int)
-	keys, rest := args[3:3+nkeys], args[3+nkeys:]
-	var calls []babble
-	for len(rest) > 0 {
-		c := babble{script: script, args: rest[1 : 1+argsOf[script]]}
-		for _, key := range keys[:rest[0].(int)] {
-			c.keys = append(c.keys, key.(string))
-		}
-		keys, rest = keys[rest[0].(int):], rest[1+argsOf[script]:]
-		calls = append(calls, c)
+// callIn takes a command to pieces.
+func callIn(cmd *redis.Cmd) babble {
+	var args []string
+	for _, a := range cmd.Args() {
+		args = append(args, fmt.Sprint(a))
 	}
-	if script == "" || len(keys) > 0 {
+	c := babble{script: scriptNames[args[1]]}
+	keys, err := strconv.Atoi(args[2])
+	if err != nil || keys < 1 || len(args) != 3+keys+argsOf[c.script] || c.script == "" {
 		panic(fmt.Sprint("not one of our scripts: ", args))
 	}
-	return calls
+	c.keys, c.args = args[3:3+keys], args[3+keys:]
+	return c
 }
 
 // scriptNames has the scripts' names by text and by digest.
@@ -236,7 +233,7 @@ func (c *babble) means() vote {
 	switch {
 	case c.err != nil:
 		return votesNothing
-	case c.script == "extend" && isNumber && number > 0, c.script != "inspect" && isNumber && number == 1:
+	case c.script != "inspect" && isNumber && number == 1:
 		return votesYes
 	case c.script == "inspect" && isList && len(list) == 2*len(c.keys):
 		for i := 0; i < len(list); i += 2 {
@@ -267,19 +264,11 @@ func okPair(owner, pttl any) bool {
 
 // harmless tells whether the answer proves that the node has not run the script to any effect.
 func (c *babble) harmless() bool {
-	var refused redis.Error
-	_, failed := failed(c.reply)
-	failure, isError := c.reply.(error)
-	switch {
-	case c.err != nil:
-		return errors.As(c.err, &refused) && c.err != redis.Nil
-	case failed:
-		return true
-	case isError:
-		return errors.As(failure, &refused) && failure != redis.Nil
-	default:
-		return c.means() == votesNo
+	var failure redis.Error
+	if c.err != nil {
+		return errors.As(c.err, &failure) && c.err != redis.Nil
 	}
+	return c.means() == votesNo
 }
 
 // babel is a Locker among nodes that say what they like.
@@ -299,6 +288,20 @@ type babel struct {
 func (b *babel) now() int64 {
 	synctest.Wait()
 	return b.said.Load()
+}
+
+// then returns the number of the latest answer that was given before t.
+func (b *babel) then(t time.Time) (latest int64) {
+	for _, n := range b.nodes {
+		n.mu.Lock()
+		for _, c := range n.calls {
+			if c.at.Before(t) {
+				latest = max(latest, c.number)
+			}
+		}
+		n.mu.Unlock()
+	}
+	return latest
 }
 
 // since returns what a node has answered to a script after the answer with the given number.
@@ -370,11 +373,11 @@ func (b *babel) clean(token string) {
 	settle()
 	for i := range b.nodes {
 		for _, c := range b.since(0, i, "acquire", nil) {
-			if c.args[0] != token || c.harmless() {
+			if c.token() != token || c.harmless() {
 				continue
 			}
 			deleted := map[string]bool{}
-			for _, d := range b.since(c.number, i, "release", func(d *babble) bool { return d.args[0] == token }) {
+			for _, d := range b.since(c.number, i, "release", func(d *babble) bool { return d.token() == token }) {
 				for _, key := range d.keys {
 					deleted[key] = true
 				}
@@ -402,7 +405,7 @@ func (b *babel) acquire(resources []string, opts ...redlock.AcquireOption) *redl
 	require.False(b, errors.Is(err, redlock.ErrHeld) && answered < b.quorum, "too few have answered: %v", err)
 	for i := range b.nodes {
 		for _, c := range b.since(start, i, "acquire", nil) {
-			b.clean(c.args[0].(string))
+			b.clean(c.token())
 		}
 	}
 	return nil
@@ -412,12 +415,15 @@ func (b *babel) acquire(resources []string, opts ...redlock.AcquireOption) *redl
 func (b *babel) extend(h *redlock.Handle, ttl time.Duration, shorter bool) {
 	b.Helper()
 	start, before := b.now(), h.Err()
+	denials := start
+	if b.renewing { // a renewal may be on its way, and have some of its answers
+		denials = b.then(time.Now().Add(-2 * slowest))
+	}
 	until := h.ValidUntil()
 	err := h.Extend(b.Context(), ttl)
-	cut := func(c *babble) bool { return c.args[2] == "cut" }
-	yes, _, _ := b.count(start, "extend", func(c *babble) bool { return !cut(c) })
-	yesCut, _, _ := b.count(start, "extend", cut)
-	_, no, _ := b.count(start, "extend", nil) // who has denied the lock is not asked to shorten it, and counts there too
+	yes, _, _ := b.count(start, "extend", func(c *babble) bool { return !c.isCut() })
+	yesCut, _, _ := b.count(start, "extend", (*babble).isCut)
+	_, no, _ := b.count(denials, "extend", nil) // who has denied the lock is not asked to shorten it, and counts there too
 	switch {
 	case err == nil:
 		require.NoError(b, before)
@@ -466,7 +472,7 @@ func (b *babel) adopt(resources []string) {
 		for _, c := range b.since(start, i, "inspect", nil) {
 			list, _ := c.reply.([]any)
 			for k := 0; c.means() == votesYes && k < len(list); k += 2 {
-				if ms := list[k+1].(int64); list[k] == adopted {
+				if ms := list[k+1].(int64); list[k] != nil && bare(list[k].(string)) == adopted {
 					found++
 					if ms >= 0 && ms < math.MaxInt64/1_000_000 {
 						least = min(least, time.Duration(ms)*time.Millisecond)
@@ -497,12 +503,13 @@ func (b *babel) look(resource string) {
 	start := b.now()
 	locked, err := b.l.IsLocked(b.Context(), resource)
 	synctest.Wait()
-	answered, owners, most := 0, map[any]int{}, 0
+	answered, owners, most := 0, map[string]int{}, 0
 	for i := range b.nodes {
 		for _, c := range b.since(start, i, "inspect", nil) {
 			if c.means() == votesYes {
 				answered++
-				if owner := c.reply.([]any)[0]; owner != nil {
+				if value := c.reply.([]any)[0]; value != nil {
+					owner := bare(value.(string))
 					owners[owner]++
 					most = max(most, owners[owner])
 				}
@@ -533,8 +540,9 @@ func FuzzReplies(f *testing.F) {
 			f.Add(shape|shape<<5, uint16(0x1b2d)*uint16(shape+1), seed)
 		}
 	}
-	f.Add(byte(0), uint16(4), []byte{0x0b, 6, 2, 3, 6, 1, 5}) // the token, on a key that does not exist
-	f.Add(byte(0), uint16(32), []byte{0, 0x0b, 1, 4})         // a mark that is no time
+	f.Add(byte(0), uint16(4), []byte{0x0b, 6, 2, 3, 6, 1, 5})                // the token, on a key that does not exist
+	f.Add(byte(0), uint16(32), []byte{0, 0x0b, 1, 2})                        // an extension is answered with another number than 1
+	f.Add(byte(0x3d), uint16(17906), []byte("\v\x00\x00\x00\x80I70XX00A00")) // a renewal that was on its way denies the lock
 	f.Fuzz(func(t *testing.T, shape byte, course uint16, said []byte) {
 		synctest.Test(t, func(t *testing.T) { babbleAway(t, shape, course, said) })
 	})
@@ -550,12 +558,12 @@ func babbleAway(t *testing.T, shape byte, course uint16, said []byte) {
 		for k := i; k < len(said); k += count {
 			n.tape = append(n.tape, said[k])
 		}
-		client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", ContextTimeoutEnabled: shape&0x40 != 0})
+		client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", i+1)})
 		client.AddHook(n)
 		defer func() { require.NoError(t, client.Close()) }()
 		b.nodes = append(b.nodes, n)
 		if nodes[i] = client; shape&0x80 != 0 {
-			nodes[i] = onePerSlot{client}
+			nodes[i] = locktest.OnePerSlot{Client: client}
 		}
 	}
 	var err error

@@ -1,10 +1,10 @@
 package redlock_test
 
 import (
-	"errors"
+	"crypto/sha1"
+	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +34,7 @@ var scriptCases = []struct {
 		{"ours for ever", "mine/ever", yes, "mine/60", yes},
 		{"foreign", "other/30", no(1, "other", 30), "other/30", no(1, "other", 30)},
 		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever", no(1, "other", ever)},
+		{"ours, but behind a number", "1~mine/30", no(1, "1~mine", 30), "1~mine/30", no(1, "1~mine", 30)},
 		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30", no(1, "mine0", 30)},
 		{"a value like the beginning of ours", "min/30", no(1, "min", 30), "min/30", no(1, "min", 30)},
 		{"an empty value", "/30", no(1, "", 30), "/30", no(1, "", 30)},
@@ -46,14 +47,16 @@ var scriptCases = []struct {
 		{"the last no string", "- - list", wrongType, "- - list", wrongType},
 		{"ours, free, foreign", "mine/10 - other/30", no(3, "other", 30), "- - other/30", no(3, "other", 30)},
 		{"ours, free, no string", "mine/10 - list", wrongType, "- - list", wrongType},
+		{"free, ours behind a number", "- 1~mine/30", no(2, "1~mine", 30), "- 1~mine/30", no(2, "1~mine", 30)},
 	}},
-	{"extend", []any{60_000, "keep", ""}, []scriptCase{
+	{"extend", []any{0, 60_000, "keep"}, []scriptCase{
 		{"gone", "-", no(1), "-", no(1)},
 		{"ours", "mine/10", yes, "mine/60", yes},
 		{"ours for longer", "mine/100", yes, "mine/100", yes},
 		{"ours for ever", "mine/ever", yes, "mine/60", yes},
 		{"foreign", "other/30", no(1, "other", 30), "other/30", no(1, "other", 30)},
 		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever", no(1, "other", ever)},
+		{"a number beyond our own", "1~mine/30", no(1, "1~mine", 30), "1~mine/30", no(1, "1~mine", 30)},
 		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30", no(1, "mine0", 30)},
 		{"no string", "list", wrongType, "list", wrongType},
 		{"all ours", "mine/10 mine/100 mine/ever", yes, "mine/60 mine/100 mine/60", yes},
@@ -61,36 +64,45 @@ var scriptCases = []struct {
 		{"one foreign", "mine/10 mine/10 other/30", no(3, "other", 30), "mine/10 mine/10 other/30", no(3, "other", 30)},
 		{"one no string", "mine/10 mine/10 list", wrongType, "mine/10 mine/10 list", wrongType},
 	}},
-	{"extend", []any{60_000, "move", ""}, []scriptCase{
+	{"extend", []any{3, 60_000, "keep"}, []scriptCase{
 		{"gone", "-", no(1), "-", no(1)},
-		{"ours", "mine/10", yes, "mine/60", yes},
-		{"ours for longer", "mine/100", yes, "mine/100", yes},
-		{"foreign", "other/30", no(1, "other", 30), "other/30", no(1, "other", 30)},
-		{"all ours", "mine/10 mine/100 mine/ever", yes, "mine/100 mine/100 mine/100", yes},
-		{"one gone", "mine/10 - mine/10", no(2), "mine/10 - mine/10", no(2)},
+		{"no number yet", "mine/10", yes, "3~mine/60", yes},
+		{"no number yet, for longer", "mine/100", yes, "3~mine/100", yes},
+		{"no number yet, for ever", "mine/ever", yes, "3~mine/60", yes},
+		{"a smaller number", "2~mine/10", yes, "3~mine/60", yes},
+		{"a smaller number, for longer", "2~mine/100", yes, "3~mine/100", yes},
+		{"our number", "3~mine/10", yes, "3~mine/60", yes},
+		{"our number, for longer", "3~mine/100", yes, "3~mine/100", yes},
+		{"a greater number", "4~mine/10", no(1, "4~mine", 10), "4~mine/10", no(1, "4~mine", 10)},
+		{"a greater number of more digits", "10~mine/10", no(1, "10~mine", 10), "10~mine/10", no(1, "10~mine", 10)},
+		{"another's number", "3~other/10", no(1, "3~other", 10), "3~other/10", no(1, "3~other", 10)},
+		{"all kinds of ours", "mine/10 2~mine/100 3~mine/ever", yes, "3~mine/60 3~mine/100 3~mine/60", yes},
+		{"one gone", "mine/10 - 2~mine/10", no(2), "mine/10 - 2~mine/10", no(2)},
+		{"one beyond", "mine/10 2~mine/10 4~mine/10", no(3, "4~mine", 10), "mine/10 2~mine/10 4~mine/10", no(3, "4~mine", 10)},
 	}},
-	{"extend", []any{60_000, "cut", markStands}, []scriptCase{
+	{"extend", []any{3, 60_000, "cut"}, []scriptCase{
 		{"gone", "-", no(1), "-", no(1)},
-		{"ours", "mine/10", yes, "mine/60", yes},
-		{"ours for longer", "mine/100", yes, "mine/60", yes},
+		{"no number yet", "mine/100", yes, "3~mine/60", yes},
+		{"no number yet, for less", "mine/10", yes, "3~mine/60", yes},
+		{"no number yet, for ever", "mine/ever", yes, "3~mine/60", yes},
+		{"a smaller number", "2~mine/100", yes, "3~mine/60", yes},
+		{"our number", "3~mine/100", yes, "3~mine/100", yes},
+		{"our number, for less", "3~mine/10", yes, "3~mine/10", yes},
+		{"our number, for ever", "3~mine/ever", yes, "3~mine/ever", yes},
+		{"a greater number", "4~mine/100", no(1, "4~mine", 100), "4~mine/100", no(1, "4~mine", 100)},
 		{"foreign", "other/100", no(1, "other", 100), "other/100", no(1, "other", 100)},
 		{"no string", "list", wrongType, "list", wrongType},
-		{"all ours", "mine/10 mine/100", yes, "mine/60 mine/60", yes},
+		{"all kinds of ours", "mine/100 2~mine/10 3~mine/100", yes, "3~mine/60 3~mine/60 3~mine/100", yes},
 		{"one gone", "mine/100 - mine/100", no(2), "mine/100 - mine/100", no(2)},
 		{"one foreign", "mine/100 mine/100 other/100", no(3, "other", 100), "mine/100 mine/100 other/100", no(3, "other", 100)},
 	}},
-	{"extend", []any{60_000, "cut", 12345}, []scriptCase{
-		{"gone", "-", no(1), "-", no(1)},
-		{"ours for longer, but the mark is gone", "mine/100", yes, "mine/100", yes},
-		{"all ours, but the mark is gone", "mine/10 mine/100", yes, "mine/10 mine/100", yes},
-		{"foreign", "other/100", no(1, "other", 100), "other/100", no(1, "other", 100)},
-	}},
-	{"release", nil, []scriptCase{
+	{"release", []any{0}, []scriptCase{
 		{"gone", "-", yes, "-", yes},
 		{"ours", "mine/10", yes, "-", yes},
 		{"ours for ever", "mine/ever", yes, "-", yes},
 		{"foreign", "other/30", no(1, "other", 30), "other/30", no(1, "other", 30)},
 		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever", no(1, "other", ever)},
+		{"a number beyond our own", "1~mine/30", no(1, "1~mine", 30), "1~mine/30", no(1, "1~mine", 30)},
 		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30", no(1, "mine0", 30)},
 		{"no string", "list", no(1, "", ever), "list", no(1, "", ever)},
 		{"all ours", "mine/10 mine/10 mine/ever", yes, "- - -", yes},
@@ -100,11 +112,23 @@ var scriptCases = []struct {
 		{"gone, foreign, ours", "- other/30 mine/10", no(2, "other", 30), "- other/30 -", no(2, "other", 30)},
 		{"one no string", "list mine/10 mine/10", no(1, "", ever), "list - -", no(1, "", ever)},
 	}},
+	{"release", []any{3}, []scriptCase{
+		{"gone", "-", yes, "-", yes},
+		{"no number yet", "mine/10", yes, "-", yes},
+		{"a smaller number", "1~mine/10", yes, "-", yes},
+		{"our number", "3~mine/10", yes, "-", yes},
+		{"a greater number", "4~mine/10", no(1, "4~mine", 10), "4~mine/10", no(1, "4~mine", 10)},
+		{"another's number", "3~other/10", no(1, "3~other", 10), "3~other/10", no(1, "3~other", 10)},
+		{"all kinds of ours", "mine/10 2~mine/10 3~mine/ever", yes, "- - -", yes},
+		{"ours, gone, beyond", "3~mine/10 - 4~mine/10", no(3, "4~mine", 10), "- - 4~mine/10", no(3, "4~mine", 10)},
+	}},
 	{"inspect", nil, []scriptCase{
 		{"free", "-", []any{nil, absent}, "-", []any{nil, absent}},
 		{"held", "other/30", []any{"other", inSeconds(30)}, "other/30", []any{"other", inSeconds(30)}},
 		{"held for ever", "other/ever", []any{"other", ever}, "other/ever", []any{"other", ever}},
+		{"held, with a number", "3~mine/30", []any{"3~mine", inSeconds(30)}, "3~mine/30", []any{"3~mine", inSeconds(30)}},
 		{"no string", "list", wrongType, "list", wrongType},
+		{"the last no string", "mine/30 - list", wrongType, "mine/30 - list", wrongType},
 		{
 			"several", "mine/30 - other/ever", []any{"mine", inSeconds(30), nil, absent, "other", ever},
 			"mine/30 - other/ever", []any{"mine", inSeconds(30), nil, absent, "other", ever},
@@ -123,7 +147,7 @@ type scriptCase struct {
 // inSeconds is a time in a reply, which counts milliseconds.
 type inSeconds int64
 
-// scriptError is the code of a reply that is an error. miniredis loses it in scripts.
+// scriptError is what a reply that is an error begins with: its code. miniredis loses it in scripts.
 type scriptError string
 
 const (
@@ -146,22 +170,14 @@ func no(i int64, owner ...any) []any {
 
 func TestScripts(t *testing.T) {
 	noLeak(t)
-	mini := miniredis.NewMiniRedis()
-	mini.SetTime(time.Now()) // which stops its clock: unlike Redis 7 it lets time go by while a script runs
-	require.NoError(t, mini.Start())
-	t.Cleanup(mini.Close)
-	miniClient := redis.NewClient(&redis.Options{Addr: mini.Addr()})
-	t.Cleanup(func() { require.NoError(t, miniClient.Close()) })
-	for server, client := range map[string]*redis.Client{
-		"redis":     redistest.Start(t).Client(t),
-		"miniredis": miniClient,
-	} {
+	for server, client := range bothServers(t) {
 		for _, verb := range scriptCases {
 			for _, tt := range verb.cases {
-				t.Run(strings.Join([]string{server, verb.script, tt.name}, "/"), func(t *testing.T) {
+				name := fmt.Sprint(server, "/", verb.script, verb.args, "/", tt.name)
+				t.Run(name, func(t *testing.T) {
 					keys := setState(t, client, tt.before)
 					for _, want := range []any{tt.reply, tt.again} {
-						reply, err := runScript(t, client, verb.script, keys, "mine", verb.args...)
+						reply, err := runScript(t, client, verb.script, keys, withToken(verb.script, "mine", verb.args...)...)
 						requireReply(t, want, reply, err, server == "redis")
 						requireState(t, client, tt.after)
 					}
@@ -171,6 +187,34 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// bothServers returns clients of a real Redis and of a miniredis.
+func bothServers(t *testing.T) map[string]*redis.Client {
+	t.Helper()
+	mini := miniredis.NewMiniRedis()
+	mini.SetTime(time.Now()) // which stops its clock: unlike Redis 7 it lets time go by while a script runs
+	require.NoError(t, mini.Start())
+	t.Cleanup(mini.Close)
+	client := redis.NewClient(&redis.Options{Addr: mini.Addr()})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return map[string]*redis.Client{"redis": redistest.Start(t).Client(t), "miniredis": client}
+}
+
+// The library sends digests that it does not compute: they must be those of the texts.
+func TestDigestsAreThoseOfTheScripts(t *testing.T) {
+	files, err := filepath.Glob("scripts/*.lua")
+	require.NoError(t, err)
+	require.Len(t, files, 4)
+	var want strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		fmt.Fprintf(&want, "%x  %s\n", sha1.Sum(text), filepath.Base(file))
+	}
+	sums, err := os.ReadFile("scripts/SHA1SUMS")
+	require.NoError(t, err)
+	require.Equal(t, want.String(), string(sums), "run: cd scripts && sha1sum *.lua > SHA1SUMS")
+}
+
 func TestScriptsTakeTheLongestTTL(t *testing.T) {
 	noLeak(t)
 	const tenYears = 10 * 365 * 24 * 60 * 60
@@ -178,14 +222,16 @@ func TestScriptsTakeTheLongestTTL(t *testing.T) {
 	for _, step := range []struct {
 		script string
 		args   []any
+		value  string
 	}{
-		{"acquire", []any{int64(tenYears * 1000)}},
-		{"extend", []any{int64(tenYears * 1000), "keep", ""}},
-		{"extend", []any{int64(tenYears * 1000), "cut", markStands}},
+		{"acquire", []any{"mine", int64(tenYears * 1000)}, "mine"},
+		{"extend", []any{"mine", 0, int64(tenYears * 1000), "keep"}, "mine"},
+		{"extend", []any{"mine", 999_999_999, int64(tenYears * 1000), "cut"}, "999999999~mine"},
+		{"extend", []any{"mine", int64(1e15), int64(tenYears * 1000), "keep"}, "1000000000000000~mine"},
 	} {
-		reply, err := runScript(t, client, step.script, []string{"a"}, "mine", step.args...)
+		reply, err := runScript(t, client, step.script, []string{"a"}, step.args...)
 		requireReply(t, yes, reply, err, true)
-		requireState(t, client, "mine/"+strconv.Itoa(tenYears))
+		requireState(t, client, step.value+"/"+strconv.Itoa(tenYears))
 	}
 }
 
@@ -193,87 +239,87 @@ func TestScriptsTakeTheLongestTTL(t *testing.T) {
 func TestScriptsTakeAnyBytes(t *testing.T) {
 	noLeak(t)
 	client := redistest.Start(t).Client(t)
-	for _, name := range []string{"a b", "nul\x00nul", "{a}{b}", "}{", "\xff\xfe", "ключ", "%s", "\r\n"} {
-		token := "token of " + name
-		for _, step := range []struct {
-			script, token string
-			args          []any
-			want          any
-		}{
-			{"acquire", token, []any{60_000}, yes},
-			{"acquire", token + "\x00", []any{60_000}, no(1, token, 60)},
-			{"extend", token, []any{90_000, "keep", ""}, yes},
-			{"inspect", token, nil, []any{token, inSeconds(90)}},
-			{"release", token + "\x00", nil, no(1, token, 90)},
-			{"release", token, nil, yes},
-		} {
-			reply, err := runScript(t, client, step.script, []string{name}, step.token, step.args...)
-			requireReply(t, step.want, reply, err, true)
+	for _, name := range []string{"a b", "nul\x00nul", "{a}{b}", "}{", "\xff\xfe", "ключ", "%s", "\r\n", "~", "1~1~"} {
+		for _, token := range []string{"token of " + name, name} {
+			for _, step := range []struct {
+				script string
+				args   []any
+				want   any
+			}{
+				{"acquire", []any{token, 60_000}, yes},
+				{"acquire", []any{token + "\x00", 60_000}, no(1, token, 60)},
+				{"extend", []any{token, 0, 90_000, "keep"}, yes},
+				{"inspect", nil, []any{token, inSeconds(90)}},
+				{"extend", []any{token, 12, 30_000, "cut"}, yes},
+				{"inspect", nil, []any{"12~" + token, inSeconds(30)}},
+				{"release", []any{token + "\x00", 12}, no(1, "12~"+token, 30)},
+				{"release", []any{token, 12}, yes},
+			} {
+				reply, err := runScript(t, client, step.script, []string{name}, step.args...)
+				requireReply(t, step.want, reply, err, true)
+			}
+			requireState(t, client, "-")
 		}
-		requireState(t, client, "-")
 	}
 }
 
-// markStands is the argument of a "cut" for which the keys' present mark is put in.
-const markStands = "the mark as it stands"
+// A token may be any text, one that looks like a number and a token too. It is never taken apart.
+func TestTokenThatBeginsWithANumberIsAToken(t *testing.T) {
+	noLeak(t)
+	for _, client := range bothServers(t) {
+		for _, step := range []struct {
+			script string
+			args   []any
+			want   any
+			after  string
+		}{
+			{"acquire", []any{"3~x", 60_000}, yes, "3~x/60"},
+			{"extend", []any{"3~x", 0, 90_000, "keep"}, yes, "3~x/90"},
+			{"extend", []any{"3~x", 1, 30_000, "cut"}, yes, "1~3~x/30"},
+			{"extend", []any{"3~x", 3, 60_000, "keep"}, yes, "3~3~x/60"},
+			{"extend", []any{"3~x", 3, 30_000, "cut"}, yes, "3~3~x/60"},
+			{"extend", []any{"x", 9, 90_000, "keep"}, no(1, "3~3~x", 60), "3~3~x/60"},
+			{"release", []any{"x", 9}, no(1, "3~3~x", 60), "3~3~x/60"},
+			{"release", []any{"3~x", 0}, no(1, "3~3~x", 60), "3~3~x/60"},
+			{"release", []any{"3~x", 3}, yes, "-"},
+		} {
+			reply, err := runScript(t, client, step.script, []string{"a"}, step.args...)
+			requireReply(t, step.want, reply, err, true)
+			requireState(t, client, step.after)
+		}
+	}
+}
 
-var mark = redis.NewScript(`
-local time, longest = redis.call('TIME'), 0
-for _, key in ipairs(KEYS) do longest = math.max(longest, redis.call('PTTL', key)) end
-return time[1] * 1000 + math.floor(time[2] / 1000) + longest`)
+// Only the library's own writing of a number counts.
+func TestValueThatOnlyLooksLikeOursIsForeign(t *testing.T) {
+	noLeak(t)
+	for _, client := range bothServers(t) {
+		for _, value := range []string{
+			"03~mine", "+3~mine", "-1~mine", "3.0~mine", "3e0~mine", "0x3~mine", "3~~mine", "~mine", "3mine", "3~", "3",
+			"3~mine~", "3~3~mine", "nan~mine", "inf~mine", "99999999999999999999~mine", strings.Repeat("9", 400) + "~mine", "٣~mine",
+		} {
+			for _, script := range [][]any{{"extend", "mine", 5, 60_000, "keep"}, {"extend", "mine", 5, 10_000, "cut"}, {"release", "mine", 5}} {
+				keys := setState(t, client, value+"/30")
+				reply, err := runScript(t, client, script[0].(string), keys, script[1:]...)
+				requireReply(t, no(1, value, 30), reply, err, true)
+				requireState(t, client, value+"/30")
+			}
+		}
+	}
+}
 
-// runScript runs a script with one request and returns the answer to that. The mark that extend answers with counts as yes.
-func runScript(t *testing.T, client *redis.Client, name string, keys []string, token string, args ...any) (any, error) {
+// runScript runs a script.
+func runScript(t testing.TB, client *redis.Client, name string, keys []string, args ...any) (any, error) {
 	t.Helper()
-	args = withMark(t, client, keys, args)
-	request := []any{len(keys)}
-	if name != "inspect" {
-		request = append(request, token)
-	}
-	replies := runRequests(t, client, name, keys, append(request, args...)...)
-	require.Len(t, replies, 1)
-	if text, ok := failed(replies[0]); ok {
-		return nil, errors.New(text)
-	}
-	if expiry, ok := replies[0].(int64); ok && name == "extend" {
-		require.Greater(t, expiry, int64(1e12), "no time in milliseconds")
-		return yes, nil
-	}
-	return replies[0], nil
+	return redis.NewScript(scriptSource(t, name)).Run(t.Context(), client, keys, args...).Result()
 }
 
-// withMark puts the keys' mark where the arguments ask for it.
-func withMark(t *testing.T, client *redis.Client, keys []string, args []any) []any {
-	t.Helper()
-	args = slices.Clone(args)
-	if i := slices.Index(args, any(markStands)); i >= 0 {
-		now, err := mark.Run(t.Context(), client, keys).Int64()
-		require.NoError(t, err)
-		args[i] = now
+// withToken returns a script's arguments.
+func withToken(script, token string, args ...any) []any {
+	if script == "inspect" {
+		return args
 	}
-	return args
-}
-
-// failed returns the text in the reply to a request that has failed.
-func failed(reply any) (text string, ok bool) {
-	if list, isList := reply.([]any); isList && len(list) == 1 {
-		text, ok = list[0].(string)
-	}
-	return text, ok
-}
-
-func requireFailed(t *testing.T, code string, reply any) {
-	t.Helper()
-	text, ok := failed(reply)
-	require.True(t, ok, "%v", reply)
-	require.True(t, strings.HasPrefix(text, code), text)
-}
-
-func runRequests(t *testing.T, client *redis.Client, name string, keys []string, args ...any) []any {
-	t.Helper()
-	replies, err := redis.NewScript(scriptSource(t, name)).Run(t.Context(), client, keys, args...).Slice()
-	require.NoError(t, err)
-	return replies
+	return append([]any{token}, args...)
 }
 
 func scriptSource(t testing.TB, name string) string {
@@ -283,77 +329,26 @@ func scriptSource(t testing.TB, name string) string {
 	return string(source)
 }
 
-// One run answers many requests, each by itself: what one of them meets does not concern the others.
-func TestScriptsAnswerEachRequestByItself(t *testing.T) {
-	noLeak(t)
-	client := redistest.Start(t).Client(t)
-	keys := setState(t, client, "- other/30 - list mine/50 -")
-	replies := runRequests(t, client, "acquire", keys,
-		1, "one", 60_000, 2, "two", 60_000, 1, "three", 60_000, 1, "mine", 60_000, 1, "five", 60_000)
-	require.Len(t, replies, 5)
-	require.Equal(t, yes, replies[0])
-	requireReply(t, no(1, "other", 30), replies[1], nil, true)
-	requireFailed(t, "WRONGTYPE", replies[2])
-	require.Equal(t, yes, replies[3])
-	require.Equal(t, yes, replies[4])
-	requireState(t, client, "one/60 other/30 - list mine/60 five/60")
-
-	replies = runRequests(t, client, "inspect", keys, 2, 1, 1, 2)
-	require.Len(t, replies, 4)
-	requireReply(t, []any{"one", inSeconds(60), "other", inSeconds(30)}, replies[0], nil, true)
-	requireFailed(t, "WRONGTYPE", replies[2])
-
-	replies = runRequests(t, client, "extend", keys, 1, "one", 90_000, "keep", "", 1, "one", 90_000, "keep", "", 4, "mine", 90_000, "keep", "")
-	require.Len(t, replies, 3)
-	require.Greater(t, replies[0], int64(1e12))
-	requireReply(t, no(1, "other", 30), replies[1], nil, true)
-	require.Equal(t, []any{int64(1)}, replies[2])
-
-	replies = runRequests(t, client, "release", keys, 1, "one", 1, "one", 1, "one", 1, "one", 2, "mine")
-	require.Len(t, replies, 5)
-	require.Equal(t, yes, replies[0])
-	requireReply(t, no(1, "other", 30), replies[1], nil, true)
-	require.Equal(t, yes, replies[2])
-	requireReply(t, no(1, "", ever), replies[3], nil, true)
-	requireReply(t, no(2, "five", 60), replies[4], nil, true)
-	requireState(t, client, "- other/30 - list - five/60")
-}
-
-// go-redis v9.23 stops reading a list at an error such as READONLY, and takes what is left of it for the reply to the next
-// command: one node's refusal would become another lock's grant.
-func TestFailedRequestDoesNotShiftTheRepliesBehindIt(t *testing.T) {
+// An error is a reply like any other: the commands behind it in a pipeline get their own.
+func TestFailedCallDoesNotShiftTheRepliesBehindIt(t *testing.T) {
 	noLeak(t)
 	server := redistest.Start(t)
 	client := server.Client(t)
 	ctx := t.Context()
-	keys := setState(t, client, "mine/10 other/30 - mine/50")
+	keys := setState(t, client, "mine/10 other/30 -")
 	server.Do(t, "replicaof", "127.0.0.1", "1") // which is nobody; keys do not expire any more either
 
-	for _, script := range []struct {
-		name string
-		args []any
-		want []any // READONLY where nil
-	}{
-		{"acquire", []any{1, "mine", 60_000, 1, "mine", 60_000}, []any{nil, nil}},
-		{"extend", []any{1, "mine", 60_000, "keep", "", 1, "mine", 60_000, "keep", ""}, []any{nil, no(1, "other", 30)}},
-		{"release", []any{1, "mine", 1, "mine"}, []any{nil, no(1, "other", 30)}},
-	} {
-		t.Run(script.name, func(t *testing.T) {
+	for _, script := range []string{"acquire", "extend", "release"} {
+		t.Run(script, func(t *testing.T) {
 			pipe := client.Pipeline()
-			first := pipe.Eval(ctx, scriptSource(t, script.name), keys[:2], script.args...)
-			second := pipe.Eval(ctx, scriptSource(t, "inspect"), keys, 2, 1, 1)
+			failed := pipe.Eval(ctx, scriptSource(t, script), keys[:1], ordinary(script)...)
+			foreign := pipe.Eval(ctx, scriptSource(t, "extend"), keys[1:2], ordinary("extend")...)
+			inspected := pipe.Eval(ctx, scriptSource(t, "inspect"), keys)
 			_, err := pipe.Exec(ctx)
-			require.NoError(t, err)
-			for i, reply := range first.Val().([]any) {
-				if script.want[i] == nil {
-					requireFailed(t, "READONLY", reply)
-				} else {
-					requireReply(t, script.want[i], reply, nil, true)
-				}
-			}
-			requireReply(t, []any{
-				[]any{"mine", inSeconds(10), "other", inSeconds(30)}, []any{nil, absent}, []any{"mine", inSeconds(50)},
-			}, second.Val(), nil, true)
+			require.Error(t, err)
+			requireReply(t, scriptError("READONLY "), nil, failed.Err(), true)
+			requireReply(t, no(1, "other", 30), foreign.Val(), foreign.Err(), true)
+			requireReply(t, []any{"mine", inSeconds(10), "other", inSeconds(30), nil, absent}, inspected.Val(), inspected.Err(), true)
 		})
 	}
 }

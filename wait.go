@@ -9,32 +9,6 @@ import (
 	"github.com/rediskit/redlock/internal/jitter"
 )
 
-// acquire tries until it has the lock, ctx ends, the longest wait is over or the Locker is closed.
-func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
-	if p.maxWait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, p.maxWait, fmt.Errorf("the maximum wait of %v is over", p.maxWait))
-		defer cancel()
-	}
-	var reason error // of the last attempt that came to its end
-	for pauses := newBackoff(p.retryInterval); ; {
-		h, hint, err := l.attempt(ctx, p)
-		if err == nil {
-			return h, nil
-		}
-		if !cutShort(err) {
-			reason = err
-		}
-		cause := l.over(ctx)
-		if cause == nil {
-			cause = l.sleep(ctx, min(pauses.next(ctx), hint))
-		}
-		if cause != nil {
-			return nil, gaveUp("acquire", p.resources, cause, reason, err)
-		}
-	}
-}
-
 // over returns why there is no point in going on, or nil.
 func (l *Locker) over(ctx context.Context) error {
 	if _, closed := l.closedAt(); closed {
@@ -46,26 +20,6 @@ func (l *Locker) over(ctx context.Context) error {
 	return nil
 }
 
-// cutShort reports whether err is of an attempt that ctx or Close ended.
-func cutShort(err error) bool {
-	var q *QuorumError
-	var cut *interrupted
-	return errors.As(err, &cut) || !errors.As(err, &q)
-}
-
-// gaveUp is the error of a wait that cause has ended. Its reason is that of the last attempt that came to its end, if there
-// was one.
-func gaveUp(op string, resources []string, cause, reason, last error) error {
-	switch {
-	case cause == ErrClosed:
-		return stateError(op, resources, ErrClosed)
-	case reason != nil:
-		return &interrupted{cause, reason}
-	default:
-		return last
-	}
-}
-
 // sleep waits for d, or until ctx ends or the Locker is closed; then it returns the cause.
 func (l *Locker) sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
@@ -75,19 +29,109 @@ func (l *Locker) sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-l.closing:
+	case <-l.life.Done():
 		return ErrClosed
 	}
 }
 
-// backoff is a pause that doubles from one try to the next, up to eight times the first, and is spread at random by half of
-// itself.
-type backoff struct{ pause, most time.Duration }
+// wait is a call that tries again and again.
+type wait struct {
+	l         *Locker
+	op        string
+	resources []string
+	outer     context.Context // the caller's
+	ctx       context.Context // with the maximum wait
+	cancel    context.CancelFunc
+	attempts  int
+	next      time.Duration // the next pause
+	longest   time.Duration
+	reason    error     // of the last attempt that came to its end
+	tried     time.Time // when the latest attempt began
+	outage    time.Time // the beginning of the first of the last attempts that all found no quorum; zero: there is none
+	maxOutage time.Duration
+}
 
-func newBackoff(first time.Duration) *backoff { return &backoff{pause: first, most: 8 * first} }
+func (l *Locker) newWait(ctx context.Context, op string, p *plan) *wait {
+	w := &wait{
+		l: l, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {},
+		next: p.retryInterval, longest: 8 * p.retryInterval, maxOutage: p.maxOutage,
+	}
+	if p.maxWait > 0 {
+		w.ctx, w.cancel = context.WithTimeoutCause(ctx, p.maxWait, fmt.Errorf("the maximum wait of %v is over", p.maxWait))
+	}
+	return w
+}
 
-func (b *backoff) next(ctx context.Context) time.Duration {
-	d := b.pause
-	b.pause = min(2*d, b.most)
-	return jitter.Around(ctx, d)
+// attemptContext returns the context of the next attempt.
+func (w *wait) attemptContext() context.Context {
+	w.attempts++
+	w.tried = time.Now()
+	if w.attempts == 1 {
+		return w.outer
+	}
+	return w.ctx
+}
+
+// pause waits until the next attempt is due: after a pause that doubles from one to the next, up to
+// eight times the first, and is spread at random by half of itself; or sooner, after hint. It
+// returns the call's error where there will be no next attempt.
+func (w *wait) pause(hint time.Duration, err error) error {
+	if !cutShort(err) {
+		w.reason = err
+	}
+	if errors.Is(err, ErrMisconfigured) {
+		return err
+	}
+	w.noteOutage(err)
+	d := min(jitter.Around(w.outer, w.next), hint)
+	w.next = min(2*w.next, w.longest)
+	if w.maxOutage > 0 && !w.outage.IsZero() {
+		left := time.Until(w.outage.Add(w.maxOutage))
+		if left <= 0 {
+			return err
+		}
+		d = min(d, left)
+	}
+	cause := w.l.over(w.ctx)
+	if cause == nil {
+		cause = w.l.sleep(w.ctx, d)
+	}
+	if cause == nil {
+		return nil
+	}
+	return w.gaveUp(cause, err)
+}
+
+// noteOutage keeps track of whether the nodes are out of reach, and tells the logger once when a
+// wait begins to wait for them.
+func (w *wait) noteOutage(err error) {
+	switch {
+	case cutShort(err):
+	case !errors.Is(err, ErrNoQuorum):
+		w.outageOver()
+	case w.outage.IsZero():
+		w.outage = w.tried
+		w.l.log.warn("waiting for an outage to end", "op", w.op, "resources", w.resources, "error", err)
+	}
+}
+
+// outageOver says that the nodes are in reach again.
+func (w *wait) outageOver() {
+	if !w.outage.IsZero() {
+		w.l.log.info("outage is over", "op", w.op, "resources", w.resources, "lasted", time.Since(w.outage))
+		w.outage = time.Time{}
+	}
+}
+
+// gaveUp is the error of a wait that cause has ended. Its reason is that of the last attempt that
+// came to its end, if there was one.
+func (w *wait) gaveUp(cause, last error) error {
+	switch {
+	case cause == ErrClosed:
+		return stateError(w.op, w.resources, ErrClosed)
+	case w.reason != nil:
+		return interrupt(w.outer, cause, w.reason)
+	default:
+		return last
+	}
 }

@@ -48,7 +48,6 @@ var (
 	floor    = kind{name: "floor", open: openFloor, commands: []string{"evalsha"}, noWait: true}
 	ours     = kind{name: "redlock", open: openRedlock, commands: []string{"evalsha", "eval", "subscribe", "unsubscribe"}}
 	passedOn = kind{name: "floor, passed on", open: openPassedOn, commands: floor.commands, single: true, noWait: true}
-	heeding  = kind{name: "redlock, ContextTimeoutEnabled", open: openHeeding, commands: ours.commands, single: true}
 	pings    = kind{name: "PINGs", open: openPings, commands: []string{"ping"}, noWait: true}
 	redsyncs = kind{name: "redsync", open: openRedsync, commands: []string{"set", "evalsha", "eval"}}
 	hasty    = kind{name: "redsync, fail-fast", open: openHastyRedsync, commands: redsyncs.commands}
@@ -116,18 +115,8 @@ type redlockSubject struct {
 	locker *redlock.Locker
 }
 
-func openRedlock(addrs []string) (subject, error) { return newRedlock(openClients(addrs)) }
-
-// openHeeding is redlock with clients that heed the deadlines of contexts, which stock clients do not.
-func openHeeding(addrs []string) (subject, error) {
-	clients := make(stockClients, len(addrs))
-	for i, addr := range addrs {
-		clients[i] = redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
-	}
-	return newRedlock(clients)
-}
-
-func newRedlock(clients stockClients) (subject, error) {
+func openRedlock(addrs []string) (subject, error) {
+	clients := openClients(addrs)
 	locker, err := redlock.New(clients, redlock.WithTTL(ttl))
 	return &redlockSubject{clients, locker}, err
 }
@@ -288,7 +277,7 @@ func (s *floorSubject) run(cmd *redis.Cmd) error {
 	return nil
 }
 
-// passedOnSubject is the floor with one thing added: whoever locks can leave when his time is up. Since a stock client does
+// passedOnSubject is the floor with one thing added: whoever locks can leave when its time is up. Since a stock client does
 // not let go of him, another goroutine has to make the call.
 type passedOnSubject struct{ *floorSubject }
 

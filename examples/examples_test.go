@@ -34,13 +34,13 @@ var examples = []struct {
 }{
 	{"quickstart", []string{
 		"1. two competitors",
-		"bob       tries once: ErrHeld, so he waits",
+		"bob       tries once: ErrHeld; waits",
 		"alice     is done and releases order:42",
 		"bob       has order:42",
 		"bob       tries report: ErrHeld, more than three TTLs later",
 		"both      made 10 transfers each, in opposite directions: anna 100, ben 100",
 		"bob       sees order:43 locked by alice",
-		"alice     is told by the next renewal: her work stops with ErrLost",
+		"alice     learns it from the next renewal: the work stops with ErrLost",
 		"all six as promised",
 	}},
 	{"transfer", []string{
@@ -135,6 +135,33 @@ func TestEveryExampleIsTested(t *testing.T) {
 		names = append(names, example.name)
 	}
 	require.ElementsMatch(t, dirs, names)
+}
+
+// Each example has its own copy of these files, so that it can be copied out of the repository.
+func TestCopiesOfTheHelpersAreTheSame(t *testing.T) {
+	for _, name := range []string{"helpers.go", "parallel.go"} {
+		copies, err := filepath.Glob("*/" + name)
+		require.NoError(t, err)
+		require.NotEmpty(t, copies)
+		first, err := os.ReadFile(copies[0])
+		require.NoError(t, err)
+		for _, other := range copies[1:] {
+			text, err := os.ReadFile(other)
+			require.NoError(t, err)
+			require.Equal(t, string(first), string(text), "%s and %s", copies[0], other)
+		}
+	}
+}
+
+// What a user copies must compile outside this repository.
+func TestExamplesImportNothingInternal(t *testing.T) {
+	files, err := filepath.Glob("*/*.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NotContains(t, string(text), "redlock/internal/", file)
+	}
 }
 
 // On real nodes the examples touch nothing but keys of their own, and leave none of them behind.

@@ -1,61 +1,50 @@
--- acquire: sets every key of a request to its token, or none of them.
+-- acquire: sets every lock key to our token, or none of them.
 --
--- KEYS   the lock keys of all requests, one request after the other
--- ARGV   for each request: number of its keys, token, time to live in milliseconds
--- reply  for each request
---          1                  every key is ours
---          {i, owner, pttl}   its i-th key has another owner, for pttl more milliseconds (-1: for ever)
---          {text}             the error of the first command that failed
+-- KEYS   the lock keys of one lock
+-- ARGV   token, alone or behind a number as in 3~token (see extend.lua); time to live in milliseconds
+-- reply  1                  every key is ours
+--        {i, owner, pttl}   KEYS[i] has another owner, for pttl more milliseconds (-1: for ever)
+--        an error           of the first command that failed
 --
--- Where not all keys can be had, those before the one that failed are deleted, whenever they became ours.
+-- If a key cannot be had, the keys before it are deleted: a call that fails leaves none behind.
 --
--- Safe to repeat: a key that holds our exact token was set by an earlier run of this same request, whose reply got lost,
--- and is ours. Its time is topped up, never cut.
+-- Safe to repeat: a key that holds our exact token was set by an earlier run of this call, whose
+-- reply was lost, and is ours. Its time is topped up, never cut.
 
--- Returns nil if the key is ours already, or else why we cannot have it.
-local function obstacle(i, key, token, ttl)
-  local owner = redis.pcall('GET', key)
-  if type(owner) == 'table' then return owner end
-  local pttl = redis.pcall('PTTL', key)
-  if type(pttl) == 'table' then return pttl end
-  if owner ~= token then return {i, owner, pttl} end
-  if pttl < tonumber(ttl) then redis.pcall('PEXPIRE', key, ttl) end
+local token, ttl = ARGV[1], tonumber(ARGV[2])
+if #KEYS == 0 or #ARGV ~= 2 or token == '' or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0 then
+  return redis.error_reply('ERR bad arguments')
 end
 
-local function acquire(first, last, token, ttl)
-  for k = first, last do
-    local failure = redis.pcall('SET', KEYS[k], token, 'NX', 'PX', ttl)
-    if not failure then
-      failure = obstacle(k - first + 1, KEYS[k], token, ttl)
-    elseif not failure.err then
-      failure = nil
-    end
+-- Returns nil once KEYS[i] is ours, or else why we cannot have it.
+local function take(i)
+  local set = redis.pcall('SET', KEYS[i], token, 'NX', 'PX', ARGV[2])
+  if not set then
+    local owner = redis.pcall('GET', KEYS[i])
+    if type(owner) == 'table' then return owner end
+    local pttl = redis.pcall('PTTL', KEYS[i])
+    if type(pttl) == 'table' then return pttl end
+    if owner ~= token then return {i, owner, pttl} end
+    if pttl >= ttl then return end
+    set = redis.pcall('SET', KEYS[i], token, 'PX', ARGV[2])
+  end
+  return set.err and set
+end
+
+local function acquire()
+  for i = 1, #KEYS do
+    local failure = take(i)
     if failure then
-      for ours = first, k - 1 do redis.pcall('DEL', KEYS[ours]) end
+      for ours = 1, i - 1 do redis.pcall('DEL', KEYS[ours]) end
       return failure
     end
   end
   return 1
 end
 
--- An error inside a list is more than go-redis can read in some versions, so its text has to do.
-local function answer(reply)
-  return type(reply) == 'table' and reply.err and {reply.err} or reply
+-- The code of an error comes first. Redis 6 puts the line of the script before it.
+local reply = acquire()
+if type(reply) == 'table' and reply.err then
+  reply.err = string.gsub(string.gsub(reply.err, '^@user_script: %d+: ', 'ERR '), '^ERR %-', '')
 end
-
--- What does not add up is refused as a whole, before anything has run.
-local count = 0
-for arg = 1, #ARGV, 3 do
-  local n = tonumber(ARGV[arg]) or 0
-  if n < 1 or n % 1 ~= 0 then return redis.error_reply('ERR bad number of keys') end
-  count = count + n
-end
-if count ~= #KEYS or #ARGV % 3 ~= 0 then return redis.error_reply('ERR bad number of arguments') end
-
-local replies, key = {}, 1
-for arg = 1, #ARGV, 3 do
-  local after = key + tonumber(ARGV[arg])
-  replies[#replies + 1] = answer(acquire(key, after - 1, ARGV[arg + 1], ARGV[arg + 2]))
-  key = after
-end
-return replies
+return reply

@@ -1,89 +1,68 @@
--- extend: gives every key of a request a new time to live, if all of them hold its token.
+-- extend: gives every lock key a new time to live, if all of them are ours.
 --
--- KEYS   the lock keys of all requests, one request after the other
--- ARGV   for each request: number of its keys, token, time to live in milliseconds, mode, mark
---          "keep"   every key lives at least that long; none is shortened, so a run that comes late does no harm
---          "move"   the same, but none of the marks (numbers with commas between them) stands afterwards, so that a
---                   "cut" with one of them which is still on its way changes nothing
---          "cut"    every key lives exactly that long, if the mark still stands
--- reply  for each request
---          mark               every key is ours; the latest of their expiries, on this node's clock in milliseconds
---          {i}                its i-th key is gone; nothing was changed
---          {i, owner, pttl}   its i-th key has another owner; nothing was changed
---          {text}             the error of the first command that failed
+-- KEYS   the lock keys of one lock
+-- ARGV   token, number of the lock's latest shortening (0: none), time to live in milliseconds, mode
+--          "keep"   every key lives at least that long: none is shortened
+--          "cut"    every key on which a smaller number stands lives exactly that long, the others as before
+-- reply  1                  every key is ours
+--        {i}                KEYS[i] is gone; nothing was changed
+--        {i, owner, pttl}   KEYS[i] has another owner; nothing was changed
+--        an error           of the command that failed; keys after that are as they were
+--
+-- The number stands in front of the token, as in 3~token, from the first shortening on. Both modes
+-- raise it to their own. So a cut that comes late, or twice, finds its number on every key that a
+-- later extension has reached, and cannot shorten what that extension gave. Where it finds a number
+-- beyond its own, the lock's owner has gone on without it: it says that the key has another owner.
 --
 -- A key that is gone stays gone.
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
--- Servers before Redis 7 do not stop the clock for a script: the same expiry may look a millisecond off.
-local function near(a, b) return math.abs(a - b) <= 1 end
-
--- Returns the time to live, or a little more if the mark that it would leave is one of those to be avoided.
-local function clear(ttl, marks)
-  for mark in string.gmatch(marks, '%d+') do
-    if math.abs(now + ttl - tonumber(mark)) <= 2 then return clear(ttl + 5, marks) end
-  end
-  return ttl
+local function whole(text)
+  local n = tonumber(text)
+  return n and n >= 0 and n <= 1e15 and n % 1 == 0 and n
 end
 
-local function extend(first, last, token, ttl, mode, mark)
-  local left, longest = {}, 0
-  for k = first, last do
-    local owner = redis.pcall('GET', KEYS[k])
-    if not owner then return {k - first + 1} end
-    if type(owner) == 'table' then return owner end
-    local pttl = redis.pcall('PTTL', KEYS[k])
-    if type(pttl) == 'table' then return pttl end
-    if owner ~= token then return {k - first + 1, owner, pttl} end
-    left[k] = pttl
-    longest = math.max(longest, pttl)
+local token, number, ttl, mode = ARGV[1], whole(ARGV[2]), whole(ARGV[3]), ARGV[4]
+local known = mode == 'keep' or mode == 'cut' and number ~= 0
+if #KEYS == 0 or #ARGV ~= 4 or token == '' or not number or not ttl or ttl < 1 or not known then
+  return redis.error_reply('ERR bad arguments')
+end
+
+-- Returns the number on a value of ours, or nil if it is not ours or its number is beyond our own.
+local function numberOn(value)
+  if value == token then return 0 end
+  local n = tonumber(string.match(value, '^(%d+)~') or '')
+  if n and n <= number and value == string.format('%.0f~', n) .. token then return n end
+end
+
+local function extend()
+  local stands, left = {}, {}
+  for i = 1, #KEYS do
+    local value = redis.pcall('GET', KEYS[i])
+    if not value then return {i} end
+    if type(value) == 'table' then return value end
+    left[i] = redis.pcall('PTTL', KEYS[i])
+    if type(left[i]) == 'table' then return left[i] end
+    stands[i] = numberOn(value)
+    if not stands[i] then return {i, value, left[i]} end
   end
 
-  if mode == 'cut' then
-    if not near(now + longest, tonumber(mark) or 0) then return now + longest end
-    longest = ttl
-  else
-    longest = math.max(longest, ttl)
-  end
-  if mode == 'move' then
-    longest = clear(longest, mark)
-    ttl = longest
-  end
-
-  for k = first, last do
-    local live = mode == 'cut' and ttl or math.max(ttl, left[k])
-    if live ~= left[k] then
-      local done = redis.pcall('PEXPIRE', KEYS[k], live)
-      if type(done) == 'table' then return done end
+  local raised = string.format('%.0f~', number) .. token
+  for i = 1, #KEYS do
+    local live, done = math.max(ttl, left[i]), nil
+    if stands[i] < number then
+      if mode == 'cut' then live = ttl end
+      done = redis.pcall('SET', KEYS[i], raised, 'PX', string.format('%.0f', live))
+    elseif mode == 'keep' and live > left[i] then
+      done = redis.pcall('PEXPIRE', KEYS[i], string.format('%.0f', live))
     end
+    if type(done) == 'table' and done.err then return done end
   end
-  return now + longest
+  return 1
 end
 
--- An error inside a list is more than go-redis can read in some versions, so its text has to do.
-local function answer(reply)
-  return type(reply) == 'table' and reply.err and {reply.err} or reply
+-- The code of an error comes first. Redis 6 puts the line of the script before it.
+local reply = extend()
+if type(reply) == 'table' and reply.err then
+  reply.err = string.gsub(string.gsub(reply.err, '^@user_script: %d+: ', 'ERR '), '^ERR %-', '')
 end
-
--- What does not add up is refused as a whole, before anything has run.
-local count = 0
-for arg = 1, #ARGV, 5 do
-  local n = tonumber(ARGV[arg]) or 0
-  if n < 1 or n % 1 ~= 0 then return redis.error_reply('ERR bad number of keys') end
-  count = count + n
-  local ttl, mode = tonumber(ARGV[arg + 2]) or 0, ARGV[arg + 3]
-  if ttl < 1 or ttl % 1 ~= 0 then return redis.error_reply('ERR bad TTL') end
-  if mode ~= 'keep' and mode ~= 'move' and mode ~= 'cut' then return redis.error_reply('ERR bad mode') end
-end
-if count ~= #KEYS or #ARGV % 5 ~= 0 then return redis.error_reply('ERR bad number of arguments') end
-
-local replies, key = {}, 1
-for arg = 1, #ARGV, 5 do
-  local after = key + tonumber(ARGV[arg])
-  replies[#replies + 1] = answer(extend(key, after - 1,
-    ARGV[arg + 1], tonumber(ARGV[arg + 2]), ARGV[arg + 3], ARGV[arg + 4]))
-  key = after
-end
-return replies
+return reply

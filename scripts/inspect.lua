@@ -1,43 +1,28 @@
--- inspect: tells who has each key of a request and for how long. Changes nothing.
+-- inspect: tells who has each lock key and for how long. Changes nothing.
 --
--- KEYS   the lock keys of all requests, one request after the other
--- ARGV   for each request: number of its keys
--- reply  for each request
---          {owner, pttl, owner, pttl, ...}   one pair for each key; owner is nil where the key is gone,
---                                            pttl is -1 where it never expires
---          {text}                            the error of the first command that failed
+-- KEYS   the lock keys of one lock
+-- ARGV   nothing
+-- reply  {owner, pttl, owner, pttl, ...}   one pair for each key; owner is nil where the key is gone,
+--                                          pttl is -1 where it never expires
+--        an error                          of the command that failed
 
-local function inspect(first, last)
+if #KEYS == 0 or #ARGV ~= 0 then return redis.error_reply('ERR bad arguments') end
+
+local function inspect()
   local found = {}
-  for k = first, last do
-    local owner = redis.pcall('GET', KEYS[k])
+  for i = 1, #KEYS do
+    local owner = redis.pcall('GET', KEYS[i])
     if type(owner) == 'table' then return owner end
-    local pttl = redis.pcall('PTTL', KEYS[k])
+    local pttl = redis.pcall('PTTL', KEYS[i])
     if type(pttl) == 'table' then return pttl end
-    found[#found + 1] = owner
-    found[#found + 1] = pttl
+    found[2 * i - 1], found[2 * i] = owner, pttl
   end
   return found
 end
 
--- An error inside a list is more than go-redis can read in some versions, so its text has to do.
-local function answer(reply)
-  return type(reply) == 'table' and reply.err and {reply.err} or reply
+-- The code of an error comes first. Redis 6 puts the line of the script before it.
+local reply = inspect()
+if type(reply) == 'table' and reply.err then
+  reply.err = string.gsub(string.gsub(reply.err, '^@user_script: %d+: ', 'ERR '), '^ERR %-', '')
 end
-
--- What does not add up is refused as a whole, before anything has run.
-local count = 0
-for arg = 1, #ARGV do
-  local n = tonumber(ARGV[arg]) or 0
-  if n < 1 or n % 1 ~= 0 then return redis.error_reply('ERR bad number of keys') end
-  count = count + n
-end
-if count ~= #KEYS then return redis.error_reply('ERR bad number of arguments') end
-
-local replies, key = {}, 1
-for arg = 1, #ARGV do
-  local after = key + tonumber(ARGV[arg])
-  replies[#replies + 1] = answer(inspect(key, after - 1))
-  key = after
-end
-return replies
+return reply

@@ -2,12 +2,12 @@
 // restarts. The lock on the message's id is the memory: it is kept after a success, and released after a failure, so
 // that the message can be tried again.
 //
-// Being refused the lock does not say that the message was sent: its holder may be at it and fail, or nobody has the
-// lock because the competitors split the votes. So a delivery counts as a duplicate only when the lock is older than
-// sending can take; until then it goes back to the broker.
+// A refusal does not say that the message was sent: the holder of the lock may still be sending it, and may fail. So a
+// delivery counts as a duplicate only when the lock is older than sending can take. Until then it goes back to the
+// broker.
 //
-// What it does not do: a worker that dies in the middle leaves its lock too, and nobody tries again before that ends.
-// At most once, not exactly once. Where that is too little, store the id in one transaction with the result.
+// This is at most once, not exactly once: a worker that dies in the middle leaves its lock too, and nobody tries again
+// before that lock expires. If that is too little, store the id in one transaction with the result.
 //
 //	go run ./examples/dedupe
 //	go run ./examples/dedupe -redis host1:6379,host2:6379,host3:6379
@@ -27,14 +27,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock"
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 var messages = []string{"mail-1", "mail-2", "mail-3", "mail-4"}
 
 func main() {
 	log.SetFlags(0)
-	addrs := flag.String("redis", "", exampleredis.Usage)
+	addrs := flag.String("redis", "", redisUsage)
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -46,7 +45,7 @@ func main() {
 }
 
 func run(ctx context.Context, addrs string) (err error) {
-	nodes, closeNodes, err := exampleredis.Open(addrs, 3)
+	nodes, closeNodes, err := openNodes(addrs, 3)
 	if err != nil {
 		return err
 	}
@@ -56,7 +55,7 @@ func run(ctx context.Context, addrs string) (err error) {
 		nodes:  nodes,
 		prefix: "dedupe-" + rand.Text()[:8],
 		outbox: newOutbox("mail-3"), // which cannot be sent the first time
-		say:    exampleredis.Narrator(),
+		say:    narrator(),
 	}
 	defer func() { err = errors.Join(err, d.forgetAll(ctx)) }()
 
@@ -94,7 +93,7 @@ func (d *demo) deliver(ctx context.Context, names ...string) error {
 			return d.withWorker("worker-"+name, func(w *worker) error { return w.consume(ctx, b) })
 		})
 	}
-	return exampleredis.Parallel(ctx, work...)
+	return parallel(ctx, work...)
 }
 
 // withWorker runs fn with a worker, a process of its own: its Locker is closed at the end, as at a shutdown.

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 const redelivery = 100 * time.Millisecond
@@ -75,7 +73,7 @@ func newOutbox(failOnce string) *outbox {
 
 // send sends the message and records the lock's token with it.
 func (o *outbox) send(ctx context.Context, id, token string) error {
-	if err := exampleredis.Work(ctx, 20*time.Millisecond); err != nil {
+	if err := pretend(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
 	o.mu.Lock()

@@ -55,8 +55,8 @@ func (w *worker) handle(ctx context.Context, id string) error {
 	if err != nil {
 		return err // an outage says nothing about the message
 	}
-	// Not under h.Context: sending is over long before the lock, and a handle that nobody watches costs nothing in
-	// the 24 hours to come.
+	// Not under h.Context: sending ends long before the lock does, and a handle that nobody watches costs nothing for
+	// the next 24 hours.
 	if err := w.outbox.send(ctx, id, h.Token()); err != nil {
 		return errors.Join(err, h.Release(ctx)) // so that it can be tried again
 	}

@@ -26,7 +26,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock"
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 // jobs and how long each takes. The first one takes longer than a job may lie unacknowledged (see idle); the worker
@@ -42,7 +41,7 @@ var jobs = []job{
 
 func main() {
 	log.SetFlags(0)
-	addrs := flag.String("redis", "", exampleredis.Usage)
+	addrs := flag.String("redis", "", redisUsage)
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -54,7 +53,7 @@ func main() {
 }
 
 func run(ctx context.Context, addrs string) (err error) {
-	nodes, closeNodes, err := exampleredis.Open(addrs, 3)
+	nodes, closeNodes, err := openNodes(addrs, 3)
 	if err != nil {
 		return err
 	}
@@ -67,7 +66,7 @@ func run(ctx context.Context, addrs string) (err error) {
 	}
 	defer func() { err = errors.Join(err, q.drop(ctx)) }()
 
-	say := exampleredis.Narrator()
+	say := narrator()
 	say("queue", "has %d jobs", len(jobs))
 	ledger := newLedger()
 	var work []func(context.Context) error
@@ -80,7 +79,7 @@ func run(ctx context.Context, addrs string) (err error) {
 		w.queue, w.ledger, w.say = q, ledger, say
 		work = append(work, w.run)
 	}
-	if err := exampleredis.Parallel(ctx, work...); err != nil {
+	if err := parallel(ctx, work...); err != nil {
 		return err
 	}
 	return ledger.check(say)

@@ -7,15 +7,13 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock"
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 const (
 	lease = 600 * time.Millisecond // how long after a crash its job can be taken over
 	idle  = 250 * time.Millisecond // for how long a job may lie unacknowledged before others have a look at it
 
-	// By default a node may take a twentieth of the lease to answer. Of one as short as this that is little on a busy
-	// machine.
+	// By default a node may take a quarter of the lease to answer. That is little on a busy machine.
 	patience = 200 * time.Millisecond
 )
 
@@ -101,7 +99,7 @@ func (w *worker) work(ctx context.Context, h *redlock.Handle, j job) error {
 		return w.crash(ctx, j) // no entry in the ledger: as far as it knows, the worker is still at it
 	}
 	defer w.ledger.end(j)
-	if err := exampleredis.Work(ctx, j.takes); err != nil {
+	if err := pretend(ctx, j.takes); err != nil {
 		return fmt.Errorf("%s: %w", j.name, err)
 	}
 	return nil
@@ -110,7 +108,7 @@ func (w *worker) work(ctx context.Context, h *redlock.Handle, j job) error {
 // crash ends the worker in the middle of the job. A closed Locker leaves behind what a killed process does: a lock
 // that nobody renews and nobody releases.
 func (w *worker) crash(ctx context.Context, j job) error {
-	if err := exampleredis.Work(ctx, j.takes/2); err != nil {
+	if err := pretend(ctx, j.takes/2); err != nil {
 		return err
 	}
 	w.say(w.name, "crashes in the middle of %s", j.name)

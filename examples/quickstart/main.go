@@ -5,11 +5,11 @@
 //  3. manual extension: a holder asks for more time
 //  4. several resources at once, in any order, without a deadlock
 //  5. looking at a lock without taking it
-//  6. a lock that is lost: the holder learns it, and cannot harm the next one
+//  6. a lock that is lost: the holder learns of it, and cannot harm the next one
 //
 // It brings its own five nodes, or runs on yours, where it touches nothing but keys of its own:
 //
-//	go run ./examples/quickstart
+//	go run github.com/rediskit/redlock/examples/quickstart@latest
 //	go run ./examples/quickstart -redis host1:6379,host2:6379,host3:6379
 package main
 
@@ -28,12 +28,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock"
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 func main() {
 	log.SetFlags(0)
-	addrs := flag.String("redis", "", exampleredis.Usage)
+	addrs := flag.String("redis", "", redisUsage)
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -45,7 +44,7 @@ func main() {
 }
 
 func run(ctx context.Context, addrs string) (err error) {
-	nodes, closeNodes, err := exampleredis.Open(addrs, 5)
+	nodes, closeNodes, err := openNodes(addrs, 5)
 	if err != nil {
 		return err
 	}
@@ -63,13 +62,13 @@ func run(ctx context.Context, addrs string) (err error) {
 	}
 	defer func() { err = errors.Join(err, alice.Close(), bob.Close()) }()
 
-	s := &show{nodes: nodes, prefix: prefix, alice: alice, bob: bob, say: exampleredis.Narrator()}
+	s := &show{nodes: nodes, prefix: prefix, alice: alice, bob: bob, say: narrator()}
 	return s.playAll(ctx)
 }
 
 func newLocker(nodes []*redis.Client, prefix, owner string) (*redlock.Locker, error) {
 	return redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(owner),
-		// By default a node may take TTL/20 to answer. Of the short TTLs here that is little on a busy machine.
+		// By default a node may take a quarter of the TTL to answer, and the TTLs here are short.
 		redlock.WithNodeTimeout(200*time.Millisecond))
 }
 
@@ -114,12 +113,12 @@ func (s *show) compete(ctx context.Context) error {
 	if err := refused(s.bob.TryAcquire(ctx, "order:42")); err != nil {
 		return err
 	}
-	s.say("bob", "tries once: ErrHeld, so he waits")
+	s.say("bob", "tries once: ErrHeld; waits")
 
 	var released atomic.Bool
-	return exampleredis.Parallel(ctx,
+	return parallel(ctx,
 		func(ctx context.Context) error {
-			if err := exampleredis.Work(h.Context(ctx), 500*time.Millisecond); err != nil {
+			if err := pretend(h.Context(ctx), 500*time.Millisecond); err != nil {
 				return err
 			}
 			s.say("alice", "is done and releases order:42")
@@ -148,8 +147,8 @@ func (s *show) renew(ctx context.Context) error {
 	defer h.Release(ctx)
 	s.say("alice", "has report, with a TTL of 0.6 s, for 2 s of work")
 
-	// The context of the work ends with the lock: were the lock lost, the work would stop.
-	if err := exampleredis.Work(h.Context(ctx), 2*time.Second); err != nil {
+	// The context of the work ends with the lock: if the lock were lost, the work would stop.
+	if err := pretend(h.Context(ctx), 2*time.Second); err != nil {
 		return err
 	}
 	if err := refused(s.bob.TryAcquire(ctx, "report")); err != nil {
@@ -171,7 +170,7 @@ func (s *show) extend(ctx context.Context) error {
 		return err
 	}
 	s.say("alice", "extends: now for another %.2f s", time.Until(h.ValidUntil()).Seconds())
-	if err := exampleredis.Work(h.Context(ctx), 800*time.Millisecond); err != nil {
+	if err := pretend(h.Context(ctx), 800*time.Millisecond); err != nil {
 		return fmt.Errorf("the extended lock: %w", err)
 	}
 	if err := refused(s.bob.TryAcquire(ctx, "task:7")); err != nil {
@@ -182,7 +181,7 @@ func (s *show) extend(ctx context.Context) error {
 }
 
 // transfer moves money both ways at once. Each move needs both accounts, and the two movers name them in opposite
-// order: with one lock after the other they would soon wait for each other for ever.
+// order. If they took one lock after the other, they would soon wait for each other for ever.
 func (s *show) transfer(ctx context.Context) error {
 	var anna, ben atomic.Int64
 	anna.Store(100)
@@ -205,7 +204,7 @@ func (s *show) transfer(ctx context.Context) error {
 			return nil
 		}
 	}
-	err := exampleredis.Parallel(ctx,
+	err := parallel(ctx,
 		move(s.alice, &anna, &ben, "account:anna", "account:ben"),
 		move(s.bob, &ben, &anna, "account:ben", "account:anna"),
 	)
@@ -260,15 +259,15 @@ func (s *show) lose(ctx context.Context) error {
 	if err := s.deleteKey(ctx, s.prefix+":invoice:9"); err != nil {
 		return err
 	}
-	if err := exampleredis.Work(h.Context(ctx), 5*time.Second); !errors.Is(err, redlock.ErrLost) {
+	if err := pretend(h.Context(ctx), 5*time.Second); !errors.Is(err, redlock.ErrLost) {
 		return fmt.Errorf("alice's work should end with ErrLost, it ended with %v", err)
 	}
-	s.say("alice", "is told by the next renewal: her work stops with ErrLost")
+	s.say("alice", "learns it from the next renewal: the work stops with ErrLost")
 
 	return s.afterLoss(ctx, h)
 }
 
-// deleteKey is what nobody should do: it deletes a lock behind its holder's back, on every node that answers.
+// deleteKey does what nobody should do: it deletes a lock behind its holder's back, on every node that answers.
 func (s *show) deleteKey(ctx context.Context, key string) error {
 	var deleted int
 	var errs error
@@ -286,7 +285,7 @@ func (s *show) deleteKey(ctx context.Context, key string) error {
 	return nil
 }
 
-// afterLoss: what a former holder still does never touches the lock of the next one.
+// afterLoss shows that nothing a former holder does touches the lock of the next one.
 func (s *show) afterLoss(ctx context.Context, lost *redlock.Handle) error {
 	h, err := s.bob.TryAcquire(ctx, "invoice:9")
 	if err != nil {
@@ -305,7 +304,7 @@ func (s *show) afterLoss(ctx context.Context, lost *redlock.Handle) error {
 	if err := h.Release(ctx); err != nil {
 		return fmt.Errorf("bob's lock did not survive it: %w", err)
 	}
-	s.say("bob", "had invoice:9 untouched until his own release")
+	s.say("bob", "had invoice:9 untouched until its own release")
 	return nil
 }
 

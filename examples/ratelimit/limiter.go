@@ -18,7 +18,7 @@ type lockLimiter struct {
 }
 
 func (l *lockLimiter) allow(ctx context.Context, client string) (number int64, err error) {
-	// Waiting, not trying once: who only finds the lock taken has not used up the limit.
+	// Acquire and not TryAcquire: a client whose lock is taken has not used up its limit.
 	h, err := l.locker.Acquire(ctx, "client:"+client)
 	if err != nil {
 		return 0, err
@@ -37,9 +37,9 @@ func (l *lockLimiter) allow(ctx context.Context, client string) (number int64, e
 	return l.count(ctx, key)
 }
 
-// count starts a window where none is open and counts the request, in one transaction. Counting first and setting the
-// expiry with a second command would leave, after a crash in between, a counter that never ends, and a client that is
-// locked out for good.
+// count starts a window if none is open, and counts the request, in one transaction. With two separate commands, a
+// crash between counting and setting the expiry would leave a counter that never ends, and a client that is locked out
+// for good.
 func (l *lockLimiter) count(ctx context.Context, key string) (int64, error) {
 	var number *redis.IntCmd
 	_, err := l.data.TxPipelined(ctx, func(p redis.Pipeliner) error {

@@ -27,7 +27,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock"
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 const (
@@ -47,7 +46,7 @@ type limiter interface {
 
 func main() {
 	log.SetFlags(0)
-	addrs := flag.String("redis", "", exampleredis.Usage)
+	addrs := flag.String("redis", "", redisUsage)
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -59,14 +58,14 @@ func main() {
 }
 
 func run(ctx context.Context, addrs string) error {
-	nodes, closeNodes, err := exampleredis.Open(addrs, 3)
+	nodes, closeNodes, err := openNodes(addrs, 3)
 	if err != nil {
 		return err
 	}
 	defer closeNodes()
 
 	name := "ratelimit-" + rand.Text()[:8]
-	say := exampleredis.Narrator()
+	say := narrator()
 	if err := withLocks(ctx, nodes, name, say); err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
@@ -103,7 +102,7 @@ func measure(ctx context.Context, kind string, limiters []limiter, say func(who,
 	for i, l := range limiters {
 		work = append(work, func(ctx context.Context) error { return records[i].ask(ctx, l, start.Add(duration)) })
 	}
-	if err := exampleredis.Parallel(ctx, work...); err != nil {
+	if err := parallel(ctx, work...); err != nil {
 		return err
 	}
 	var all record

@@ -25,7 +25,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock"
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 const (
@@ -36,7 +35,7 @@ const (
 
 func main() {
 	log.SetFlags(0)
-	addrs := flag.String("redis", "", exampleredis.Usage)
+	addrs := flag.String("redis", "", redisUsage)
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -48,7 +47,7 @@ func main() {
 }
 
 func run(ctx context.Context, addrs string) (err error) {
-	nodes, closeNodes, err := exampleredis.Open(addrs, 3)
+	nodes, closeNodes, err := openNodes(addrs, 3)
 	if err != nil {
 		return err
 	}
@@ -65,7 +64,7 @@ func run(ctx context.Context, addrs string) (err error) {
 	}
 	defer func() { err = errors.Join(err, first.Close(), second.Close()) }()
 
-	o := &office{first: first, second: second, say: exampleredis.Narrator()}
+	o := &office{first: first, second: second, say: narrator()}
 	if err := o.longWork(ctx); err != nil {
 		return fmt.Errorf("long work: %w", err)
 	}
@@ -77,7 +76,7 @@ func run(ctx context.Context, addrs string) (err error) {
 
 func newLocker(nodes []*redis.Client, prefix, owner string) (*redlock.Locker, error) {
 	return redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(owner), redlock.WithTTL(ttl),
-		// By default a node may take TTL/20 to answer. Of a TTL as short as this that is little on a busy machine.
+		// By default a node may take a quarter of the TTL to answer, and this TTL is short.
 		redlock.WithNodeTimeout(ttl/3))
 }
 
@@ -92,7 +91,7 @@ func (o *office) longWork(ctx context.Context) error {
 	return o.first.Do(ctx, resource, func(ctx context.Context) error {
 		o.say("first", "writes the report, for 2 s, under a TTL of %v", ttl)
 		for page := 1; page <= 4; page++ {
-			if err := exampleredis.Work(ctx, 500*time.Millisecond); err != nil {
+			if err := pretend(ctx, 500*time.Millisecond); err != nil {
 				return err
 			}
 			o.say("first", "has written page %d", page)
@@ -118,14 +117,14 @@ func (o *office) secondIsRefused(ctx context.Context) error {
 	}
 }
 
-// hungWork would go on for much longer, and renewal alone would keep its lock alive as long. WithMaxHold says from
-// when on nobody believes any more that this is work.
+// hungWork would go on for much longer, and renewal alone would keep its lock alive for as long. WithMaxHold sets a
+// bound: after that the work counts as hung.
 func (o *office) hungWork(ctx context.Context) error {
 	var start time.Time
 	err := o.first.Do(ctx, resource, func(ctx context.Context) error {
 		start = time.Now()
 		o.say("first", "hangs, but may have the report for %v at most", maxHold)
-		err := exampleredis.Work(ctx, 10*time.Second)
+		err := pretend(ctx, 10*time.Second)
 		o.say("first", "is stopped by its context: %v", err)
 		return err
 	}, redlock.WithMaxHold(maxHold))
@@ -136,7 +135,7 @@ func (o *office) hungWork(ctx context.Context) error {
 		return fmt.Errorf("stopped after %v: not the end of WithMaxHold", held)
 	}
 
-	// Nothing is left of the first lock, or what is left expires now.
+	// The first lock is gone, or its last key expires now.
 	h, err := o.second.Acquire(ctx, resource, redlock.WithMaxWait(10*time.Second))
 	if err != nil {
 		return err

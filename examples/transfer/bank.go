@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 var errFunds = errors.New("insufficient funds")
@@ -40,7 +38,7 @@ func (b *bank) move(ctx context.Context, from, to string, amount int) error {
 	if balances[0] < amount {
 		return errFunds
 	}
-	if err := exampleredis.Work(ctx, 5*time.Millisecond); err != nil { // limits, fraud, fees ...
+	if err := pretend(ctx, 5*time.Millisecond); err != nil { // limits, fraud, fees ...
 		return err
 	}
 	// One command, so that a crash never leaves half a transfer.

@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock"
-	"github.com/rediskit/redlock/internal/exampleredis"
 )
 
 const (
@@ -35,7 +34,7 @@ var accounts = []string{"anna", "ben", "carla", "dan"}
 
 func main() {
 	log.SetFlags(0)
-	addrs := flag.String("redis", "", exampleredis.Usage)
+	addrs := flag.String("redis", "", redisUsage)
 	unsafe := flag.Bool("unsafe", false, "transfer without locks, and lose money")
 	flag.Parse()
 
@@ -48,7 +47,7 @@ func main() {
 }
 
 func run(ctx context.Context, addrs string, unsafe bool) (err error) {
-	nodes, closeNodes, err := exampleredis.Open(addrs, 3)
+	nodes, closeNodes, err := openNodes(addrs, 3)
 	if err != nil {
 		return err
 	}
@@ -61,7 +60,7 @@ func run(ctx context.Context, addrs string, unsafe bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close(ctx)) }()
 
-	say := exampleredis.Narrator()
+	say := narrator()
 	say("bank", "opens with %d in each of %d accounts", deposit, len(accounts))
 	var work []func(context.Context) error
 	for i := range tellers {
@@ -75,7 +74,7 @@ func run(ctx context.Context, addrs string, unsafe bool) (err error) {
 		defer func() { err = errors.Join(err, t.locker.Close()) }()
 		work = append(work, t.work)
 	}
-	if err := exampleredis.Parallel(ctx, work...); err != nil {
+	if err := parallel(ctx, work...); err != nil {
 		return err
 	}
 	return b.audit(ctx, deposit*len(accounts), say)

@@ -3,12 +3,9 @@ package acceptance_test
 import (
 	"context"
 	"errors"
-	"runtime/debug"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
@@ -239,34 +236,4 @@ func TestDelayedCleanUpLeavesTheNextAttemptsKeysAlone(t *testing.T) {
 	}
 	require.NoError(t, h.Release(ctx))
 	noKeys(t, servers)
-}
-
-// A hook of the user's client that panics takes the caller's goroutine with it, who may recover.
-func TestAttemptThatPanicsLeavesNothing(t *testing.T) {
-	servers, _ := masters(t, 1)
-	attempts := 0
-	client := redis.NewClient(&redis.Options{Addr: servers[0].Addr(), ContextTimeoutEnabled: true})
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	client.AddHook(hook(func(send func() error, _ ...redis.Cmder) error {
-		defer func() {
-			if strings.Contains(string(debug.Stack()), "(*Locker).attempt") { // the caller's, and no worker's
-				panic("by the hook")
-			}
-		}()
-		return send()
-	}))
-	l := open(t, []*redis.Client{client})
-	for deadline := time.Now().Add(20 * time.Second); !panickingAttempt(t, l); attempts++ {
-		require.True(t, time.Now().Before(deadline), "workers have sent all of %d attempts", attempts)
-	}
-	noKeys(t, servers)
-}
-
-// panickingAttempt locks and unlocks, and reports whether the attempt to lock has panicked.
-func panickingAttempt(t *testing.T, l *redlock.Locker) (panicked bool) {
-	defer func() { panicked = recover() != nil }()
-	h, err := l.TryAcquire(context.Background(), "a")
-	require.NoError(t, err)
-	require.NoError(t, h.Release(context.Background()))
-	return false
 }

@@ -9,42 +9,64 @@
 //	    wait_test.go            Acquire and WaitForUnlock while they wait
 //	    multilock_test.go       several resources at once
 //	    adopt_test.go           Adopt: a lock that another process has handed over
+//	    trydo_test.go           TryDo
+//	    once_test.go            Once, also in virtual time
+//	    maxoutage_test.go       WithMaxOutage: a wait that ends when Redis is down
 //
 //	having a lock
 //	    handle_test.go          what a handle says, while the lock lasts and afterwards
 //	    context_test.go         the contexts of a handle
+//	    context_end_test.go     the same contexts: when they end, what they cost, what they race with
 //	    extend_test.go          Extend
 //	    shortening_test.go      Extend to less, where late and repeated requests are dangerous
+//	    shortening_cost_test.go what many shortenings cost, and shortenings that are cut short
 //	    renewal_test.go         automatic renewal
 //	    healing_test.go         nodes that have lost the lock get it again
 //
 //	the end of a lock
 //	    release_test.go         Release
+//	    release_errors_test.go  what Release says when servers refuse
+//	    minhold_test.go         WithMinHold: keys that stay after Release
 //	    close_test.go           Close, with locks held and calls under way
+//	    close_pause_test.go     Close while nodes stop for a moment, hang or are down
 //	    memory_test.go          what has ended costs nothing any more
 //
 //	looking and asking
 //	    inspect_test.go         IsLocked and Inspect
 //	    errors_test.go          what errors say, and what they match
+//	    secrets_test.go         what nobody may read in errors, logs and formats
 //	    options_test.go         which options and arguments are refused, and what the others do
 //
 //	servers and processes in trouble
 //	    outage_test.go          nodes that are down, hung or slow: a minority, and a majority
+//	    forgotten_connections_test.go  a firewall has forgotten the connections
+//	    busy_process_test.go    a process that computes on all processors
 //	    error_replies_test.go   nodes that answer with errors
 //	    storm_test.go           one handle is extended, renewed, watched, released and closed at the same time
 //	    crowd_test.go           many processes compete for one lock and are killed at random
 //	    paused_process_test.go  a process is stopped for longer than its lock lives
+//	    cluster_hung_test.go    one master of a Redis Cluster hangs
+//	    failover_managed_test.go  a name moves from a primary to its replica
 //
 //	kinds of servers
 //	    deployments_test.go     one node or many, Redis Cluster, Sentinel, both protocols
+//	    onelock_test.go         what stands between the library and the keys sees each lock by itself
+//	    scripts_text_test.go    servers that check a script's text before they run it
+//	    notime_test.go          servers on which scripts may not ask for the time
+//	    cluster_slots_test.go   Redis Cluster: many slots, and a slot that is being moved
 //	    acl_test.go             the Redis user that the README recommends
+//	    acl_names_test.go       a Redis user who may not touch some of the names
+//	    strictfips_test.go      a program that may use nothing but what FIPS 140 approves
 //
 //	virtual time: exact to the nanosecond, and an hour passes at once
-//	    virtual_lease_test.go, virtual_attempt_test.go, virtual_wait_test.go, virtual_renewal_test.go
+//	    virtual_lease_test.go, virtual_attempt_test.go, virtual_wait_test.go, virtual_renewal_test.go,
+//	    virtual_late_test.go, virtual_once_test.go, virtual_hold_test.go, virtual_close_test.go,
+//	    virtual_contest_test.go, virtual_order_test.go
 //
 //	what tests use
 //	    main_test.go            servers with clients, with and without proxies, and Lockers
 //	    helpers_test.go         look at keys, wait for things, break servers
 //	    tap_test.go             see a client's requests and hold them up
+//	    onelock_helpers_test.go  many callers at the same moment
 //	    virtual_node_test.go    a node in virtual time
 package acceptance

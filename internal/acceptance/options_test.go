@@ -157,7 +157,7 @@ func TestExtendRefusesABadTTLAndKeepsTheLease(t *testing.T) {
 }
 
 func TestNewRefusesBadNodes(t *testing.T) {
-	one, two := redis.NewClient(&redis.Options{}), redis.NewClient(&redis.Options{})
+	one, two := redis.NewClient(&redis.Options{}), redis.NewClient(&redis.Options{Addr: "elsewhere:6379"})
 	ring := redis.NewRing(&redis.RingOptions{})
 	t.Cleanup(func() {
 		for _, c := range []redis.UniversalClient{one, two, ring} {

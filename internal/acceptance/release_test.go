@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/locktest"
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
@@ -209,63 +209,66 @@ func TestReleaseIsNilWhenNothingIsLeftOnAQuorum(t *testing.T) {
 	require.Equal(t, stranger, ownerOn(t, servers[2], "r"))
 }
 
-// onePerSlot is a single server that is treated as a cluster: resources in different slots are asked for one by one.
-type onePerSlot struct{ *redis.Client }
+// onePerSlot starts a server that passes for a Redis Cluster, with a tap.
+func onePerSlot(t *testing.T) (*redistest.Server, []locktest.OnePerSlot, *tap) {
+	t.Helper()
+	servers, clients, taps := tapped(t, 1)
+	warmUp(t, clients)
+	return servers[0], []locktest.OnePerSlot{{Client: clients[0]}}, taps[0]
+}
 
-func (onePerSlot) MasterForKey(context.Context, string) (*redis.Client, error) { return nil, nil }
-
-func TestCleanUpGoesThroughAllSlotsWhenReleaseComesBetweenTwo(t *testing.T) {
+func TestCleanUpGoesThroughAllSlotsWhenReleaseComesMeanwhile(t *testing.T) {
 	ctx := context.Background()
-	noLeak(t)
-	s := redistest.Start(t)
-	c := redis.NewClient(&redis.Options{Addr: s.Addr(), PoolSize: 2}) // so that there are two workers
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	watch := tapOf(c)
-	l := open(t, []onePerSlot{{c}}, redlock.WithNodeTimeout(2*time.Second))
-	warmUp(t, []*redis.Client{c})
+	s, clients, watch := onePerSlot(t)
+	l := open(t, clients, redlock.WithNodeTimeout(20*time.Second))
 	h, err := l.TryAcquireMulti(ctx, []string{"a", "b", "c"})
 	require.NoError(t, err)
 	require.Len(t, s.Keys(t), 3)
-	s.Do(t, "del", "lock:b") // the next Extend finds the lock lost and cleans up
+	uproot(t, "b", s) // the next Extend finds the lock lost and cleans up
 
-	busy, cleaned, others := newGate(t), newGate(t), newGate(t)
+	cleaning := newGate(t)
 	watch.onSend(func(sent string) error {
-		switch {
-		case strings.Contains(sent, "lock:busy"):
-			busy.pass()
-		case strings.Contains(sent, "lock:other"):
-			others.pass()
+		if !isExtension(sent) {
+			cleaning.pass()
 		}
 		return nil
 	})
-	watch.onReply(func(sent string) error {
-		if strings.Contains(sent, "lock:a") && !isExtension(sent) {
-			cleaned.pass()
-		}
-		return nil
-	})
-	// One worker is busy elsewhere. The other one is held up when it has cleaned the first slot up.
-	attempts := []<-chan error{inBackground(func() error { _, err := l.TryAcquire(ctx, "busy"); return err })}
-	outcome(t, busy.reached, "the first worker")
 	require.ErrorIs(t, h.Extend(ctx, time.Minute), redlock.ErrLost)
-	outcome(t, cleaned.reached, "the clean-up of the first slot")
-	for i := range 256 { // as many as go out together
-		waiting := observe(ctx)
-		attempts = append(attempts, inBackground(func() error { _, err := l.TryAcquire(waiting, fmt.Sprint("other", i)); return err }))
-		outcome(t, waiting.waited, "another attempt")
-	}
-	// Now those go first, and the clean-up of the second slot waits behind them.
-	cleaned.open()
-	outcome(t, others.reached, "the other attempts on their way")
-	require.ErrorIs(t, h.Release(ctx), redlock.ErrLost)
-	busy.open()
-	others.open()
-	for _, attempt := range attempts {
-		_ = outcome(t, attempt, "the other attempts") // may have come too late
-	}
-	require.Eventually(t, func() bool {
-		return !slices.ContainsFunc(s.Keys(t), func(key string) bool { return len(key) == len("lock:a") })
-	}, 10*time.Second, time.Millisecond, "the lost lock is still there")
+	outcome(t, cleaning.reached, "the clean-up on its way")
+	released := inBackground(func() error { return h.Release(ctx) })
+	cleaning.open()
+	require.ErrorIs(t, outcome(t, released, "the release"), redlock.ErrLost)
+	noKeys(t, []*redistest.Server{s})
+}
+
+func TestAttemptThatEndsBetweenTwoSlotsLeavesNothing(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	s, clients, watch := onePerSlot(t)
+	l := open(t, clients, redlock.WithNodeTimeout(20*time.Second), redlock.WithTTL(31*time.Second))
+
+	granted := newGate(t)
+	var acquired atomic.Int32
+	watch.onReply(func(sent string) error {
+		if strings.Contains(sent, " 31000]") {
+			acquired.Add(1)
+			granted.pass()
+		}
+		return nil
+	})
+	done := inBackground(func() error {
+		_, err := l.TryAcquireMulti(ctx, []string{"a", "b", "c"})
+		return err
+	})
+	outcome(t, granted.reached, "the grant of the first slot")
+	require.Equal(t, lockKeys("a"), s.Keys(t))
+	cancel(errBored)
+	require.ErrorIs(t, outcome(t, done, "the attempt"), errBored)
+	granted.open()
+	noKeys(t, []*redistest.Server{s})
+	require.Equal(t, int32(1), acquired.Load(), "asked for the next slot all the same")
+	require.NoError(t, l.Close())
+	require.Empty(t, s.Keys(t))
 }
 
 func TestReleaseDoesNotOvertakeAnAcquireWhenItDropsAnExtend(t *testing.T) {

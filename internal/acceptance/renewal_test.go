@@ -131,19 +131,25 @@ func TestRenewalsDoNotPileUpForANodeThatHangs(t *testing.T) {
 	taps[2].onSend(func(string) error { hung.pass(); return nil })
 	var renewals atomic.Int32
 	taps[0].onSend(func(sent string) error {
-		renewals.Add(int32(strings.Count(sent, " keep")))
+		renewals.Add(int32(strings.Count(sent, " keep]")))
 		return nil
 	})
-	require.Eventually(t, func() bool { return renewals.Load() >= 8*locks }, 10*time.Second, 5*time.Millisecond)
+	// Renewals are sent beside those that hang, on other connections, but only so many workers may be stuck. There are more
+	// rounds of renewals than that.
+	const workers = 2 + 8
+	require.Eventually(t, func() bool { return renewals.Load() >= 2*workers*locks }, 10*time.Second, 5*time.Millisecond)
 	for _, h := range held {
 		require.NoError(t, h.Err(), "two nodes are enough")
 	}
 
 	// Close says for how many requests it has waited in vain.
+	began := time.Now()
+	err = l.Close()
+	require.Less(t, time.Since(began), 9*time.Second)
+	_, text, found := strings.Cut(fmt.Sprint(err), "node 2 ("+clients[2].Options().Addr+"): ")
+	require.True(t, found, "Close took the node for healthy: %v", err)
 	var unanswered int
-	_, text, found := strings.Cut(fmt.Sprint(l.Close()), "node 2: ")
-	require.True(t, found, "Close took the node for healthy")
 	_, err = fmt.Sscanf(text, "%d calls", &unanswered)
 	require.NoError(t, err)
-	require.LessOrEqual(t, unanswered, locks)
+	require.LessOrEqual(t, unanswered, workers*locks)
 }

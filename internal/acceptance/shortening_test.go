@@ -17,7 +17,7 @@ import (
 func TestTwoShorteningsAtOnceNeverLeaveALeaseThatOutlivesItsKeys(t *testing.T) {
 	ctx := context.Background()
 	servers, clients, taps := tapped(t, 1)
-	l := open(t, []wrapped{{clients[0]}}, redlock.WithNodeTimeout(20*time.Second))
+	l := open(t, clients, redlock.WithNodeTimeout(20*time.Second))
 	warmUp(t, clients)
 	h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
 	require.NoError(t, err)
@@ -93,7 +93,7 @@ func TestLateCopyOfAShorteningCutsNothing(t *testing.T) {
 			s := redistest.Start(t)
 			c := newForked(t, s, &redis.Options{ReadTimeout: 200 * time.Millisecond, MaxRetries: test.retries})
 			watch := tapOf(c.Client)
-			l := open(t, []wrapped{{c.Client}}, redlock.WithNodeTimeout(20*time.Second))
+			l := open(t, []*redis.Client{c.Client}, redlock.WithNodeTimeout(20*time.Second))
 			h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
 			require.NoError(t, err)
 
@@ -128,7 +128,7 @@ func TestLateCopyOfAShorteningCutsNothing(t *testing.T) {
 func TestLostAnswerToAShorteningDoesNotCondemnTheLock(t *testing.T) {
 	ctx := context.Background()
 	servers, clients, taps := tapped(t, 1)
-	l := open(t, []wrapped{{clients[0]}})
+	l := open(t, clients)
 	warmUp(t, clients)
 	h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
 	require.NoError(t, err)
@@ -154,6 +154,16 @@ func TestLostAnswerToAShorteningDoesNotCondemnTheLock(t *testing.T) {
 	noKeys(t, servers)
 }
 
+// makeConnections fills a client's pool with n idle connections at least.
+func makeConnections(t *testing.T, client *redis.Client, n int) {
+	t.Helper()
+	for range n {
+		conn := client.Conn()
+		defer func() { require.NoError(t, conn.Close()) }() // back to the pool, all at the end
+		require.NoError(t, conn.Ping(context.Background()).Err())
+	}
+}
+
 // Rows 6 and 12: the client library repeats a shortening, and the shortening itself arrives when the lease has been extended
 // since. It must not take away what is trusted by then.
 func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
@@ -163,6 +173,7 @@ func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
 	warmUp(t, clients)
 	h := heldEverywhere(t, l, servers, "a")
 	for i, s := range servers {
+		makeConnections(t, clients[i], 2) // go-redis does not repeat what it had no connection for
 		s.ResetStats(t)
 		proxies[i].DelayReplies(100 * time.Millisecond) // time to delay what follows the first of the two rounds
 	}

@@ -116,16 +116,13 @@ func tapped(t *testing.T, n int) ([]*redistest.Server, []*redis.Client, []*tap) 
 	return servers, clients, taps
 }
 
-// wrapped is a client whose calls never go out on the goroutine of the test.
-type wrapped struct{ *redis.Client }
-
 // isExtension reports whether a request is for extend.lua.
 func isExtension(sent string) bool {
-	return strings.Contains(sent, " keep") || strings.Contains(sent, " move") || isCut(sent)
+	return strings.Contains(sent, " keep]") || isCut(sent)
 }
 
 // isCut reports whether a request shortens a lease.
-func isCut(sent string) bool { return strings.Contains(sent, " cut ") }
+func isCut(sent string) bool { return strings.Contains(sent, " cut]") }
 
 // gate stops who comes to it until it is opened.
 type gate struct {
@@ -203,7 +200,7 @@ func failuresOf(client *redis.Client, n int64) <-chan struct{} {
 func requests(p *tap, resource string) <-chan struct{} {
 	seen := make(chan struct{}, 10000)
 	p.onSend(func(sent string) error {
-		if strings.Contains(sent, "lock:"+resource+" ") {
+		if strings.Contains(sent, "lock:"+resource+" ") || strings.Contains(sent, "lock:"+resource+"]") {
 			seen <- struct{}{}
 		}
 		return nil

@@ -30,8 +30,8 @@ func TestVirtualAttemptTakesTheNodeTimeoutAtMost(t *testing.T) {
 	}{
 		{30 * time.Second, nil, time.Second},
 		{time.Hour, nil, time.Second},
-		{10 * time.Second, nil, 500 * time.Millisecond},
-		{400 * time.Millisecond, nil, 20 * time.Millisecond},
+		{2 * time.Second, nil, 500 * time.Millisecond},
+		{400 * time.Millisecond, nil, 100 * time.Millisecond},
 		{50 * time.Millisecond, nil, 20 * time.Millisecond},
 		{30 * time.Second, []redlock.Option{redlock.WithNodeTimeout(7 * time.Second)}, 7 * time.Second},
 		{30 * time.Second, []redlock.Option{redlock.WithNodeTimeout(3 * time.Millisecond)}, 3 * time.Millisecond},
@@ -100,7 +100,7 @@ func TestVirtualAcquireWhoseRepetitionFailsLeavesNothing(t *testing.T) {
 			}
 			switch tries.Add(1) {
 			case 1:
-				require.NoError(t, memory.Set(args[2], args[4]))
+				require.NoError(t, memory.Set(args[2], args[3]))
 				memory.SetTTL(args[2], time.Hour)
 				peer.Close()
 				return true

@@ -5,7 +5,6 @@ package acceptance_test
 import (
 	"context"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -76,13 +75,15 @@ func (n *virtualNode) delayBy(d time.Duration) {
 	n.delay = d
 }
 
-// sent returns when scripts with that argument behind token and TTL reached the node.
-func (n *virtualNode) sent(argument string) []time.Time {
+// sent returns when extensions in that mode reached the node, or with "" when acquires did.
+func (n *virtualNode) sent(mode string) []time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var at []time.Time
 	for _, c := range n.calls {
-		if len(c.args) > 3 && c.args[3] == argument || argument == "" && len(c.args) == 3 {
+		extends := len(c.args) == 4
+		acquires := len(c.args) == 2 && c.args[1] != "0" // a release has a number there, an acquire a TTL
+		if extends && c.args[3] == mode || acquires && mode == "" {
 			at = append(at, c.at)
 		}
 	}
@@ -97,7 +98,7 @@ func (n *virtualNode) owner(key string) string {
 // extensions returns how long after start the node was asked to extend a lock.
 func (n *virtualNode) extensions(start time.Time) []time.Duration {
 	var after []time.Duration
-	for _, at := range slices.Concat(n.sent("keep"), n.sent("move")) { // after a shortening all are moves
+	for _, at := range n.sent("keep") {
 		after = append(after, at.Sub(start))
 	}
 	return after

@@ -79,3 +79,37 @@ func TestVirtualWaitForUnlockEndsWhenTheHoldersLockExpires(t *testing.T) {
 		require.LessOrEqual(t, time.Since(start), 30*time.Second+2*time.Millisecond)
 	})
 }
+
+// What an attempt that the end cut short has not found out is not the reason of the wait.
+func TestVirtualReasonOfAWaitIsOfTheLastAttemptThatCameToItsEnd(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		l, other := open(t, clientsOf(nodes)), open(t, clientsOf(nodes))
+		_, err := other.TryAcquire(context.Background(), "a")
+		require.NoError(t, err)
+		time.AfterFunc(100*time.Millisecond, func() {
+			for _, n := range nodes {
+				n.hang()
+			}
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		defer cancel()
+		_, err = l.Acquire(ctx, "a", redlock.WithRetryInterval(10*time.Millisecond))
+		require.ErrorIs(t, err, redlock.ErrHeld)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, redlock.ErrNoQuorum)
+		for _, n := range nodes {
+			n.recover()
+		}
+	})
+}
+
+func TestVirtualFirstAttemptHasItsNodeTimeoutHoweverShortTheMaximumWait(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		for _, n := range nodes {
+			n.delayBy(100 * time.Millisecond)
+		}
+		h, err := open(t, clientsOf(nodes)).Acquire(context.Background(), "a", redlock.WithMaxWait(time.Millisecond))
+		require.NoError(t, err)
+		require.NoError(t, h.Release(context.Background()))
+	})
+}

@@ -9,8 +9,9 @@ import (
 
 type key struct{}
 
-// From returns a context under which pauses are spread by the given source, for runs that must be able to repeat themselves.
-// Whoever waits under the context uses the source, and not at the same time as others.
+// From returns a context under which pauses are spread by the given source, for runs that must be
+// able to repeat themselves. Whoever waits under the context uses the source, and not at the same
+// time as others.
 func From(ctx context.Context, source *rand.Rand) context.Context {
 	return context.WithValue(ctx, key{}, source)
 }

@@ -3,6 +3,7 @@
 package locktest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -37,6 +38,14 @@ func Open[N redlock.Node](t *testing.T, nodes []N, opts ...redlock.Option) *redl
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	return l
+}
+
+// OnePerSlot is a single server that passes for a Redis Cluster: resources in different slots are asked for one by one.
+type OnePerSlot struct{ *redis.Client }
+
+// MasterForKey returns the client, which serves all slots.
+func (c OnePerSlot) MasterForKey(context.Context, string) (*redis.Client, error) {
+	return c.Client, nil
 }
 
 // NoKeys checks that nothing is left on any of the servers. What is deleted in the background gets a moment.

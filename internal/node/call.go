@@ -2,48 +2,73 @@ package node
 
 import "time"
 
-// Call is one request to a script on one node. Its exported fields are the caller's until it is sent and again once the Receiver
-// has it; in between they are the node's.
+// Call is one script call to one node. Its exported fields belong to the caller until the call is
+// sent, and again from the moment the Receiver gets it; in between they are the node's.
 type Call struct {
 	Script *Script
-	Keys   []string
+	Keys   []string // on a Redis Cluster they share a slot
 	Args   []any
 
-	// SendBy is when the call has lost its purpose: if it still waits to be sent then, it is dropped with
-	// ErrNotSent. Zero: never.
+	// SendBy is when the call loses its purpose: if it still waits to be sent then, it is dropped
+	// with ErrNotSent. Zero: never.
 	SendBy time.Time
 
-	// RepeatUntil makes the node repeat the call, in the background and with growing pauses, for as long as it
-	// ends in an error. Zero: one try (go-redis's own retries not counted).
+	// Patience is how long the caller waits for an answer. A round trip that takes longer no
+	// longer keeps later calls from being sent. Zero: a second.
+	Patience time.Duration
+
+	// RepeatUntil makes the node repeat the call, in the background and with growing pauses, while
+	// it ends in an error. Zero: one try, not counting go-redis's own retries.
 	RepeatUntil time.Time
+
+	// HeldBack makes the call wait for calls that hold back one of its keys; see Node.HoldBack.
+	HeldBack bool
 
 	Receiver Receiver
 
+	// Reply is the script's reply, and Err what went wrong: the script's error, or the client's.
 	Reply any
 	Err   error
 
-	// Yields makes the call wait for calls that linger on one of its keys; see Node.Linger.
-	Yields bool
+	// Repeating says that the call has failed for the first time, or because a cluster moves a slot
+	// of several of its keys, and may be repeated: the Receiver is told of Err, and gets the call
+	// once more when it is done. It may have it sent anew at once.
+	Repeating bool
 
-	// Repeated says that an earlier try of the call got no answer, and may still reach the node after this one.
+	// Repeated says that an earlier try of the call got no answer. It may still reach the node
+	// after this one.
 	Repeated bool
+
+	slot uint16 // of its keys, on a Redis Cluster
 
 	// Guarded by the node's mutex.
 	state      state
-	next, prev *Call    // neighbours in the queue
+	stream     *stream  // in whose queue it is
+	next, prev *Call    // neighbours there
 	waits      int      // calls that must be done before this one is queued
-	bound      bool     // one of them is of the same owner: what follows this call relies on it
+	bound      bool     // one of them has the same owner: whoever follows this call relies on it
 	followers  []*Call  // calls that wait for this one
-	lingers    []string // keys on which it does
+	holds      []string // keys on which it holds others back
 	tried      bool     // the node may know of the call
-	failures   int      // how often the call was repeated
+	failures   int      // how often the call failed and was put aside for another try
+	spare      bool     // a late Close does not wait for it: it has had its chance
 }
 
-// Receiver gets a call back when it has been answered, failed or was dropped: once, on a goroutine of the node's, and
-// never from within a method of the Node. It must not block.
+// defaultPatience is the Patience of calls that do not say.
+const defaultPatience = time.Second
+
+func (c *Call) patience() time.Duration {
+	if c.Patience <= 0 {
+		return defaultPatience
+	}
+	return c.Patience
+}
+
+// Receiver gets a call back when it was answered, failed or was dropped: once, on a goroutine of
+// the node's, and never from within a method of the Node. It must not block.
 //
-// It may set the call's Keys and Args anew and return true to have the call sent once more; what follows the call then
-// goes on waiting. After ErrClosed that is in vain.
+// It may set the call's Keys and Args anew and return true to have it sent once more. Calls that
+// follow it go on waiting. After ErrClosed the return value is ignored.
 type Receiver interface {
 	Receive(c *Call) (again bool)
 }
@@ -55,38 +80,6 @@ const (
 	fresh  state = iota // not handed to a node
 	parked              // waits for other calls, or for its next try
 	queued              // waits to be sent
-	sent                // with go-redis
+	sent                // with go-redis, or on its way back to the Receiver
 	done                // received, or dropped
 )
-
-// queue is a doubly linked list of calls, so that any of them can leave at once.
-type queue struct {
-	head, tail *Call
-	length     int
-}
-
-func (q *queue) push(c *Call) {
-	c.state, c.prev, c.next = queued, q.tail, nil
-	if q.tail == nil {
-		q.head = c
-	} else {
-		q.tail.next = c
-	}
-	q.tail = c
-	q.length++
-}
-
-func (q *queue) remove(c *Call) {
-	if c.prev == nil {
-		q.head = c.next
-	} else {
-		c.prev.next = c.next
-	}
-	if c.next == nil {
-		q.tail = c.prev
-	} else {
-		c.next.prev = c.prev
-	}
-	c.prev, c.next = nil, nil
-	q.length--
-}

@@ -6,86 +6,70 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Two workers are best where the network is fast: the longer calls gather, the fewer round trips they need. Over a long
-// way that would make a call wait for a good part of somebody else's round trip before its own begins. So a distant node
-// gets more workers while calls wait: the sooner after each other, the fewer there are.
+// Two workers are best where the network is fast: the longer calls gather, the fewer round trips
+// they need. Over a long distance a call would wait for a good part of another round trip before
+// its own begins. So a distant node gets more workers while calls wait, and the more it has, the
+// longer it takes until the next one starts.
 const (
 	baseWorkers = 2                    // one batch on its way while the next one gathers
 	mostWorkers = 16                   // connections of the client's pool that we take at most
+	mostStuck   = 8                    // those that may hang on top of the base
 	nearby      = 2 * time.Millisecond // round trips up to here are not worth more workers
 )
 
-// pace decides when more than the base of workers is due.
+// pace decides when more workers than the base are due.
 type pace struct {
-	most   int           // workers, with respect to the client's pool
-	trip   time.Duration // the round trip, smoothed
-	began  time.Time     // when the latest round trip did
-	alive  time.Time     // when the node last answered, or began to be asked
-	waking *time.Timer   // until another worker is due; nil when none is planned
+	most  int           // workers, with respect to the client's pool
+	stuck int           // workers that may be stuck, with respect to the client's pool
+	trip  time.Duration // the round trip, smoothed
+	began time.Time     // when the latest round trip did
+	alive time.Time     // when the node last answered, or began to be asked
 }
 
 // newPace leaves a quarter of the client's connections to others.
-func newPace(client Client) pace {
-	most := mostWorkers / 2
-	if c, ok := client.(interface{ Options() *redis.Options }); ok {
-		most = min(max(c.Options().PoolSize*3/4, baseWorkers), mostWorkers)
+func newPace(client any) pace {
+	size := poolSize(client)
+	return pace{
+		most:  min(max(size*3/4, baseWorkers), mostWorkers),
+		stuck: min(max(size/2, 1), mostStuck),
 	}
-	return pace{most: most}
 }
 
-// start notes the begin of a round trip. Called with the mutex held.
-func (p *pace) start(now time.Time, workers int) {
+// poolSize returns how many connections to one server a client has.
+func poolSize(client any) int {
+	if o := optionsOf(client); o != nil {
+		return o.PoolSize
+	}
+	if c, ok := client.(interface{ Options() *redis.ClusterOptions }); ok && c.Options() != nil {
+		return c.Options().PoolSize
+	}
+	return 10 // go-redis's default, for a single CPU
+}
+
+// startLocked notes the begin of a round trip.
+func (p *pace) startLocked(now time.Time, workers int) {
 	p.began = now
 	if workers == 1 {
 		p.alive = now
 	}
 }
 
-// answered notes the end of a round trip that brought an answer. Called with the mutex held.
-func (p *pace) answered(started, now time.Time) {
+// answeredLocked notes the end of a round trip that brought an answer.
+func (p *pace) answeredLocked(started, now time.Time) {
 	p.alive = now
 	p.trip += (now.Sub(started) - p.trip) / 8
 }
 
-// distant reports whether the node is so far away that more workers are worth it. Called with the mutex held.
-func (p *pace) distant() bool { return p.trip >= nearby }
+// distantLocked reports whether the node is so far away that more workers are worth it.
+func (p *pace) distantLocked() bool { return p.trip >= nearby }
 
-// due returns when another worker may start, if one ever may: not for a node that has ceased to answer. Called with the
-// mutex held.
-func (p *pace) due(now time.Time, workers int) (time.Duration, bool) {
-	if workers < baseWorkers {
-		return 0, true
+// dueLocked returns when another worker on top of the base may start, if one ever may. A node that
+// has ceased to answer gets none.
+func (p *pace) dueLocked(now time.Time, workers int) (time.Time, bool) {
+	if workers >= p.most || !p.distantLocked() || now.Sub(p.alive) > 2*p.trip {
+		return time.Time{}, false
 	}
-	if workers >= p.most || !p.distant() || now.Sub(p.alive) > 2*p.trip {
-		return 0, false
-	}
-	space := p.trip * time.Duration(workers) / time.Duration(p.most*p.most) // so that most of them fill a round trip
-	return max(0, p.began.Add(space).Sub(now)), true
-}
-
-// callWorker sees to it that somebody sends what is queued. Called with the mutex held.
-func (n *Node) callWorker() {
-	if n.queue.length == 0 {
-		return
-	}
-	wait, ok := n.pace.due(time.Now(), n.workers)
-	switch {
-	case !ok:
-	case wait == 0:
-		n.workers++
-		go n.work(n.pace.distant())
-	case n.pace.waking == nil:
-		n.helpers++
-		n.pace.waking = time.AfterFunc(wait, n.wake)
-	}
-}
-
-// wake is what the pace's timer does.
-func (n *Node) wake() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.helpers--
-	n.pace.waking = nil
-	n.callWorker()
-	n.checkIdle()
+	// So that most of them fill a round trip.
+	space := p.trip * time.Duration(workers) / time.Duration(p.most*p.most)
+	return p.began.Add(space), true
 }

@@ -9,15 +9,17 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// crowd has callers send one call after the other, some rounds each, and returns how many round trips were under way at once
-// at most.
-func crowd(t *testing.T, n *Node, p *probe, callers, rounds int) int {
+// crowd has callers send one call after the other, some rounds each. It returns how many round
+// trips were under way at once at most.
+func crowd(t *testing.T, n *Node, w *watcher, callers, rounds int) int {
 	t.Helper()
 	var mu sync.Mutex
 	now, most := 0, 0
-	p.set(func() {
+	w.set(func() {
 		mu.Lock()
 		defer mu.Unlock()
 		now++
@@ -57,12 +59,12 @@ func TestDistantNodeGetsMoreWorkersWithinThePool(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("of %d", test.pool), func(t *testing.T) {
-			proxy := start(t).Proxy(t)
-			c, p := probed(t, &redis.Options{Addr: proxy.Addr(), PoolSize: test.pool})
+			proxy := redistest.Start(t).Proxy(t)
+			c, w := watched(t, &redis.Options{Addr: proxy.Addr(), PoolSize: test.pool})
 			n := opened(t, c)
 			proxy.Delay(10 * time.Millisecond)
-			crowd(t, n, p, 8, 20) // the node learns how far away it is
-			most := crowd(t, n, p, 64, 20)
+			crowd(t, n, w, 8, 20) // the node learns how far away it is
+			most := crowd(t, n, w, 64, 20)
 			require.LessOrEqual(t, most, test.most)
 			require.Greater(t, most, baseWorkers)
 		})
@@ -70,45 +72,52 @@ func TestDistantNodeGetsMoreWorkersWithinThePool(t *testing.T) {
 }
 
 func TestNearNodeGetsNoMoreThanTwoWorkers(t *testing.T) {
-	c, p := probed(t, &redis.Options{Addr: start(t).Addr(), PoolSize: 100})
+	c, w := watched(t, &redis.Options{Addr: redistest.Start(t).Addr(), PoolSize: 100})
 	n := opened(t, c)
-	// A machine that is busy with other things can make the node look distant for a while: such a try shows nothing.
+	// A machine that is busy with other things can make the node look distant for a while: such a
+	// try shows nothing.
 	near := func() bool {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		return n.pace.trip < nearby/2
+		return n.streams[0].pace.trip < nearby/2
 	}
 	require.Eventually(t, func() bool {
-		crowd(t, n, p, 4, 20)
+		crowd(t, n, w, 4, 20)
 		wasNear := near()
-		most := crowd(t, n, p, 64, 100)
+		most := crowd(t, n, w, 64, 100)
 		return wasNear && near() && most == baseWorkers
 	}, 20*time.Second, time.Millisecond)
 }
 
 func TestNodeThatHangsGetsNoMoreWorkers(t *testing.T) {
-	proxy := start(t).Proxy(t)
-	c, p := probed(t, &redis.Options{Addr: proxy.Addr(), PoolSize: 100})
+	proxy := redistest.Start(t).Proxy(t)
+	c, w := watched(t, &redis.Options{Addr: proxy.Addr(), PoolSize: 100})
 	n := opened(t, c)
 	proxy.Delay(10 * time.Millisecond)
-	require.Greater(t, crowd(t, n, p, 64, 20), baseWorkers)
-	p.set(nil, nil)
+	require.Greater(t, crowd(t, n, w, 64, 20), baseWorkers)
+	w.set(nil, nil)
 
 	proxy.HoldRequests(true)
 	var answers []delivered
 	add := func() {
 		c, d := newCall()
+		c.Patience = time.Hour // else others take the place of those that hang
 		require.True(t, n.Send(c))
 		answers = append(answers, d)
 	}
 	state := func() (workers int, silent bool) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		return n.workers, time.Since(n.pace.alive) > 2*n.pace.trip && n.pace.waking == nil
+		s := n.streams[0]
+		_, planned := s.pace.dueLocked(time.Now(), s.workers)
+		return s.workers, !planned
 	}
 	add()
 	add()
-	require.Eventually(t, func() bool { _, silent := state(); return silent }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool {
+		_, silent := state()
+		return silent
+	}, 10*time.Second, time.Millisecond)
 	before, _ := state()
 	require.Positive(t, before)
 	for range 64 {

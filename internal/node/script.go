@@ -1,24 +1,11 @@
 package node
 
-import (
-	"crypto/sha1"
-	"encoding/hex"
-)
-
-// Script is a Lua script, by its source and the digest under which Redis caches it. It answers a list of requests: KEYS has
-// the keys of all of them, ARGV for each the number of its keys and its arguments (as many for all), and the reply one
-// element for each.
-//
-// A list of one string is the error of a request that failed. Scripts must not answer with an error as such: recent
-// versions of go-redis (v9.23 is one) stop reading a list at some of them, READONLY, OOM and NOPERM among them, and take the
-// rest of it for the replies to the commands after that.
+// Script is a Lua script, with the digest under which Redis caches it. It serves one lock: KEYS
+// and ARGV are those of one call, its reply is the call's, and its error is an error reply.
 type Script struct {
-	source string
-	digest string
+	source, digest any // strings; boxed once, not for each call
 }
 
-// NewScript returns the script with the given source.
-func NewScript(source string) *Script {
-	sum := sha1.Sum([]byte(source)) // not for security: Redis names scripts by their SHA-1
-	return &Script{source: source, digest: hex.EncodeToString(sum[:])}
-}
+// NewScript returns the script with the given source. The digest is the source's SHA-1 in
+// hexadecimal. It is the caller's to know: in FIPS mode a program cannot compute it.
+func NewScript(source, digest string) *Script { return &Script{source: source, digest: digest} }

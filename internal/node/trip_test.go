@@ -11,23 +11,22 @@ import (
 )
 
 // One call after the other tells why it got no connection, and so must those that go out together.
-func TestEachCallOfABatchTellsWhyItDidNotGoOut(t *testing.T) {
+func TestEachCallOfABatchTellsWhyItDidNotGoOut(tt *testing.T) {
 	noRoad := errors.New("no road")
 	client := redis.NewClient(&redis.Options{
 		MaxRetries: -1,
 		Dialer:     func(context.Context, string, string) (net.Conn, error) { return nil, noRoad },
 	})
 	defer client.Close()
+	n := New(client, false)
 	for _, count := range []int{1, 2} {
-		calls := []*Call{{Script: NewScript("return {1}")}, {Script: NewScript("return {2}")}}[:count]
-		var commands []*command
-		for _, c := range calls {
-			commands = append(commands, &command{script: c.Script, calls: []*Call{c}})
+		t := &trip{}
+		for range count {
+			t.batch = append(t.batch, &Call{Script: one})
 		}
-		roundTrip(context.Background(), client, commands, false)
-		for i, c := range commands {
-			c.distribute()
-			require.ErrorIs(t, calls[i].Err, noRoad, "call %d of %d", i, count)
+		n.exchange(context.Background(), t)
+		for _, c := range t.batch {
+			require.ErrorIs(tt, c.Err, noRoad, "%d calls", count)
 		}
 	}
 }

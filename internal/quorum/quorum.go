@@ -1,4 +1,5 @@
-// Package quorum counts what N independent nodes say. It knows nothing of Redis, of networks or of time.
+// Package quorum counts what N independent nodes say. It knows nothing of Redis, of networks or of
+// time.
 package quorum
 
 // Size returns how many of n nodes are a majority: floor(n/2)+1. Any two majorities share a node.
@@ -52,11 +53,15 @@ func (t *Tally) Need() int { return t.quorum }
 // Yes returns how many nodes said yes.
 func (t *Tally) Yes() int { return t.yes }
 
+// Answered returns how many nodes said yes or no.
+func (t *Tally) Answered() int { return t.yes + t.no }
+
 // Pending returns how many nodes have not voted.
 func (t *Tally) Pending() int { return t.n - t.yes - t.no - t.failed }
 
-// Take is the rule for taking something new. Refused means that a majority answered and yet no majority can say yes: the
-// resource is contended. Where it cannot be told yet whether that or an outage is the reason, the vote stays open.
+// Take is the rule for taking something new. Refused means that a majority answered and yet no
+// majority can say yes: the resource is contended. Where it cannot be told yet whether that or an
+// outage is the reason, the vote stays open.
 func (t *Tally) Take() Outcome {
 	answered := t.yes + t.no
 	switch {
@@ -73,8 +78,9 @@ func (t *Tally) Take() Outcome {
 	}
 }
 
-// Keep is the rule for something that is already ours. Refused means that so many nodes deny it that no majority can be
-// left, whatever the silent ones would say: it is lost. Fewer denials with too few confirmations prove nothing.
+// Keep is the rule for something that is already ours. Refused means that so many nodes deny it
+// that no majority can be left, whatever the silent ones would say: it is lost. Fewer denials with
+// too few confirmations prove nothing.
 func (t *Tally) Keep() Outcome {
 	fatal := t.n - t.quorum + 1
 	switch {
@@ -89,8 +95,8 @@ func (t *Tally) Keep() Outcome {
 	}
 }
 
-// Leave is the rule for giving up what was ours. Refused is as in Keep: it had been lost. Otherwise every answer, yes or no,
-// shows that nothing of ours is left on the node.
+// Leave is the rule for giving up what was ours. Refused is as in Keep: it had been lost. Otherwise
+// every answer, yes or no, shows that nothing of ours is left on the node.
 func (t *Tally) Leave() Outcome {
 	outcome := t.Keep()
 	if outcome == Unreachable {
@@ -104,7 +110,8 @@ func (t *Tally) Leave() Outcome {
 	return outcome
 }
 
-// All is the rule for what every node should do: open until each has voted, then won if all said yes.
+// All is the rule for what every node should do: open until each has voted, then won if all said
+// yes.
 func (t *Tally) All() Outcome {
 	switch {
 	case t.Pending() > 0:
@@ -128,6 +135,6 @@ func Leader(owners []string) (owner string, nodes int) {
 	return owner, nodes
 }
 
-// MayHold reports whether an owner that is named by so many of the answering nodes has a majority of the n, or would have
-// one if every silent node named it too.
+// MayHold reports whether an owner that is named by so many of the answering nodes has a majority
+// of the n, or would have one if every silent node named it too.
 func MayHold(n, answered, nodes int) bool { return nodes+n-answered >= Size(n) }

@@ -13,6 +13,10 @@
 // killed and restarted. A [Proxy] stands between a client and a server and
 // delays, holds, swallows or cuts what passes.
 //
+// What managed services put in between: [StartSharding] gives a proxy that
+// spreads the keys over several servers, and [StartPair] a primary with a
+// replica behind a [Name] that always leads to the primary.
+//
 // # Which server
 //
 // The server is the redis-server in PATH. REDLOCK_REDIS_SERVER=/path/to/program in

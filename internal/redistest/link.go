@@ -10,13 +10,14 @@ import (
 
 // link is one client connection with its connection to the server.
 type link struct {
-	proxy  *Proxy
-	client *net.TCPConn
-	server *net.TCPConn
-	drop   atomic.Pointer[drop] // set: the next reply is to be lost
-	ended  [2]chan struct{}     // by direction; closed when the sender has closed or died
-	once   sync.Once
-	dead   chan struct{} // closed when nothing may be delivered any more
+	proxy     *Proxy
+	client    *net.TCPConn
+	server    *net.TCPConn
+	drop      atomic.Pointer[drop] // set: the next reply is to be lost
+	forgotten atomic.Bool          // see Proxy.Forget
+	ended     [2]chan struct{}     // by direction; closed when the sender has closed or died
+	once      sync.Once
+	dead      chan struct{} // closed when nothing may be delivered any more
 }
 
 // chunk is what one read returned; without data it is the end of the stream.
@@ -96,7 +97,7 @@ func (l *link) read(from *net.TCPConn, d direction, queue chan<- chunk, lose fun
 	for {
 		n, err := from.Read(buf)
 		f, _ := l.proxy.fault(d)
-		lost = lost || f.swallow || err == nil && lose()
+		lost = lost || f.swallow || l.forgotten.Load() || err == nil && lose()
 		if err != nil {
 			break
 		}

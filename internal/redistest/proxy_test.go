@@ -3,6 +3,7 @@ package redistest_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -341,4 +342,30 @@ func TestCloseEndsWhatIsUnderway(t *testing.T) {
 	require.NoError(t, proxy.Close())
 	require.NoError(t, proxy.Close())
 	require.Error(t, client.Ping(t.Context()).Err())
+}
+
+func TestForgottenConnectionsAreSilentAndNewOnesWork(t *testing.T) {
+	s := redistest.Start(t)
+	p := s.Proxy(t)
+	old, err := net.Dial("tcp", p.Addr())
+	require.NoError(t, err)
+	defer old.Close()
+	answer := make([]byte, 7)
+	ping := func(c net.Conn) error {
+		_, err := c.Write([]byte("PING\r\n"))
+		require.NoError(t, err)
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(300*time.Millisecond)))
+		_, err = io.ReadFull(c, answer)
+		return err
+	}
+	require.NoError(t, ping(old))
+	p.Forget()
+	for range 2 {
+		require.ErrorIs(t, ping(old), os.ErrDeadlineExceeded)
+	}
+	fresh, err := net.Dial("tcp", p.Addr())
+	require.NoError(t, err)
+	defer fresh.Close()
+	require.NoError(t, ping(fresh))
+	require.Equal(t, "+PONG\r\n", string(answer))
 }

@@ -9,22 +9,21 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// native answers one request of a script as the Lua of scripts/ does, at a twentieth of the cost.
+// native answers a call as the Lua of scripts/ does, at a twentieth of the cost.
 type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"26fe3e8da67d11e55dc0c050525a5c3a38839f64": nativeAcquire,
-	"c7ff3b055cabc055355ce9c6776e18b95e33b20c": nativeExtend,
-	"93d31b61b122aa55734292dbbb862258426e6737": nativeRelease,
-	"be426842114052d3a677873f68e3796b745edc8c": nativeInspect,
+	"7160c29d025553cad64d51e617e84b0c17f3ba76": nativeAcquire,
+	"7914b884c352169a3d461f4d3a0d804e05ad7830": nativeExtend,
+	"aa0d82b472477c665d311af7fca94103bab918b2": nativeRelease,
+	"1a541ccedfe9a6d6a53a36a53d139488982ff7d2": nativeInspect,
 }
 
+var errBadArguments = errors.New("ERR bad arguments")
+
 // memory is a node's data, as the commands see it that the scripts use.
-type memory struct {
-	*miniredis.Miniredis
-	now time.Time // on the node's clock
-}
+type memory struct{ *miniredis.Miniredis }
 
 // get returns what GET does: a string, nil or an error.
 func (m *memory) get(key string) any {
@@ -50,22 +49,22 @@ func (m *memory) pttl(key string) int {
 	}
 }
 
-func (m *memory) pexpire(key string, ttl int) {
-	if ttl > 0 {
-		m.SetTTL(key, time.Duration(ttl)*time.Millisecond)
-	} else {
-		m.Del(key)
-	}
+func (m *memory) set(key, value string, ttl int) {
+	_ = m.Set(key, value)
+	m.pexpire(key, ttl)
 }
 
-func (m *memory) milliseconds() int { return int(m.now.UnixMilli()) }
+func (m *memory) pexpire(key string, ttl int) { m.SetTTL(key, time.Duration(ttl)*time.Millisecond) }
 
 func refusal(i int, owner any, pttl int) []any { return []any{i + 1, owner, pttl} }
 
 func nativeAcquire(m *memory, keys, args []string) any {
-	token, ttl := args[0], number(args[1])
+	ttl := whole(args[1])
+	if args[0] == "" || ttl < 1 {
+		return errBadArguments
+	}
 	for i, key := range keys {
-		if failure := m.take(i, key, token, ttl); failure != nil {
+		if failure := m.take(i, key, args[0], ttl); failure != nil {
 			for _, ours := range keys[:i] {
 				m.Del(ours)
 			}
@@ -77,92 +76,71 @@ func nativeAcquire(m *memory, keys, args []string) any {
 
 // take makes a key ours, or returns why it cannot be.
 func (m *memory) take(i int, key, token string, ttl int) any {
-	if !m.Exists(key) {
-		_ = m.Set(key, token)
-		m.pexpire(key, ttl)
-		return nil
-	}
 	owner := m.get(key)
 	if err, ok := owner.(error); ok {
 		return err
 	}
 	pttl := m.pttl(key)
-	if owner != token {
+	if owner != nil && owner != token {
 		return refusal(i, owner, pttl)
 	}
 	if pttl < ttl {
-		m.pexpire(key, ttl)
+		m.set(key, token, ttl)
 	}
 	return nil
 }
 
 func nativeExtend(m *memory, keys, args []string) any {
-	token, ttl, mode, mark := args[0], number(args[1]), args[2], args[3]
-	left, longest := make([]int, len(keys)), 0
+	token, number, ttl, cut := args[0], whole(args[1]), whole(args[2]), args[3] == "cut"
+	if token == "" || number < 0 || ttl < 1 || args[3] != "keep" && (!cut || number == 0) {
+		return errBadArguments
+	}
+	stands, left := make([]int, len(keys)), make([]int, len(keys))
 	for i, key := range keys {
-		owner := m.get(key)
-		if owner == nil {
+		value := m.get(key)
+		if value == nil {
 			return []any{i + 1}
 		}
-		if err, ok := owner.(error); ok {
+		if err, ok := value.(error); ok {
 			return err
 		}
 		left[i] = m.pttl(key)
-		if owner != token {
-			return refusal(i, owner, left[i])
+		if stands[i] = numberOn(value.(string), token); stands[i] < 0 || stands[i] > number {
+			return refusal(i, value, left[i])
 		}
-		longest = max(longest, left[i])
-	}
-	now := m.milliseconds()
-	switch mode {
-	case "cut":
-		if distance(now+longest, number(mark)) > 1 {
-			return now + longest
-		}
-		longest = ttl
-	case "move":
-		ttl = clearOf(now, max(longest, ttl), mark)
-		longest = ttl
-	default:
-		longest = max(longest, ttl)
 	}
 	for i, key := range keys {
 		live := max(ttl, left[i])
-		if mode == "cut" {
-			live = ttl
-		}
-		if live != left[i] {
+		switch {
+		case stands[i] < number && cut:
+			m.set(key, numbered(number, token), ttl)
+		case stands[i] < number:
+			m.set(key, numbered(number, token), live)
+		case !cut && live > left[i]:
 			m.pexpire(key, live)
 		}
 	}
-	return now + longest
-}
-
-// clearOf returns the time to live, or a little more if the mark that it would leave is to be avoided.
-func clearOf(now, ttl int, marks string) int {
-	for mark := range strings.SplitSeq(marks, ",") {
-		if mark != "" && distance(now+ttl, number(mark)) <= 2 {
-			return clearOf(now, ttl+5, marks)
-		}
-	}
-	return ttl
+	return 1
 }
 
 func nativeRelease(m *memory, keys, args []string) any {
+	token, number := args[0], whole(args[1])
+	if token == "" || number < 0 {
+		return errBadArguments
+	}
 	deleted := 0
 	var missing, foreign []any
 	for i, key := range keys {
-		switch owner := m.get(key); {
-		case owner == args[0]:
+		value := m.get(key)
+		text, _ := value.(string) // "" for what is no string
+		switch stands := numberOn(text, token); {
+		case value == nil:
+			missing = first(missing, []any{i + 1})
+		case stands >= 0 && stands <= number:
 			m.Del(key)
 			deleted++
-		case owner == nil:
-			missing = first(missing, []any{i + 1})
 		default:
-			if _, wrongType := owner.(error); wrongType {
-				owner = ""
-			}
-			foreign = first(foreign, refusal(i, owner, m.pttl(key)))
+			foreign = first(foreign, refusal(i, text, m.pttl(key)))
 		}
 	}
 	switch {
@@ -195,9 +173,26 @@ func nativeInspect(m *memory, keys, _ []string) any {
 	return found
 }
 
-func number(s string) int {
-	n, _ := strconv.Atoi(s)
+// whole returns the number that an argument stands for, or -1.
+func whole(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || float64(n) > 1e15 {
+		return -1
+	}
 	return n
 }
 
-func distance(a, b int) int { return max(a-b, b-a) }
+// numbered is the value that stands under a lock's keys after so many shortenings.
+func numbered(number int, token string) string { return strconv.Itoa(number) + "~" + token }
+
+// numberOn returns the number on a value of the token's, or -1 if it is not the token's.
+func numberOn(value, token string) int {
+	if value == token {
+		return 0
+	}
+	digits, _ := strings.CutSuffix(value, "~"+token)
+	if n := whole(digits); n >= 0 && value == numbered(n, token) {
+		return n
+	}
+	return -1
+}

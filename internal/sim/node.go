@@ -37,9 +37,16 @@ type node struct {
 	every   int    // of how many scripts one fails
 	tries   int
 	runs    []run
+	given   map[string]gift // by key
 }
 
-// run is one request of a script that a node ran.
+// gift is the greatest number with which a token got time for a key: no cut with that number may take it away.
+type gift struct {
+	token  string
+	number int
+}
+
+// run is a call of a script that a node ran.
 type run struct {
 	stamp
 	at    time.Time
@@ -52,7 +59,8 @@ type run struct {
 func newNode(w *World, index int, c clock, lua bool) (*node, error) {
 	n := &node{
 		name: fmt.Sprintf("n%d", index), index: index, world: w, lua: lua, clock: c,
-		memory: memory{Miniredis: miniredis.NewMiniRedis()}, scripts: make(map[string]*script), conns: make(map[*conn]struct{}),
+		memory: memory{miniredis.NewMiniRedis()}, scripts: make(map[string]*script), conns: make(map[*conn]struct{}),
+		given: make(map[string]gift),
 	}
 	n.tick()
 	n.memory.ClockTTL(true)
@@ -64,10 +72,7 @@ func newNode(w *World, index int, c clock, lua bool) (*node, error) {
 }
 
 // tick sets the data's clock. Called with the mutex held.
-func (n *node) tick() {
-	n.memory.now = n.clock.now()
-	n.memory.SetTime(n.memory.now)
-}
+func (n *node) tick() { n.memory.SetTime(n.clock.now()) }
 
 var errRefused = errors.New("connection refused")
 
@@ -173,7 +178,7 @@ func (n *node) eval(peer *server.Peer, c *conn, s *script, args []string) {
 		peer.WriteError("NOSCRIPT No matching script. Please use EVAL.")
 		return
 	}
-	requests, err := s.requests(args)
+	call, err := s.call(args)
 	if err != nil {
 		n.world.breach("harness", "%s: %v", n.name, err)
 		peer.WriteError(err.Error())
@@ -181,50 +186,47 @@ func (n *node) eval(peer *server.Peer, c *conn, s *script, args []string) {
 	}
 	before := n.look()
 	if s.native != nil && !n.lua {
-		n.evalNative(peer, s, requests)
+		n.evalNative(peer, call)
 	} else {
 		n.memory.Server().Dispatch(peer, append([]string{"EVAL", s.text}, args...))
 	}
 	after := n.look()
-	n.note(c.read, s, requests, after)
-	n.judge(s, requests, before, after)
+	n.note(c.read, call, after)
+	n.judge(call, before, after)
 }
 
-func (n *node) evalNative(peer *server.Peer, s *script, requests []request) {
-	replies := make([]any, len(requests))
-	for i, r := range requests {
-		replies[i] = s.native(&n.memory, r.keys, r.args)
-		if err, failed := replies[i].(error); failed {
-			replies[i] = []any{err.Error()}
-		}
-	}
-	peer.Block(func(w *server.Writer) { answer(w, replies) })
+func (n *node) evalNative(peer *server.Peer, c call) {
+	reply := c.native(&n.memory, c.keys, c.args)
+	peer.Block(func(w *server.Writer) { answer(w, reply) })
 }
 
 // note remembers what was run. Called with the mutex held.
-func (n *node) note(from stamp, s *script, requests []request, after map[string]holding) {
-	n.world.totals.runs.Add(int64(len(requests)))
-	if s.verb == "inspect" {
+func (n *node) note(from stamp, c call, after map[string]holding) {
+	n.world.totals.runs.Add(1)
+	if c.verb == "inspect" {
 		return
 	}
-	for _, r := range requests {
-		foreign := func(key string) bool { return after[key].token != r.token() }
-		n.runs = append(n.runs, run{from, time.Now(), s.verb, r.token(), r.keys, !slices.ContainsFunc(r.keys, foreign)})
-	}
+	token, _ := c.owner()
+	foreign := func(key string) bool { return after[key].token != token }
+	n.runs = append(n.runs, run{from, time.Now(), c.verb, token, c.keys, !slices.ContainsFunc(c.keys, foreign)})
 }
 
 // holding is what a node has under a key.
 type holding struct {
-	token string
-	left  time.Duration // on the node's clock; 0: for ever
+	token  string
+	number int           // of shortenings
+	left   time.Duration // on the node's clock; 0: for ever
 }
+
+func (h holding) String() string { return fmt.Sprintf("%v with number %d", h.left, h.number) }
 
 // look returns what the node has under the keys of the run. Called with the mutex held.
 func (n *node) look() map[string]holding {
 	found := make(map[string]holding, len(n.world.keys))
 	for _, key := range n.world.keys {
-		if token, err := n.memory.Get(key); err == nil {
-			found[key] = holding{token, n.memory.TTL(key)}
+		if value, err := n.memory.Get(key); err == nil {
+			token, number := parted(value)
+			found[key] = holding{token, number, n.memory.TTL(key)}
 		}
 	}
 	return found
@@ -238,33 +240,57 @@ func (n *node) state() map[string]holding {
 	return n.look()
 }
 
-// judge checks that a script changed nothing but what its own tokens hold, and created nothing but by an acquire. Called with the mutex held.
-func (n *node) judge(s *script, requests []request, before, after map[string]holding) {
+// judge checks that a call changed nothing but what its own token holds, without a greater number; that it created nothing but by
+// an acquire; and that it shortened nothing but by a cut, and nothing that was given with the number of the cut or a greater one.
+// Called with the mutex held.
+func (n *node) judge(c call, before, after map[string]holding) {
+	token, number := c.owner()
 	for _, key := range n.world.keys {
 		was, is := before[key], after[key]
 		if was == is {
 			continue
 		}
-		if was.token != "" && !carries(requests, key, was.token) {
-			n.world.breach("only our own", "%s: %s (of %s) changed %s of %s from %v to %v",
-				n.name, s.verb, n.world.short(requests[0].token()), key, n.world.short(was.token), was.left, is.left)
+		named := slices.Contains(c.keys, key)
+		if was.token != "" && !(named && was.token == token && was.number <= number) {
+			n.world.breach("only our own", "%s: %s %d (of %s) changed %s of %s from %v to %v",
+				n.name, c.verb, number, n.world.short(token), key, n.world.short(was.token), was, is)
 		}
-		if is.token != "" && is.token != was.token && (s.verb != "acquire" || !carries(requests, key, is.token)) {
-			n.world.breach("only our own", "%s: %s made %s for %s", n.name, s.verb, key, n.world.short(is.token))
+		if is.token != "" && is.token != was.token && !(named && c.verb == "acquire" && is.token == token) {
+			n.world.breach("only our own", "%s: %s made %s for %s", n.name, c.verb, key, n.world.short(is.token))
+		}
+		if is.token != "" && is.left < was.left && !(c.cuts() && number > max(was.number, n.greatest(key, was.token))) {
+			n.world.breach("only our own", "%s: %s %d (of %s) shortened %s, given with number %d, from %v to %v",
+				n.name, c.verb, number, n.world.short(token), key, n.greatest(key, was.token), was, is)
+		}
+	}
+	n.noteGift(c, before, after)
+}
+
+// noteGift remembers that a call has given its keys their time, if it has. Called with the mutex held.
+func (n *node) noteGift(c call, before, after map[string]holding) {
+	ttl, ok := c.gives()
+	token, number := c.owner()
+	for _, key := range c.keys {
+		was, is := before[key], after[key]
+		refused := was.token == token && (was.number > number || c.verb == "acquire" && was.number != number)
+		ok = ok && !refused && is.token == token && is.left >= ttl
+	}
+	for _, key := range c.keys {
+		switch {
+		case ok && before[key].token == token:
+			n.given[key] = gift{token, max(number, n.greatest(key, token))}
+		case ok:
+			n.given[key] = gift{token, number}
 		}
 	}
 }
 
-// carries reports whether one of the requests is the token's, for the key.
-func carries(requests []request, key, token string) bool {
-	for _, r := range requests {
-		for _, k := range r.keys {
-			if k == key && r.token() == token {
-				return true
-			}
-		}
+// greatest returns the greatest number with which the token got time for the key. Called with the mutex held.
+func (n *node) greatest(key, token string) int {
+	if g := n.given[key]; g.token == token {
+		return g.number
 	}
-	return false
+	return 0
 }
 
 func (n *node) thinks() time.Duration { return time.Duration(n.thought.Load()) }

@@ -125,9 +125,10 @@ func (o Options) sick() int {
 	return 0
 }
 
-// nodeTimeout is the library's for a TTL.
+// nodeTimeout is the library's for a TTL. A node that has never answered gets the time that its first
+// connection takes, but never more than half of the TTL.
 func nodeTimeout(ttl time.Duration) time.Duration {
-	return min(max(ttl/20, 20*time.Millisecond), time.Second)
+	return min(max(ttl/2, 20*time.Millisecond), time.Second)
 }
 
 // prompt is how long a call may take when nothing is wrong with a majority: round trips to open a connection, to greet, to

@@ -7,7 +7,7 @@ import (
 	"github.com/rediskit/redlock/internal/history"
 )
 
-// register is what a resource guards: whoever has the lock reads it, works, and sets it if he has the lock still.
+// register is what a resource guards: whoever has the lock reads it, works, and sets it if it still has the lock.
 type register struct {
 	world    *World
 	resource string

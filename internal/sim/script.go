@@ -3,11 +3,11 @@ package sim
 import (
 	"crypto/sha1"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/alicebob/miniredis/v2/server"
 )
@@ -19,17 +19,18 @@ type script struct {
 	native native // nil: only the Lua will do
 }
 
-// arity is how many arguments each verb has for a request, the number of keys among them.
-var arity = map[string]int{"acquire": 3, "extend": 5, "release": 2, "inspect": 1}
+// arity is how many arguments each verb has behind the keys.
+var arity = map[string]int{"acquire": 2, "extend": 4, "release": 2, "inspect": 0}
 
 var header = regexp.MustCompile(`^-- ([a-z]+):`)
 
 func newScript(text string) (*script, error) {
-	found := header.FindStringSubmatch(text)
-	if found == nil || arity[found[1]] == 0 {
-		return nil, fmt.Errorf("not a script of the library: %.40q", text)
+	if found := header.FindStringSubmatch(text); found != nil {
+		if _, known := arity[found[1]]; known {
+			return &script{verb: found[1], text: text, native: natives[digest(text)]}, nil
+		}
 	}
-	return &script{verb: found[1], text: text, native: natives[digest(text)]}, nil
+	return nil, fmt.Errorf("not a script of the library: %.40q", text)
 }
 
 func digest(text string) string {
@@ -37,37 +38,55 @@ func digest(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// request is one of those that share a run of a script.
-type request struct {
+// call is one run of a script.
+type call struct {
+	*script
 	keys []string
-	args []string // behind the number of keys
+	args []string
 }
 
-// token returns whose request it is; "" for an inspection, which is nobody's.
-func (r request) token() string {
-	if len(r.args) == 0 {
-		return ""
+// call takes KEYS and ARGV apart: words are what follows the script in EVAL and EVALSHA.
+func (s *script) call(words []string) (call, error) {
+	count, err := strconv.Atoi(words[0])
+	if err != nil || count < 1 || len(words) != 1+count+arity[s.verb] {
+		return call{}, fmt.Errorf("ERR %s: arguments and keys do not match", s.verb)
 	}
-	return r.args[0]
+	return call{s, words[1 : 1+count], words[1+count:]}, nil
 }
 
-// requests takes KEYS and ARGV apart: args are what follows the script in EVAL and EVALSHA.
-func (s *script) requests(args []string) ([]request, error) {
-	count, err := strconv.Atoi(args[0])
-	if err != nil || count > len(args)-1 {
-		return nil, errors.New("ERR invalid number of keys")
+// owner returns whose call it is, and with which number; "" for an inspection, which is nobody's.
+func (c call) owner() (token string, number int) {
+	switch c.verb {
+	case "inspect":
+		return "", 0
+	case "acquire":
+		return parted(c.args[0])
+	default:
+		return c.args[0], whole(c.args[1])
 	}
-	keys := args[1 : 1+count]
-	var requests []request
-	for one := range slices.Chunk(args[1+count:], arity[s.verb]) {
-		n := number(one[0])
-		if n > len(keys) || len(one) < arity[s.verb] {
-			return nil, fmt.Errorf("ERR %s: arguments and keys do not match", s.verb)
-		}
-		requests = append(requests, request{keys[:n], one[1:]})
-		keys = keys[n:]
+}
+
+// cuts reports whether the call may shorten a lock.
+func (c call) cuts() bool { return c.verb == "extend" && c.args[3] == "cut" }
+
+// gives returns for how long the call wants a lock to live at least, if it is one that gives time.
+func (c call) gives() (ttl time.Duration, ok bool) {
+	switch {
+	case c.verb == "acquire":
+		return time.Duration(whole(c.args[1])) * time.Millisecond, true
+	case c.verb == "extend" && !c.cuts():
+		return time.Duration(whole(c.args[2])) * time.Millisecond, true
+	default:
+		return 0, false
 	}
-	return requests, nil
+}
+
+// parted takes a value apart that stands under a lock key. No token of the library has a tilde.
+func parted(value string) (token string, number int) {
+	if digits, token, found := strings.Cut(value, "~"); found {
+		return token, whole(digits)
+	}
+	return value, 0
 }
 
 // answer writes a reply of the native handlers as Redis does.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/rediskit/redlock"
@@ -101,6 +102,10 @@ func (t *task) intend() intent {
 	return i
 }
 
+// settling is how many prompt calls an attempt may take: competitors who have split the nodes ask again,
+// with pauses about as long as a call, until all but one have seen that they must give way.
+const settling = 6
+
 // patience returns a context for a wait: often one that ends before the lock can be had.
 func (t *task) patience() (context.Context, context.CancelFunc) {
 	switch {
@@ -118,13 +123,14 @@ func (t *task) take() (*redlock.Handle, string) {
 	ctx, cancel := t.patience()
 	defer cancel()
 	began := t.world.now()
+	had, _ := t.world.agreed(lockKeys(i.resources))
 	var h *redlock.Handle
 	var err error
 	if i.waits {
 		h, err = t.locker.AcquireMulti(ctx, i.resources, i.opts...)
 	} else {
 		h, err = t.locker.TryAcquireMulti(ctx, i.resources, i.opts...)
-		t.onTime("TryAcquire", began, 2*nodeTimeout(i.ttl), t.plain(h, err))
+		t.onTime("TryAcquire", began, 2*nodeTimeout(i.ttl), settling, t.plain(h, err, had))
 	}
 	if t.dead.Load() {
 		return nil, ""
@@ -176,36 +182,43 @@ func (t *task) refused(i intent, began time.Duration, err error) {
 	t.log(history.Event{Kind: history.Refused, Began: began, At: w.now(), Resources: i.resources, Note: err.Error()})
 }
 
-// plain reports whether an attempt needed no more than the nodes that are always well: they all granted it, or all refused. Where
-// they disagree, the others have the decision, and it takes as long as they take.
-func (t *task) plain(h *redlock.Handle, err error) bool {
+// plain reports whether an attempt needed no more than the nodes that are always well: they all granted it, at once, or all
+// refused it for the holder that they had before. Where they disagree, the others have the decision, and it takes as long as they
+// take: for competitors who have split them too, whom an attempt may wait for.
+func (t *task) plain(h *redlock.Handle, err error, had string) bool {
 	var q *redlock.QuorumError
 	if h == nil {
-		return errors.As(err, &q) && q.Got == 0
+		// A node that was asked more than once may have granted something before, which was taken back.
+		again := err != nil && strings.Contains(err.Error(), "still waiting for an earlier request")
+		return errors.As(err, &q) && q.Got == 0 && had != "" && !again
 	}
-	return t.everywhere(h, h.Token())
+	return t.everywhere(h, h.Token()) && !t.world.contested(h.Token())
+}
+
+func lockKeys(resources []string) (keys []string) {
+	for _, r := range resources {
+		keys = append(keys, "lock:"+r)
+	}
+	return keys
 }
 
 // everywhere reports whether all nodes that are always well have the lock.
 func (t *task) everywhere(h *redlock.Handle, token string) bool {
-	var keys []string
-	for _, r := range h.Resources() {
-		keys = append(keys, "lock:"+r)
-	}
-	has, agreed := t.world.agreed(keys)
+	has, agreed := t.world.agreed(lockKeys(h.Resources()))
 	return agreed && has == token
 }
 
 // onTime checks that a call kept to the time that it has, and a plain one, where a majority is well, to much less than that. Called
 // when it has returned.
-func (t *task) onTime(call string, began, most time.Duration, plain bool) {
+func (t *task) onTime(call string, began, most time.Duration, calls int, plain bool) {
 	took := t.world.now() - began
 	switch {
 	case t.dead.Load() || t.closed.Load():
 	case took > most:
 		t.world.breach("promptness", "%s: %s took %v, more than %v", t.name, call, took, most)
-	case plain && t.world.steady() && took > t.world.prompt():
-		t.world.breach("slow minority", "%s: %s took %v, more than %v, where a majority is well", t.name, call, took, t.world.prompt())
+	case plain && t.world.steady() && took > time.Duration(calls)*t.world.prompt():
+		t.world.breach("slow minority", "%s: %s took %v, more than %d times %v, where a majority is well",
+			t.name, call, took, calls, t.world.prompt())
 	}
 }
 
@@ -346,7 +359,7 @@ func (t *task) extendTo(h *redlock.Handle, token string, ttl time.Duration) {
 	w := t.world
 	began, before, plain := w.now(), h.ValidUntil(), t.everywhere(h, token)
 	err := h.Extend(t.ctx, ttl)
-	t.onTime("Extend", began, 2*nodeTimeout(ttl), plain)
+	t.onTime("Extend", began, 2*nodeTimeout(ttl), 1, plain)
 	if t.dead.Load() {
 		return
 	}
@@ -397,7 +410,7 @@ func (t *task) keep(h *redlock.Handle, token string) {
 	}
 }
 
-// quarrel has two users extend the same lock at the same time, each as he likes.
+// quarrel has two users extend the same lock at the same time, each as it likes.
 func (t *task) quarrel(h *redlock.Handle, token string) {
 	other := &task{client: t.client, ctx: t.ctx, random: rand.New(rand.NewPCG(t.random.Uint64(), t.random.Uint64()))}
 	done := make(chan struct{})
@@ -427,7 +440,7 @@ func (t *task) leave(h *redlock.Handle, token string) {
 		t.log(history.Event{Kind: history.Ended, At: began, Resources: h.Resources(), Token: token, Note: "released"})
 	}
 	err := h.Release(t.ctx)
-	t.onTime("Release", began, nodeTimeout(w.longest()), plain)
+	t.onTime("Release", began, nodeTimeout(w.longest()), 1, plain)
 	if t.dead.Load() {
 		return
 	}
@@ -500,7 +513,7 @@ func (t *task) inspect() {
 	status, err := t.locker.Inspect(t.ctx, resource)
 	has, still := w.agreed(key)
 	plain = plain && still && had == has // and with a token, which never comes back, so all the while
-	t.onTime("Inspect", began, nodeTimeout(w.TTL), plain)
+	t.onTime("Inspect", began, nodeTimeout(w.TTL), 1, plain)
 	switch {
 	case err == nil && !status.Locked:
 		t.saw(resource, "Inspect", began)

@@ -89,7 +89,7 @@ func (t *Totals) String() string {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, t.faults[kind]))
 	}
 	return fmt.Sprintf("%v simulated; %d grants (%d of several resources), %d refusals, %d outages, %d ended with their lease, %d extended, %d shortened; "+
-		"%d script requests, %d keys of late requests; faults: %s",
+		"%d calls of scripts, %d keys of late requests; faults: %s",
 		time.Duration(t.simulated.Load()).Round(time.Second), t.grants.Load(), t.multi.Load(), t.refusals.Load(), t.outages.Load(), t.losses.Load(),
 		t.extended.Load(), t.shortened.Load(), t.runs.Load(), t.late.Load(), strings.Join(faults, ", "))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rediskit/redlock"
 	"github.com/rediskit/redlock/internal/history"
+	"github.com/rediskit/redlock/internal/jitter"
 )
 
 // World is one run.
@@ -158,6 +159,9 @@ func (w *World) end() {
 	w.noOrphans()
 	w.unfollowed()
 	w.probe()
+	if w.Profile == Calm { // elsewhere connections are left on which nothing is answered
+		w.contend()
+	}
 	for _, c := range w.clients {
 		c.shut()
 		c.cancel()
@@ -188,6 +192,41 @@ func (w *World) probe() {
 		if err := h.Release(context.Background()); err != nil {
 			w.breach("progress", "release of %s when all is well: %v", resource, err)
 		}
+	}
+}
+
+// contend checks that of all who try a free resource at the same moment one gets it, again and again.
+func (w *World) contend() {
+	for round := range 10 {
+		resource := w.resources[round%len(w.resources)]
+		handles, errs := make([]*redlock.Handle, len(w.clients)), make([]error, len(w.clients))
+		var all sync.WaitGroup
+		for i, c := range w.clients {
+			ctx := jitter.From(context.Background(), w.random("contest", round, i))
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				handles[i], errs[i] = c.locker.TryAcquire(ctx, resource, redlock.WithTTL(w.LongTTL))
+			}()
+		}
+		all.Wait()
+		won := 0
+		for i, h := range handles {
+			if h == nil {
+				if !errors.Is(errs[i], redlock.ErrHeld) {
+					w.breach("contest", "%s: %v", w.clients[i].name, errs[i])
+				}
+				continue
+			}
+			won++
+			if err := h.Release(context.Background()); err != nil {
+				w.breach("contest", "%s: %v", w.clients[i].name, err)
+			}
+		}
+		if won != 1 {
+			w.breach("contest", "of %d who tried %s at the same moment %d have got it: %v", len(w.clients), resource, won, errs)
+		}
+		time.Sleep(w.prompt())
 	}
 }
 
@@ -301,6 +340,16 @@ func (w *World) agreed(keys []string) (string, bool) {
 	return well[0].state()[keys[0]].token, true
 }
 
+// contested reports whether a lock took its owner more than one acquire on a node that is always well.
+func (w *World) contested(token string) bool {
+	for _, n := range w.nodes[w.sick():] {
+		if n.acquires(token) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
 // proved checks that a quorum of the nodes has the token under each of the resources' keys.
 func (w *World) proved(h *redlock.Handle, token string) (missing string, ok bool) {
 	for _, r := range h.Resources() {
@@ -391,6 +440,18 @@ func (n *node) cameLate(key, token string) bool {
 		}
 	}
 	return false
+}
+
+// acquires returns how often the node ran an acquire of the token's.
+func (n *node) acquires(token string) (count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range n.runs {
+		if r.token == token && r.verb == "acquire" {
+			count++
+		}
+	}
+	return count
 }
 
 // story tells what a node ran for a token.

@@ -11,7 +11,7 @@ import (
 	"github.com/rediskit/redlock/internal/history"
 )
 
-// tenure is the life of one lock in the hands of a worker, who looks at it and records what he sees.
+// tenure is the life of one lock in the hands of a worker, which looks at it and records what it sees.
 type tenure struct {
 	w         *worker
 	h         *redlock.Handle // nil under Do

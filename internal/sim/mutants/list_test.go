@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,5 +16,11 @@ func TestMutantsReplaceTextsThatAreThere(t *testing.T) {
 			_, err := m.overlay(root, t.TempDir())
 			require.NoError(t, err)
 		})
+	}
+}
+
+func TestUnitTestsAreOfMutants(t *testing.T) {
+	for name, test := range tests {
+		require.True(t, slices.ContainsFunc(mutants, func(m mutant) bool { return m.name == name }), "%s: %s", test, name)
 	}
 }

@@ -1,6 +1,6 @@
-// Command mutants breaks the library in one way after the other and sees whether the simulation notices. Nothing in the tree
-// is touched: the compiler is given other text for some of its files (go test -overlay). It fails if a mutant survives, or if
-// the text that it replaces is no longer there.
+// Command mutants breaks the library in one way after the other and sees whether the simulation notices, or a unit test what the
+// simulation seldom meets. Nothing in the tree is touched: the compiler is given other text for some of its files (go test
+// -overlay). It fails if a mutant survives, or if the text that it replaces is no longer there.
 //
 //	go run ./internal/sim/mutants [-run regexp] [-timeout 60s]
 package main
@@ -82,6 +82,9 @@ func (m mutant) run(root string, timeout time.Duration) (caught, error) {
 	if err != nil {
 		return caught{}, err
 	}
+	if test := tests[m.name]; test != "" {
+		return m.unit(root, overlay, test)
+	}
 	binary := filepath.Join(dir, "sim.test")
 	build := exec.Command("go", "test", "-c", "-overlay", overlay, "-o", binary, "./internal/sim")
 	build.Dir = root
@@ -124,13 +127,25 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	return overlay, os.WriteFile(overlay, list, 0o600)
 }
 
+// unit runs a test of package protocol, which must fail.
+func (m mutant) unit(root, overlay, test string) (caught, error) {
+	run := exec.Command("go", "test", "-overlay", overlay, "-run", "^"+test+"$", "./internal/protocol")
+	run.Dir = root
+	began := time.Now()
+	out, err := run.CombinedOutput()
+	if err == nil || !bytes.Contains(out, []byte("--- FAIL: "+test)) {
+		return caught{}, fmt.Errorf("survived %s: %v\n%s", test, err, out)
+	}
+	return caught{"", "`" + test + "`", time.Since(began)}, nil
+}
+
 var violation = regexp.MustCompile(`(?m)seed (\d+): [^\n]*\n\s*VIOLATION (?:[^ ]+: )?([a-z ]+):`)
 
 // hunt runs seeds until one fails.
 func (m mutant) hunt(root, binary string, timeout time.Duration) (caught, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSeeds$", fmt.Sprint("-seeds=", seeds), "-stop", "-patience=20s")
+	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSeeds$", fmt.Sprint("-seeds=", seeds), "-stop", fmt.Sprint("-patience=", timeout*3/4))
 	run.Dir = filepath.Join(root, "internal", "sim")
 	var out bytes.Buffer
 	run.Stdout, run.Stderr = &out, &out

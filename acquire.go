@@ -1,0 +1,171 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rediskit/redlock/internal/jitter"
+	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/protocol"
+	"github.com/rediskit/redlock/internal/quorum"
+)
+
+// plan is an acquisition whose arguments have been checked.
+type plan struct {
+	callConfig
+	keys protocol.Keys
+}
+
+// plan checks the arguments of an acquisition.
+func (l *Locker) plan(resources []string, opts []AcquireOption) (*plan, error) {
+	call, err := l.forCall(opts)
+	if err != nil {
+		return nil, err
+	}
+	sorted, err := normalise(resources)
+	if err != nil {
+		return nil, err
+	}
+	return &plan{call, l.nodes.Keys(l.prefix, sorted)}, nil
+}
+
+// renewedUnlessTold returns the plan with renewal, unless an option said no.
+func (p *plan) renewedUnlessTold() *plan {
+	if p.renewal == renewalUnset {
+		p.renewal = renewalOn
+	}
+	return p
+}
+
+// firstTTL returns the TTL that the acquisition itself asks for: the minimum hold must outlast a
+// crash.
+func (p *plan) firstTTL() time.Duration { return max(p.ttl, p.minHold) }
+
+// attempt tries once. Where others are in the way, hint is when enough of their locks will have
+// expired.
+func (l *Locker) attempt(ctx context.Context, p *plan) (h *Handle, hint time.Duration, err error) {
+	if err := l.enter(ctx, "acquire", p.keys.Resources); err != nil {
+		return nil, 0, err
+	}
+	defer l.leave()
+	h, r, err := l.tryOnce(ctx, p)
+	if err != nil && r.Moving() {
+		// On a Redis Cluster that moves a slot, a script with several of its keys has to wait for
+		// the end of that, and one with a single key has not.
+		p.keys = p.keys.Apart()
+		h, r, err = l.tryOnce(ctx, p)
+	}
+	if err != nil {
+		return nil, r.FreeIn(), err
+	}
+	return h, 0, nil
+}
+
+// tryOnce asks the nodes for the lock, and takes back what some have granted if it cannot be had.
+func (l *Locker) tryOnce(ctx context.Context, p *plan) (*Handle, *protocol.Round, error) {
+	// A fresh token for each attempt: no late clean-up of one can hurt the next.
+	h := l.newHandle(p, protocol.NewToken(p.owner))
+	r, cause := l.contend(ctx, h, p.firstTTL())
+	var err error
+	if r.Outcome() != quorum.Won {
+		err = l.quorumError(r, p.keys.Resources)
+	} else if err = h.begin(r, r.Lease(), p.maxHold); err == nil {
+		return h, r, nil
+	}
+	cleaned := h.claim.Abandon()
+	if cause != nil {
+		return nil, r, cutAttempt(ctx, cause, err)
+	}
+	if cleaned != nil {
+		// What was granted is gone before anybody tries again. A straggler is followed in the
+		// background.
+		cleaned.Wait(ctx)
+	}
+	return nil, r, err
+}
+
+// contend asks the nodes for the lock, again and again for at most the node timeout where
+// competitors have split them and ours is the right to go on. It returns the round that tells what
+// came of it, and what cut it short.
+func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *protocol.Round, cause error) {
+	began, patience := time.Now(), l.nodes.TimeoutFor(ttl)
+	r = h.claim.Acquire(ttl)
+	r.Send()
+	cause = r.Wait(ctx)
+	for round := 0; cause == nil && goesOn(r, began, patience); round++ {
+		// The others see at about the same time that they must give way; what they send then needs
+		// half a round trip. Whoever takes longer is asked less and less often.
+		trip := max(r.Took(), time.Millisecond)
+		pause := jitter.Around(ctx, min(trip/2<<max(0, round-1), max(trip/2, patience/8)))
+		left := patience - time.Since(began) - pause
+		if left < trip {
+			break
+		}
+		// What the last nodes have answered by then may show that it is us who must give way.
+		if cause = l.sleep(ctx, pause); cause != nil || !goesOn(r, began, patience) {
+			break
+		}
+		again := r.Again(left)
+		again.Send()
+		cause = again.Wait(ctx)
+		if cause == nil && again.Outcome() == quorum.Unreachable {
+			break // a split that could not be settled in time is contention
+		}
+		r = again
+	}
+	return r, cause
+}
+
+// goesOn reports whether a round of a contest that began then is followed by another. Where silent
+// nodes may be a competitor's, and so make it a holder, the contest lasts for a quarter of its
+// time.
+func goesOn(r *protocol.Round, began time.Time, patience time.Duration) bool {
+	prevails, doubtful := r.Prevails()
+	return prevails && (!doubtful || time.Since(began) < patience/4)
+}
+
+// acquire tries until it has the lock, ctx ends, the longest wait is over or the Locker is closed,
+// or until an attempt shows that waiting does not help.
+func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
+	w := l.newWait(ctx, "acquire", p)
+	defer w.cancel()
+	for {
+		// The first attempt has the whole node timeout, however short the maximum wait is.
+		h, hint, err := l.attempt(w.attemptContext(), p)
+		if err == nil {
+			w.outageOver()
+			return h, nil
+		}
+		if err := w.pause(hint, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// adopt looks for a token on the nodes and makes it a Handle.
+func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, error) {
+	h := l.newHandle(p, token)
+	r := h.claim.Find(p.ttl)
+	r.Send()
+	cause := r.Wait(ctx)
+	if r.Outcome() == quorum.Won {
+		kept := lease.Lease{Start: r.Lease().Start, TTL: min(r.Kept(), maxTTL), Drift: l.drift}
+		err := h.begin(r, kept, p.maxHold)
+		switch {
+		case err == nil:
+			return h, nil
+		case errors.Is(err, ErrClosed):
+			return nil, err
+		}
+		return nil, l.lost(r) // kept for less than can be trusted
+	}
+	switch {
+	case cause != nil:
+		return nil, interrupt(ctx, cause, l.quorumError(r, p.keys.Resources))
+	case r.Outcome() == quorum.Refused:
+		return nil, l.lost(r)
+	default:
+		return nil, l.quorumError(r, p.keys.Resources)
+	}
+}

@@ -1,0 +1,137 @@
+package redlock
+
+import (
+	"context"
+	"time"
+
+	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/protocol"
+	"github.com/rediskit/redlock/internal/quorum"
+)
+
+// Extend sets the lease to ttl from now, longer or shorter than what is left of it: 10 ms to 10
+// years. It takes as long as a quorum of nodes takes to answer, twice if it shortens, and at most
+// the node timeout ([WithNodeTimeout]) each time.
+//
+// It returns [ErrLost] when the lock is over, gone or somebody else's, and never makes it anew;
+// [ErrReleased] after Release and [ErrClosed] after Close; a [QuorumError] that matches
+// [ErrNoQuorum] when too few nodes answer; and that together with ctx's error and cause when ctx
+// ends first. The lease is then what it was before, except where a shortening may have reached some
+// nodes: then it is the shorter one.
+//
+// Automatic renewal goes on after an Extend, with ttl if that is less than the TTL of the lock.
+func (h *Handle) Extend(ctx context.Context, ttl time.Duration) error {
+	if err := h.l.checkTTL(ttl); err != nil {
+		return err
+	}
+	if ended := h.Err(); ended != nil {
+		return stateError("extend", h.claim.Resources(), ended)
+	}
+	if err := h.l.enter(ctx, "extend", h.claim.Resources()); err != nil {
+		return err
+	}
+	defer h.l.leave()
+	h.mu.Lock()
+	if h.lookLocked() != nil {
+		defer h.unlock()
+		return stateError("extend", h.claim.Resources(), h.err)
+	}
+	// Under the mutex: a Release from here on takes a later number than the extension, which so
+	// cannot lengthen the life of keys that are to stay until the end of a minimum hold.
+	r := h.claim.Extend(ttl, func(r *protocol.Round) { h.extended(r, ttl) })
+	shorter := r.Lease().End().Before(h.lease.End())
+	h.unlock()
+	r.Send()
+	if err := h.await(ctx, r); err != nil || !shorter {
+		return err
+	}
+	return h.shorten(ctx, r.Lease())
+}
+
+// extended takes the result of an extension by hand, which renewal then goes on with.
+func (h *Handle) extended(r *protocol.Round, ttl time.Duration) {
+	h.mu.Lock()
+	defer h.unlock()
+	if h.lookLocked() != nil {
+		h.tooLateLocked(r)
+		return
+	}
+	if r.Outcome() == quorum.Won {
+		h.renewal.TTL = min(h.renewal.Full, ttl)
+	}
+	h.settledLocked(r)
+}
+
+// tooLateLocked takes back what an extension has given to a lock that was lost meanwhile: the nodes
+// may have run it between the end of the lease and that of the keys.
+func (h *Handle) tooLateLocked(r *protocol.Round) {
+	if h.err == ErrLost && r.Outcome() == quorum.Won {
+		h.posted = append(h.posted, func() { h.claim.Abandon() })
+	}
+}
+
+// settledLocked moves the lease after an extension, or ends the handle if the nodes deny the lock.
+func (h *Handle) settledLocked(r *protocol.Round) {
+	switch r.Outcome() {
+	case quorum.Won:
+		// Not after a later shortening, which may undo what the round proves.
+		if next := r.Lease(); next.End().After(h.lease.End()) && !r.Overtaken() {
+			h.lease = next
+			h.claim.Prove(next)
+		}
+	case quorum.Refused:
+		h.refusedLocked(r)
+	}
+	h.armLocked()
+}
+
+// shorten ends the lease earlier, after a round has shown that the lock is ours and that a quorum
+// keeps it for so long.
+func (h *Handle) shorten(ctx context.Context, proved lease.Lease) error {
+	h.mu.Lock()
+	switch {
+	case h.lookLocked() != nil:
+		defer h.unlock()
+		return stateError("extend", h.claim.Resources(), h.err)
+	case !proved.End().Before(h.lease.End()):
+		defer h.unlock()
+		return nil // another call, at the same time, has shortened it further
+	}
+	// First here and then on the nodes: however few of them hear of it, nobody trusts the lock for
+	// longer than they keep it. The number is taken under the mutex, so that no extension that was
+	// begun before can move the lease from now on.
+	h.lease = proved
+	h.claim.Prove(proved)
+	r := h.claim.Shorten(max(proved.TTL, h.minHoldLeft()), h.shortened)
+	h.armLocked()
+	h.unlock()
+	r.Send()
+	return h.await(ctx, r)
+}
+
+// shortened takes the result of a shortening: the lease has moved before.
+func (h *Handle) shortened(r *protocol.Round) {
+	h.mu.Lock()
+	defer h.unlock()
+	if r.Outcome() == quorum.Refused && h.lookLocked() == nil {
+		h.refusedLocked(r)
+	}
+}
+
+// await waits for an extension and returns what came of it.
+func (h *Handle) await(ctx context.Context, r *protocol.Round) error {
+	cause := r.Wait(ctx)
+	ended, outcome := h.Err(), r.Outcome()
+	switch {
+	case outcome == quorum.Refused && ended == ErrLost:
+		return h.l.lost(r)
+	case ended != nil:
+		return stateError("extend", h.claim.Resources(), ended)
+	case outcome == quorum.Won:
+		return nil
+	case cause != nil:
+		return interrupt(ctx, cause, h.l.quorumError(r, h.claim.Resources()))
+	default:
+		return h.l.quorumError(r, h.claim.Resources())
+	}
+}

@@ -1,0 +1,121 @@
+package acceptance_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+)
+
+// failing makes a client answer every script with an error that passes, while on is true.
+func failing(c *redis.Client, on func() bool) {
+	tapOf(c).onSend(func(string) error {
+		if on() {
+			return errors.New("LOADING Redis is loading the dataset in memory")
+		}
+		return nil
+	})
+}
+
+// A handler that waits 2 s for a holder answers at once when Redis is down.
+func TestMaxOutageEndsAWaitSoon(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault  fault
+		outage time.Duration
+		limit  time.Duration
+	}{
+		"down, at the first failure": {down, time.Nanosecond, 700 * time.Millisecond},
+		"hung, at the first failure": {hung, time.Nanosecond, 700 * time.Millisecond},
+		"down, after a while":        {down, 600 * time.Millisecond, 1300 * time.Millisecond},
+		"hung, after a while":        {hung, 600 * time.Millisecond, 1300 * time.Millisecond},
+	} {
+		for _, nodes := range []int{1, 3} {
+			t.Run(fmt.Sprint(name, " ", nodes), func(t *testing.T) {
+				ctx := context.Background()
+				servers, clients := masters(t, nodes)
+				l := open(t, clients, redlock.WithMaxOutage(tt.outage), redlock.WithNodeTimeout(200*time.Millisecond))
+				warmUp(t, clients)
+				for _, s := range servers {
+					tt.fault.strike(t, s)
+				}
+				began := time.Now()
+				_, err := l.Acquire(ctx, "a", redlock.WithMaxWait(20*time.Second))
+				took := time.Since(began)
+				requireOnly(t, err, redlock.ErrNoQuorum)
+				require.Less(t, took, tt.limit)
+				if tt.outage > time.Millisecond {
+					require.GreaterOrEqual(t, took, tt.outage)
+				}
+			})
+		}
+	}
+}
+
+func TestMaxOutageDoesNotCountAHolder(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	l, other := open(t, clients, redlock.WithMaxOutage(50*time.Millisecond)), open(t, clients)
+	held := heldEverywhere(t, other, servers, "a")
+	began := time.Now()
+	_, err := l.Acquire(ctx, "a", redlock.WithMaxWait(time.Second))
+	require.ErrorIs(t, err, redlock.ErrHeld)
+	require.GreaterOrEqual(t, time.Since(began), time.Second)
+	got := inBackground(func() error { return onlyError(l.Acquire(ctx, "a")) })
+	never(t, 300*time.Millisecond, func() bool { return len(got) > 0 }, "given up")
+	require.NoError(t, held.Release(ctx))
+	require.NoError(t, outcome(t, got, "the lock"))
+}
+
+// Each outage counts by itself: a node that answers in between makes a new beginning.
+func TestMaxOutageBeginsAnewAfterAnAnswer(t *testing.T) {
+	const outage = 400 * time.Millisecond
+	ctx := context.Background()
+	servers, clients := masters(t, 1)
+	takeFor(t, time.Hour, "a", servers[0])
+	began := time.Now()
+	// It answers for a tenth of a second every third of a second: never silent for as long as that.
+	failing(clients[0], func() bool {
+		since := time.Since(began)
+		return since < 3*time.Second && since%(300*time.Millisecond) > 100*time.Millisecond
+	})
+	l := open(t, []wrapped{{clients[0]}}, redlock.WithMaxOutage(outage), redlock.WithRetryInterval(time.Millisecond))
+	got := inBackground(func() error { return onlyError(l.Acquire(ctx, "a")) })
+	never(t, 2*time.Second, func() bool { return len(got) > 0 }, "given up")
+	uproot(t, "a", servers[0])
+	require.NoError(t, outcome(t, got, "the lock"))
+}
+
+func TestMaxOutageIsForOneCallOrForAll(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 1)
+	nodes := []wrapped{{clients[0]}}
+	failing(clients[0], func() bool { return true })
+	patient := open(t, nodes)
+	began := time.Now()
+	_, err := patient.Acquire(ctx, "a", redlock.WithMaxOutage(100*time.Millisecond))
+	requireOnly(t, err, redlock.ErrNoQuorum)
+	require.Less(t, time.Since(began), time.Second)
+	waiting, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	_, err = patient.Acquire(waiting, "a")
+	require.ErrorIs(t, err, context.DeadlineExceeded, "without it, the wait goes on")
+
+	began = time.Now()
+	hasty := open(t, nodes, redlock.WithMaxOutage(100*time.Millisecond))
+	for _, call := range []func() error{
+		func() error { return onlyError(hasty.AcquireMulti(ctx, []string{"a", "b"})) },
+		func() error { return hasty.Do(ctx, "a", nothingToDo) },
+	} {
+		requireOnly(t, call(), redlock.ErrNoQuorum)
+	}
+	require.Less(t, time.Since(began), 3*time.Second)
+	_, err = redlock.New(nodes, redlock.WithMaxOutage(-1))
+	require.ErrorContains(t, err, "maximum outage")
+	require.Empty(t, servers[0].Keys(t))
+}

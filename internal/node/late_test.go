@@ -1,0 +1,214 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock/internal/node"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+// shut closes a node and tells how long that took; wait is for how long ctx lasts.
+func shut(n *node.Node, wait, grace time.Duration) (took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	began := time.Now()
+	err = n.Close(ctx, grace)
+	return time.Since(began), err
+}
+
+// A server that stands still runs what it was sent when it goes on.
+func TestCloseCleansUpOnAServerThatStandsStill(t *testing.T) {
+	const still = 1200 * time.Millisecond
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	l.client.Ping(t.Context())
+	require.NoError(t, l.server.Pause())
+	acquire, release := pushCall(in, "lock", "x"), pushCall(in, "lock", "")
+	acquire.Script = script("return redis.call('SET', KEYS[1], ARGV[1])")
+	release.Script = script("return redis.call('DEL', KEYS[1])")
+	release.RepeatUntil = time.Now().Add(time.Hour)
+	require.True(t, n.Send(acquire))
+	eventually(t, func() bool { return len(l.begun()) == 1 })
+	require.True(t, n.SendAfter(release, acquire))
+	queuedKeys := []string{"first", "second", "third"}
+	for _, key := range queuedKeys { // the second finds a worker, the others are queued
+		require.True(t, n.Send(pushCall(in, key, "x")))
+	}
+
+	timer := time.AfterFunc(still, func() { _ = l.server.Resume() })
+	defer timer.Stop()
+	took, err := shut(n, 200*time.Millisecond, 6*time.Second)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, took, still-50*time.Millisecond)
+	require.Less(t, took, still+time.Second)
+	require.Len(t, in, 5)
+	require.NoError(t, acquire.Err)
+	require.NoError(t, release.Err)
+	require.EqualValues(t, 1, release.Reply, "there was something to delete")
+	for _, key := range queuedKeys {
+		require.Len(t, l.list(t, key), 1)
+	}
+	require.Zero(t, l.client.Exists(t.Context(), "lock").Val())
+}
+
+func TestCloseRepeatsWhatFailsWhileItsContextLasts(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	l.server.Do(t, "set", "list", "a string")
+	c := pushCall(in, "list", "x")
+	c.RepeatUntil = time.Now().Add(time.Hour)
+	require.True(t, n.Send(c))
+	eventually(t, func() bool { return len(l.begun()) == 5 }) // the next try is 800 ms away
+	l.server.Do(t, "del", "list")
+	took, err := shut(n, patience, 0)
+	require.NoError(t, err)
+	require.Less(t, took, 400*time.Millisecond)
+	require.NoError(t, in.next(t).Err)
+}
+
+// Once its context has ended, Close repeats what fails as long as it has to wait for others.
+func TestCloseRepeatsWhatFailsWhileItWaitsForOthers(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	l.server.Do(t, "set", "list", "a string")
+	slow := &node.Call{Script: script("return 1"), Keys: []string{"slow"}, Receiver: in}
+	l.halt()
+	require.True(t, n.Send(slow))
+	eventually(t, func() bool { return len(l.begun()) == 1 })
+	held := l.passOthers()
+	c := pushCall(in, "list", "x")
+	c.RepeatUntil = time.Now().Add(time.Hour)
+	require.True(t, n.Send(c))
+
+	ended, end := context.WithCancel(context.Background())
+	end()
+	closed := make(chan error, 1)
+	go func() { closed <- n.Close(ended, time.Minute) }()
+	eventually(t, func() bool { return len(l.begun()) > 6 })
+	l.server.Do(t, "del", "list")
+	require.Same(t, c, in.next(t))
+	require.NoError(t, c.Err)
+	close(held)
+	require.NoError(t, <-closed)
+	require.Same(t, slow, in.next(t))
+}
+
+// But it does not wait for them.
+func TestCloseGivesUpANodeThatFailsAtOnce(t *testing.T) {
+	client := redis.NewClient(&redis.Options{Dialer: slowlyRefused, MinRetryBackoff: -1})
+	defer client.Close()
+	n, in := node.New(client, false), newInbox()
+	require.True(t, n.Send(pushCall(in, "list", "x")))
+	eventually(t, func() bool { return errors.Is(n.LastError(), errRefused) })
+
+	c, behind := pushCall(in, "list", "x"), pushCall(in, "list", "y")
+	c.RepeatUntil = time.Now().Add(time.Hour)
+	require.True(t, n.Send(c))
+	require.True(t, n.SendAfter(behind, c))
+	for range 600 { // three batches
+		q := pushCall(in, "list", "z")
+		q.RepeatUntil = time.Now().Add(time.Hour)
+		require.True(t, n.Send(q))
+	}
+	took, err := shut(n, 50*time.Millisecond, time.Minute)
+	require.NoError(t, err)
+	require.Less(t, took, 300*time.Millisecond)
+	require.Len(t, in, 603)
+	for range 603 {
+		require.Error(t, in.next(t).Err)
+	}
+	require.ErrorIs(t, behind.Err, node.ErrClosed)
+	require.NotErrorIs(t, c.Err, node.ErrClosed, "it was sent")
+}
+
+// Calls that fail in turns must not keep each other alive.
+func TestCloseGivesUpCallsThatFailInTurns(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	slow := script("for i = 1, 20000 do end return redis.error_reply('ERR not now')")
+	const calls = 4000 // so many batches that there is always one in flight
+	for range calls {
+		c := pushCall(in, "list", "x")
+		c.Script, c.RepeatUntil = slow, time.Now().Add(time.Hour)
+		require.True(t, n.Send(c))
+	}
+	eventually(t, func() bool { return len(l.begun()) > 8 })
+	took, err := shut(n, 0, time.Minute)
+	require.NoError(t, err)
+	require.Less(t, took, 10*time.Second)
+	for range calls {
+		require.ErrorContains(t, in.next(t).Err, "not now")
+	}
+}
+
+var errRefused = errors.New("refused")
+
+// slowlyRefused is a dialer to a host that says no, but is far away.
+func slowlyRefused(ctx context.Context, _, _ string) (net.Conn, error) {
+	timer := time.NewTimer(500 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil, errRefused
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func TestCloseIsBoundedWhenTheServerHangs(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	l.client.Ping(t.Context())
+	require.NoError(t, l.server.Pause())
+	defer func() { require.NoError(t, l.server.Resume()) }()
+	flying := pushCall(in, "list", "1")
+	parked, last := pushCall(in, "list", "2"), pushCall(in, "list", "3")
+	require.True(t, n.Send(flying))
+	eventually(t, func() bool { return len(l.begun()) == 1 })
+	require.True(t, n.SendAfter(parked, flying))
+	require.True(t, n.SendAfter(last, parked))
+	took, err := shut(n, 100*time.Millisecond, 200*time.Millisecond)
+	require.EqualError(t, err, "1 calls are still with the Redis client, which has not given them up")
+	require.GreaterOrEqual(t, took, 300*time.Millisecond)
+	require.Less(t, took, time.Second)
+	require.Len(t, in, 2, "those that are not sent have come back")
+	require.ErrorIs(t, parked.Err, node.ErrClosed)
+	require.ErrorIs(t, last.Err, node.ErrClosed)
+	require.False(t, n.Send(pushCall(in, "list", "4")))
+}
+
+// Close's own haste must not cost a call that had not even got a connection.
+func TestCallThatCloseCutsShortIsSentAgain(t *testing.T) {
+	server := redistest.Start(t)
+	var slow atomic.Bool
+	slow.Store(true)
+	client := redis.NewClient(&redis.Options{
+		Addr: server.Addr(),
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if slow.Load() {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+		DialTimeout: patience,
+	})
+	defer client.Close()
+	n, in := node.New(client, false), newInbox()
+	c := pushCall(in, "list", "x")
+	require.True(t, n.Send(c))
+	timer := time.AfterFunc(100*time.Millisecond, func() { slow.Store(false) })
+	defer timer.Stop()
+	took, err := shut(n, 200*time.Millisecond, time.Minute)
+	require.NoError(t, err)
+	require.Less(t, took, 2*time.Second)
+	require.NoError(t, in.next(t).Err)
+}

@@ -1,0 +1,123 @@
+package node_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock/internal/node"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+// forgetful returns a line to a server through a firewall, with two connections, and what makes the
+// firewall forget them: they hang from then on, and new ones work.
+func forgetful(t *testing.T) (l *line, forget func()) {
+	t.Helper()
+	server := redistest.Start(t)
+	server.Do(t, "script", "load", pushSource)
+	proxy := server.Proxy(t)
+	where := &moving{addr: proxy.Addr()}
+	l = &line{server: server, open: make(chan struct{})}
+	l.resume()
+	l.client = redis.NewClient(&redis.Options{Dialer: where.dial})
+	t.Cleanup(func() { _ = l.client.Close() })
+	l.client.AddHook(l)
+	return l, func() {
+		proxy.SwallowRequests(true)
+		where.set(server.Addr())
+	}
+}
+
+// patientCall returns a call whose caller waits that long.
+func patientCall(to node.Receiver, key, value string, patience time.Duration) *node.Call {
+	c := pushCall(to, key, value)
+	c.Patience = patience
+	return c
+}
+
+func TestCallsGetOtherConnectionsWhenTheirsHang(t *testing.T) {
+	const wait = 200 * time.Millisecond
+	l, forget := forgetful(t)
+	n, lost, in := l.newNode(t), newInbox(), newInbox()
+	occupy(t, l, n, in) // makes the connections
+	l.resume()
+	in.collect(t, 2)
+	l.forget()
+	forget()
+	for i := range 2 {
+		require.True(t, n.Send(patientCall(lost, "lost", "x", wait)))
+		eventually(t, func() bool { return len(l.begun()) == i+1 })
+	}
+
+	began := time.Now()
+	require.True(t, n.Send(patientCall(in, "list", "waits until it is clear that they hang", wait)))
+	require.NoError(t, in.next(t).Err)
+	require.Less(t, time.Since(began), wait+500*time.Millisecond)
+	began = time.Now()
+	for range 10 {
+		require.True(t, n.Send(patientCall(in, "list", "knows that they do", wait)))
+		require.NoError(t, in.next(t).Err)
+	}
+	require.Less(t, time.Since(began), time.Second)
+	require.Empty(t, lost, "go-redis has not given up yet")
+	for range 2 { // it repeats them on other connections when it does
+		require.NoError(t, lost.next(t).Err)
+	}
+}
+
+func TestOnlySoManyWorkersMayBeStuck(t *testing.T) {
+	for pool, stuck := range map[int]int{1: 1, 4: 2, 10: 5, 100: 8} {
+		t.Run(fmt.Sprintf("%d of %d", stuck, pool), func(t *testing.T) {
+			l := newLine(t)
+			l.client = redis.NewClient(&redis.Options{Addr: l.server.Addr(), PoolSize: pool})
+			t.Cleanup(func() { _ = l.client.Close() })
+			l.client.AddHook(l)
+			n, in := l.newNode(t), newInbox()
+			l.halt()
+			sent := 0
+			send := func() {
+				require.True(t, n.Send(patientCall(in, "list", "x", 5*time.Millisecond)))
+				sent++
+			}
+			for range 2 + stuck {
+				send()
+				eventually(t, func() bool { return len(l.begun()) == sent })
+			}
+			send()
+			never(t, func() bool { return len(l.begun()) > 2+stuck })
+			l.resume()
+			for _, c := range in.collect(t, sent) {
+				require.NoError(t, c.Err)
+			}
+		})
+	}
+}
+
+// The patience of a round trip is that of the most patient of its calls.
+func TestWorkerIsNotStuckWhileOneOfItsCallsHasPatience(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	occupy(t, l, n, in)
+	for _, patience := range []time.Duration{time.Millisecond, time.Hour, time.Millisecond} {
+		require.True(t, n.Send(patientCall(in, "list", "x", patience)))
+	}
+	held := l.passOthers()
+	l.halt()
+	close(held)
+	in.collect(t, 2)
+	eventually(t, func() bool { return len(l.begun()) == 3 })
+	require.True(t, n.Send(patientCall(in, "list", "second worker", time.Hour)))
+	eventually(t, func() bool { return len(l.begun()) == 4 })
+	require.True(t, n.Send(patientCall(in, "list", "waits", time.Hour)))
+	never(t, func() bool { return len(l.begun()) > 4 })
+	l.resume()
+	in.collect(t, 5)
+}
+
+func never(t *testing.T, condition func() bool) {
+	t.Helper()
+	require.Never(t, condition, 50*time.Millisecond, 5*time.Millisecond)
+}

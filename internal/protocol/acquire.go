@@ -1,0 +1,113 @@
+package protocol
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/quorum"
+)
+
+var (
+	acquireVerb = &verb{
+		name: "acquire", script: func(s *Scripts) scriptRef { return s.acquire },
+		prepare: sendUnlessBusy, args: acquireArgs, read: readVerdict, rule: takeRule, takes: true,
+	}
+
+	// healVerb is acquire for a site that has lost our keys, while a quorum has them.
+	healVerb = &verb{
+		name: "acquire", script: acquireVerb.script,
+		prepare: sendWhileWanted, args: healArgs, read: readVerdict, rule: allRule, takes: true,
+	}
+)
+
+func takeRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Take() }
+func keepRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Keep() }
+func allRule(_ *Round, t *quorum.Tally) quorum.Outcome  { return t.All() }
+
+func acquireArgs(a *ask) []any { return a.round.claim.args[:] }
+
+func healArgs(a *ask) []any {
+	c := a.round.claim
+	return []any{withNumber(c.token, c.number), lease.Milliseconds(a.round.ttl)}
+}
+
+// sendWithinTimeout has the call dropped if it still waits to be sent when nobody waits for it.
+func sendWithinTimeout(a *ask) bool {
+	a.call.SendBy = time.Now().Add(a.round.timeout)
+	return true
+}
+
+func sendWhileWanted(a *ask) bool {
+	a.call.SendBy = a.round.claim.until
+	return true
+}
+
+// Acquire asks the nodes for the lock.
+func (c *Claim) Acquire(ttl time.Duration) *Round {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.roundLocked(acquireVerb, ttl)
+}
+
+// Again is Acquire for a claim that was refused and is not over, and gives each node that long to
+// answer. One that has granted the lock before says yes again, and tops the time up. One that has
+// not answered yet is not asked: it will not be faster now.
+func (r *Round) Again(patience time.Duration) *Round {
+	again := r.claim.Acquire(r.ttl)
+	again.timeout, again.modest, again.before = patience, true, r.beaten
+	return again
+}
+
+// healLocked gives a site that has lost our keys its keys back, after an extension that a quorum
+// has confirmed: quorums heal.
+func (c *Claim) healLocked(a *ask) {
+	var refused *Refusal
+	if !errors.As(a.err, &refused) || !refused.Gone || !c.wantedLocked() {
+		return
+	}
+	if a.round.number != c.number {
+		return // a shortening was begun since: with its number, this TTL would stand against it
+	}
+	s := &c.sites[a.site]
+	if s.has == ourKeys { // else it was only late with its first grant
+		c.nodes.tell(Trouble{Kind: Healed, Node: s.node, Resources: c.keys.Resources})
+		s.has = nothing
+	}
+	if s.latest == nil { // else the acquire that is under way does it
+		c.partLocked(healVerb, a.round.ttl, a.site).sendLocked()
+	}
+}
+
+// FreeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt
+// to succeed. What a node has granted, in time or after the decision, is free again by then; nodes
+// that have not answered may be free as soon as the first of the others. Redis rounds down, so a
+// millisecond is added.
+func (r *Round) FreeIn() time.Duration {
+	r.claim.mu.Lock()
+	defer r.claim.unlock()
+	missing := r.tally.Need()
+	var left []time.Duration
+	silent := 0
+	for i := range r.claim.nodes.nodes {
+		var refused *Refusal
+		switch said, decided := r.saidLocked(i); {
+		case !decided:
+			silent++
+		case said == nil:
+			missing--
+		case errors.As(said, &refused) && refused.Left >= 0: // else it never expires
+			left = append(left, refused.Left)
+		}
+	}
+	slices.Sort(left)
+	if len(left) > 0 {
+		left = slices.Insert(left, 0, slices.Repeat(left[:1], silent)...)
+	}
+	if missing < 1 || len(left) < missing {
+		return math.MaxInt64
+	}
+	return left[missing-1] + time.Millisecond
+}

@@ -1,0 +1,179 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/rediskit/redlock/internal/node"
+	"github.com/rediskit/redlock/internal/quorum"
+)
+
+// scriptRef is what a verb picks from the scripts.
+type scriptRef = *node.Script
+
+// ask is a round's call to one site. Its fields are guarded by the claim's mutex.
+type ask struct {
+	round *Round
+	site  int
+	call  node.Call
+	voted bool
+	err   error    // why the site did not say yes
+	rest  []string // keys still to be asked about one by one; nil: they are not
+	worst error    // of those that were
+	keyState
+}
+
+var errBusy = errors.New("still waiting for an earlier request")
+
+// askLocked sends the call.
+func (r *Round) askLocked(a *ask) {
+	c, s := r.claim, &r.claim.sites[a.site]
+	a.call = node.Call{
+		Script: r.verb.script(c.nodes.Scripts), Keys: s.keys, Receiver: a,
+		Patience: r.timeout, HeldBack: r.verb.takes,
+	}
+	a.left = math.MaxInt64 // until a node says less
+	if !r.verb.prepare(a) {
+		r.voteLocked(a, a.err)
+		return
+	}
+	a.call.Args = r.verb.args(a)
+	s.leaving = s.leaving || r.verb.deletes
+	// Behind the acquire that the site has not answered: a release that overtook it would find
+	// nothing to delete, and an extension would take the lock for gone.
+	if !c.nodes.nodes[s.node].SendAfter(&a.call, s.latest) {
+		r.voteLocked(a, context.Cause(c.nodes.Life))
+		return
+	}
+	if r.verb.takes {
+		s.latest = &a.call
+	}
+}
+
+// Receive takes the site's answer.
+func (a *ask) Receive(call *node.Call) (again bool) {
+	r, c := a.round, a.round.claim
+	c.mu.Lock()
+	defer c.unlock()
+	s := &c.sites[a.site]
+
+	err := a.said(call)
+	if a.apartLocked(call, &err) {
+		return true
+	}
+	c.nodes.note(s.node, r.verb.name, err, r.asked)
+	if call.Repeating {
+		// The first answer is the vote. What the repetitions bring is for tidying up.
+		r.voteLocked(a, err)
+		return false
+	}
+	c.noteLocked(a, err, call.Repeated)
+	if s.latest == call {
+		s.latest = nil
+	}
+	if next := r.nextLocked(a, err); next != nil {
+		a.voted = true
+		r.asked = time.Now()
+		r.askLocked(next)
+		return false
+	}
+	r.voteLocked(a, err)
+	if r.verb.deletes && !failed(err) {
+		return c.deletedLocked(s)
+	}
+	c.followLocked(a, err)
+	return false
+}
+
+// said returns what an answer amounts to: nil for yes.
+func (a *ask) said(call *node.Call) error {
+	if call.Err != nil {
+		return call.Err
+	}
+	return a.round.verb.read(a, call.Reply)
+}
+
+// apartLocked asks a site about one key after the other where it is told to try again: a Redis
+// Cluster that moves a slot answers scripts with several of its keys so until the end of that. It
+// reports whether there is one more to ask about, and else what they have said. An acquire is not
+// cut up, since it takes all keys or none: see Keys.Apart.
+func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
+	switch {
+	case code(*err) == "TRYAGAIN" && len(call.Keys) > 1 && !a.round.verb.takes:
+		a.rest, a.worst = call.Keys, nil
+	case a.rest == nil || call.Repeating:
+		return false
+	default:
+		a.worst = graver(a.worst, *err)
+	}
+	if len(a.rest) == 0 {
+		*err, a.rest = a.worst, nil
+		call.Keys = a.round.claim.sites[a.site].keys
+		return false
+	}
+	call.Keys, a.rest = a.rest[:1], a.rest[1:]
+	return true
+}
+
+// deletedLocked notes that a release was answered, and reports whether it takes another one. An
+// acquire that failed may reach the node after the first release. What was on its way when that was
+// answered has run before a second one does.
+func (c *Claim) deletedLocked(s *site) (again bool) {
+	again = s.has == unknown
+	s.has = nothing
+	if again {
+		s.has = ourKeys
+	}
+	return again
+}
+
+// nextLocked returns the site that is asked after this one has answered, if one is.
+func (r *Round) nextLocked(a *ask, err error) *ask {
+	i := a.index() + 1
+	if !r.verb.takes || r.each || err != nil || i == len(r.asks) || r.node(i) != r.node(i-1) {
+		return nil
+	}
+	if !r.claim.wantedLocked() {
+		return nil
+	}
+	return &r.asks[i]
+}
+
+// index returns which of the round's asks it is: in a round over all nodes that is the site's
+// number.
+func (a *ask) index() int { return a.site }
+
+// noteLocked keeps track of what a site may have of ours after an acquire. An error leaves that
+// open: go-redis may have repeated the command, and an earlier copy, whose reply was lost, may have
+// run. So does a no that comes late: a node that resumes may run the repetition, which is refused,
+// before the first copy.
+func (c *Claim) noteLocked(a *ask, err error, repeated bool) {
+	if !a.round.verb.takes || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
+		return
+	}
+	s := &c.sites[a.site]
+	late := time.Since(a.round.asked) > a.round.timeout
+	switch {
+	case repeated || late || failed(err):
+		s.has = unknown
+	case err == nil:
+		s.has = max(s.has, ourKeys)
+	}
+}
+
+// followLocked does what remains to be done about an answer, whether or not its round still waited
+// for it.
+func (c *Claim) followLocked(a *ask, err error) {
+	r, s := a.round, &c.sites[a.site]
+	stays := c.retired && s.has == ourKeys // and is cut by the call behind
+	switch {
+	case r.verb.takes && !stays && s.has != nothing && !s.leaving && !c.wantedLocked():
+		c.cleanLocked(a.site)
+	case r.verb.heals && r.outcome == quorum.Won:
+		c.healLocked(a)
+	case r.verb.deletes && s.has == ourKeys && failed(err) && time.Now().Before(a.call.RepeatUntil):
+		c.nodes.nodes[s.node].health.stays.Add(1)
+	}
+}

@@ -1,0 +1,121 @@
+package protocol
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rediskit/redlock/internal/node"
+	"github.com/rediskit/redlock/internal/timers"
+)
+
+// Scripts are the scripts that run on the nodes.
+type Scripts struct {
+	acquire, extend, release, inspect *node.Script
+}
+
+// LoadScripts reads scripts/*.lua and, from scripts/SHA1SUMS, the digests by which servers know
+// them. The files are part of the program, so a missing one is a mistake of ours, and panics.
+//
+// The digests are constants because computing one is not allowed in a program in strict FIPS mode.
+func LoadScripts(files fs.FS) *Scripts {
+	digests := make(map[string]string)
+	for line := range strings.Lines(mustRead(files, "SHA1SUMS")) {
+		if digest, name, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
+			digests[name] = digest
+		}
+	}
+	load := func(name string) *node.Script {
+		return node.NewScript(mustRead(files, name), digests[name])
+	}
+	return &Scripts{load("acquire.lua"), load("extend.lua"), load("release.lua"), load("inspect.lua")}
+}
+
+func mustRead(files fs.FS, name string) string {
+	text, err := fs.ReadFile(files, "scripts/"+name)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+const (
+	minTimeout = 20 * time.Millisecond
+	maxTimeout = time.Second
+)
+
+// Config is what all claims of a Locker share.
+type Config struct {
+	Scripts *Scripts
+	Timeout time.Duration // what a node may take to answer; 0: a quarter of the TTL, 20 ms to 1 s
+	Drift   float64
+	Life    context.Context // ends, with its cause, when the Locker is closed
+	Tell    func(Trouble)   // what no caller learns otherwise; called with locks held: must not block
+}
+
+// Nodes are the independent masters among which a quorum decides.
+type Nodes struct {
+	Config
+	nodes     []peer
+	clustered bool // one of them is a Redis Cluster
+	deadlines timers.Deadlines
+}
+
+// peer is one of the nodes.
+type peer struct {
+	*node.Node
+	clustered bool
+	health    health
+}
+
+// NewNodes returns the nodes behind the clients. clustered says which are Redis Clusters.
+func NewNodes(c Config, clients []node.Client, clustered []bool) *Nodes {
+	n := &Nodes{Config: c, nodes: make([]peer, len(clients))}
+	for i, client := range clients {
+		n.nodes[i].Node, n.nodes[i].clustered = node.New(client, clustered[i]), clustered[i]
+		n.clustered = n.clustered || clustered[i]
+	}
+	return n
+}
+
+// TimeoutFor returns how long a node may take in an operation on a lock with the given TTL.
+func (n *Nodes) TimeoutFor(ttl time.Duration) time.Duration {
+	if n.Timeout > 0 {
+		return n.Timeout
+	}
+	return min(max(ttl/4, minTimeout), maxTimeout)
+}
+
+// Addr returns the address of a node as its client has it, or "".
+func (n *Nodes) Addr(i int) string { return n.nodes[i].Addr() }
+
+// Close closes all nodes at the same time: see node.Node.Close.
+func (n *Nodes) Close(ctx context.Context, grace time.Duration) []error {
+	errs := make([]error, len(n.nodes))
+	var wg sync.WaitGroup
+	for i := range n.nodes {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := n.nodes[i].Close(ctx, grace); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", n.name(i), err)
+			}
+			if stays := n.nodes[i].health.stays.Swap(0); stays > 0 {
+				n.tell(Trouble{Kind: KeysStay, Node: i, Stays: int(stays)})
+			}
+		}()
+	}
+	wg.Wait()
+	return errs
+}
+
+// name returns what people call a node.
+func (n *Nodes) name(i int) string {
+	if addr := n.Addr(i); addr != "" {
+		return fmt.Sprintf("node %d (%s)", i, addr)
+	}
+	return fmt.Sprintf("node %d", i)
+}

@@ -1,0 +1,144 @@
+package protocol
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/quorum"
+)
+
+var (
+	releaseVerb = &verb{
+		name: "release", script: func(s *Scripts) scriptRef { return s.release },
+		prepare: repeatIfThere, args: releaseArgs, read: readVerdict,
+		rule: leaveRule, deletes: true,
+	}
+
+	// retireVerb is a release that leaves the keys until a minimum hold is over.
+	retireVerb = &verb{
+		name: "release", script: func(s *Scripts) scriptRef { return s.extend },
+		prepare: repeatWhileHeld, args: retireArgs,
+		read: readVerdict, rule: leaveRule,
+	}
+
+	// cleanVerb is release where it is the site that matters and not the quorum.
+	cleanVerb = &verb{
+		name: "release", script: releaseVerb.script,
+		prepare: repeatUntilGone, args: releaseArgs, read: readVerdict, rule: allRule, deletes: true,
+	}
+)
+
+func leaveRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Leave() }
+
+func releaseArgs(a *ask) []any {
+	c := a.round.claim
+	return []any{c.args[0], c.number}
+}
+
+func retireArgs(a *ask) []any {
+	args := extendArgs(a, "cut")
+	args[2] = leftUntil{a.call.RepeatUntil}
+	return args
+}
+
+// leftUntil is a TTL that ends at a fixed time. Each time that it is written to a connection it
+// says how much is left by then: a repetition must not keep the keys for longer.
+type leftUntil struct{ end time.Time }
+
+// MarshalBinary is what go-redis writes.
+func (u leftUntil) MarshalBinary() ([]byte, error) { return []byte(u.String()), nil }
+
+func (u leftUntil) String() string {
+	return strconv.FormatInt(max(1, lease.Milliseconds(time.Until(u.end))), 10)
+}
+
+// repeatUntilGone has a release that fails repeated for as long as there may be something to
+// delete.
+func repeatUntilGone(a *ask) bool {
+	a.call.RepeatUntil = time.Now().Add(a.round.claim.longest + residueGrace)
+	return true
+}
+
+// repeatIfThere is repeatUntilGone, but for a site that has nothing to delete: its acquire never
+// went out, or was refused. It is asked all the same: a quorum of nodes on which the resource is
+// free is what lets the next owner in.
+func repeatIfThere(a *ask) bool {
+	s := &a.round.claim.sites[a.site]
+	a.round.claim.dropLocked(s)
+	if s.has == nothing && s.latest == nil {
+		return sendWithinTimeout(a)
+	}
+	return repeatUntilGone(a)
+}
+
+// repeatWhileHeld has the call repeated until the keys should have expired.
+func repeatWhileHeld(a *ask) bool {
+	a.call.RepeatUntil = a.round.start.Add(a.round.ttl)
+	return true
+}
+
+// Release deletes the keys everywhere. From here on nothing is wanted.
+func (c *Claim) Release() *Round {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	r := c.roundLocked(releaseVerb, c.longest)
+	r.final = true
+	return r
+}
+
+// Retire has the keys expire when left has passed, in place of a release. Nothing is wanted from
+// here on, but what a node grants that has been asked before may stay as long as the others' keys.
+// A copy of the request that comes late changes nothing: see Shorten.
+func (c *Claim) Retire(left time.Duration) *Round {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over, c.retired = true, true
+	c.number++
+	r := c.roundLocked(retireVerb, left)
+	r.timeout, r.final = c.nodes.TimeoutFor(c.longest), true
+	return r
+}
+
+// Abandon gives the claim up: what nodes have of it is deleted, and what they will have when an
+// acquire is answered at last is deleted then. It returns the round, already sent, that deletes
+// what was granted, or nil if nothing was.
+func (c *Claim) Abandon() *Round {
+	c.mu.Lock()
+	defer c.unlock()
+	c.over = true
+	var granted []int
+	for i := range c.sites {
+		s := &c.sites[i]
+		c.dropLocked(s)
+		switch s.has {
+		case unknown:
+			c.cleanLocked(i) // on its own: nobody waits for a node that did not answer before
+		case ourKeys:
+			granted = append(granted, i)
+		}
+	}
+	if len(granted) == 0 {
+		return nil
+	}
+	return c.cleanLocked(granted...)
+}
+
+// cleanLocked deletes what the given sites have of the claim.
+func (c *Claim) cleanLocked(sites ...int) *Round {
+	r := c.partLocked(cleanVerb, c.longest, sites...)
+	r.sendLocked()
+	return r
+}
+
+// holdBackLocked keeps the next acquire of the same keys from overtaking releases that are on their
+// way: it would run into the keys of a lock that its caller knows to be released.
+func (r *Round) holdBackLocked() {
+	for i := range r.asks {
+		if a := &r.asks[i]; !a.voted {
+			s := &r.claim.sites[a.site]
+			r.claim.nodes.nodes[s.node].HoldBack(&a.call, s.keys)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Refusal is a node's answer that a key is not ours.
+type Refusal struct {
+	Resource string
+	Gone     bool          // the key does not exist; the rest is unset
+	Owner    string        // the value under the key
+	Left     time.Duration // until the key expires; negative: never
+}
+
+func (r *Refusal) Error() string {
+	switch label, ours := Label(r.Owner); {
+	case r.Gone:
+		return fmt.Sprintf("%s is gone", Quote(r.Resource))
+	case !ours:
+		return fmt.Sprintf("%s is held by an unknown owner%s", Quote(r.Resource), remaining(r.Left))
+	default:
+		return fmt.Sprintf("%s is held by %s%s", Quote(r.Resource), Quote(label), remaining(r.Left))
+	}
+}
+
+func remaining(left time.Duration) string {
+	if left < 0 {
+		return " and never expires"
+	}
+	return fmt.Sprintf(" for %v more", left)
+}
+
+// Quote makes a name fit for a message, however long it is and whatever it holds.
+func Quote(name string) string {
+	const most = 64
+	if len(name) <= most {
+		return fmt.Sprintf("%q", name)
+	}
+	return fmt.Sprintf("%q... (%d bytes)", name[:most], len(name))
+}
+
+var errOvertaken = errors.New("the lock has been shortened by somebody else who has its token")
+
+// overtaken is the answer of a node where the lock is ours, with a larger number than the
+// request's. If the number is from a shortening of ours that has overtaken the request, that is a
+// yes: the lock is ours, and the round proves nothing else (see Round.Overtaken).
+func (a *ask) overtaken() error {
+	if a.round.number < a.round.claim.number {
+		return nil
+	}
+	return errOvertaken
+}
+
+// failed reports whether a node that answered with err said neither yes nor no.
+func failed(err error) bool {
+	if err == nil {
+		return false
+	}
+	var refused *Refusal
+	return !errors.As(err, &refused)
+}
+
+// keyState is what a node says of a key.
+type keyState struct {
+	held  bool
+	owner string        // the value under the key
+	left  time.Duration // until the key expires; negative: never
+}
+
+// readVerdict reads the reply that the scripts acquire, extend and release share.
+func readVerdict(a *ask, reply any) error {
+	switch v := reply.(type) {
+	case int64:
+		if v == 1 {
+			return nil
+		}
+	case []any:
+		r, ok := a.refusal(v)
+		switch {
+		case ok && !r.Gone && a.round.claim.own(r.Owner):
+			return a.overtaken()
+		case ok:
+			return r
+		}
+	}
+	return errUnexpected(reply)
+}
+
+func errUnexpected(reply any) error { return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply)) }
+
+// refusal reads {i} or {i, owner, pttl}.
+func (a *ask) refusal(v []any) (*Refusal, bool) {
+	if len(v) != 1 && len(v) != 3 {
+		return nil, false
+	}
+	i, ok := v[0].(int64)
+	if !ok || i < 1 || i > int64(len(a.call.Keys)) {
+		return nil, false
+	}
+	r := &Refusal{Resource: a.round.claim.keys.resource(a.call.Keys[i-1]), Gone: len(v) == 1}
+	if r.Gone {
+		return r, true
+	}
+	key, ok := readKey(v[1], v[2])
+	r.Owner, r.Left = key.owner, key.left
+	return r, ok && key.held
+}
+
+// readKeys reads {owner, pttl, owner, pttl, ...}.
+func readKeys(a *ask, reply any) ([]keyState, error) {
+	v, ok := reply.([]any)
+	if !ok || len(v) != 2*len(a.call.Keys) {
+		return nil, errUnexpected(reply)
+	}
+	found := make([]keyState, len(v)/2)
+	for i := range found {
+		if found[i], ok = readKey(v[2*i], v[2*i+1]); !ok {
+			return nil, errUnexpected(reply)
+		}
+	}
+	return found, nil
+}
+
+// readKey reads what GET and PTTL say of a key: -1 stands for no expiry, and -2, with no value, for
+// no key.
+func readKey(owner, pttl any) (key keyState, ok bool) {
+	key.owner, key.held = owner.(string)
+	ms, isNumber := pttl.(int64)
+	// Cut to what a Duration can hold with a millisecond to spare.
+	key.left = time.Duration(min(max(ms, -2), math.MaxInt64/int64(time.Millisecond)-1)) * time.Millisecond
+	return key, isNumber && (key.held && ms >= -1 || owner == nil && ms == -2)
+}

@@ -1,0 +1,346 @@
+package protocol
+
+import (
+	"context"
+	"time"
+
+	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/quorum"
+)
+
+// verb is something to ask of every node. All that differs between verbs stands in its fields.
+type verb struct {
+	name   string
+	script func(s *Scripts) scriptRef
+
+	// prepare says until when the call is sent or repeated. It returns false if the site is not
+	// asked, with the reason in a.err.
+	prepare func(a *ask) bool
+
+	args func(a *ask) []any
+
+	// read returns nil for yes, a *Refusal for no, and another error where the reply says neither.
+	read func(a *ask, reply any) error
+
+	// rule tells what the votes amount to.
+	rule func(r *Round, t *quorum.Tally) quorum.Outcome
+
+	takes   bool // it sets keys: the sites of a node are asked one after the other, in the order of the keys
+	deletes bool // it deletes keys
+	heals   bool // a site that has lost our keys gets them again
+}
+
+// Round is one question to the nodes, and their votes.
+type Round struct {
+	claim   *Claim
+	verb    *verb
+	start   time.Time // taken before the first byte goes out
+	timeout time.Duration
+	ttl     time.Duration // what is asked for
+	number  int           // of the latest shortening when the round was prepared
+	each    bool          // each site has a vote, not each node
+	modest  bool          // does not ask sites that have not answered the acquire yet
+	late    bool          // votes that come after the end can still win or lose it
+	final   bool          // the end of the Locker does not cut it short
+	before  int           // see beaten: rounds before this one
+	then    func(*Round)  // called when the round is settled, without any lock held; may be nil
+
+	// Guarded by the claim's mutex.
+	asks     []ask
+	asked    time.Time // when a site was last asked
+	heard    time.Time // when a site last answered; zero: none has
+	tally    quorum.Tally
+	outcome  quorum.Outcome
+	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
+	beaten   int           // rounds of a contest up to this one in which a competitor had a quorum
+	split    time.Time     // when a majority had answered, and not decided it; zero: they have not
+	nudge    chan struct{} // told of that; made by whoever waits for a lock
+	finished bool          // settled, and then has run
+	settled  chan struct{} // closed when the round is finished; made by whoever waits
+}
+
+// roundLocked prepares a question to all nodes.
+func (c *Claim) roundLocked(v *verb, ttl time.Duration) *Round {
+	now := time.Now()
+	r := &Round{
+		claim: c, verb: v, start: now, asked: now, timeout: c.nodes.TimeoutFor(ttl), ttl: ttl,
+		number: c.number, asks: make([]ask, len(c.sites)), tally: quorum.New(len(c.nodes.nodes)),
+	}
+	for i := range r.asks {
+		r.asks[i].round, r.asks[i].site = r, i
+	}
+	return r
+}
+
+// partLocked prepares a question to some sites, each with a vote of its own.
+func (c *Claim) partLocked(v *verb, ttl time.Duration, sites ...int) *Round {
+	r := c.roundLocked(v, ttl)
+	r.each, r.tally, r.asks = true, quorum.New(len(sites)), r.asks[:len(sites)]
+	for i := range r.asks {
+		r.asks[i].site = sites[i]
+	}
+	return r
+}
+
+// Send asks the nodes. It must be called without any lock that the round's callback takes: on a
+// node that is closed the round is settled at once.
+func (r *Round) Send() {
+	r.claim.mu.Lock()
+	defer r.claim.unlock()
+	r.sendLocked()
+}
+
+func (r *Round) sendLocked() {
+	for i := range r.asks {
+		// Only the first site of each node where they are asked one after the other.
+		if !r.verb.takes || r.each || i == 0 || r.node(i) != r.node(i-1) {
+			r.askLocked(&r.asks[i])
+		}
+	}
+}
+
+// node returns which node an ask goes to.
+func (r *Round) node(i int) int { return r.claim.sites[r.asks[i].site].node }
+
+// Wait waits until the round is settled, its time is up or ctx has ended, or the Locker is closed
+// (which cuts no release short). Then it is settled. Wait returns what cut it short, if ctx or the
+// Locker's end did.
+func (r *Round) Wait(ctx context.Context) (cause error) {
+	life := r.claim.nodes.Life
+	if r.final {
+		life = context.Background()
+	}
+	for {
+		settled, nudge, deadline := r.pending()
+		if settled == nil {
+			return cause
+		}
+		select {
+		case <-settled:
+			return cause
+		case <-nudge: // the deadline has moved
+		case <-r.claim.nodes.deadlines.After(r.start, deadline.Sub(r.start)):
+			r.expireAt(deadline)
+		case <-ctx.Done():
+			cause = r.cut(ctx, cause)
+			ctx = context.Background()
+		case <-life.Done():
+			cause = r.cut(life, cause)
+			life = context.Background()
+		}
+	}
+}
+
+// pending returns what will be closed when the round is finished, or nil if it is, what tells of an
+// earlier deadline, and when its time is up.
+func (r *Round) pending() (settled, nudge <-chan struct{}, deadline time.Time) {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	if r.finished {
+		return nil, nil, time.Time{}
+	}
+	if r.settled == nil {
+		r.settled = make(chan struct{})
+	}
+	if r.verb.takes && r.nudge == nil && len(r.asks) > 1 {
+		r.nudge = make(chan struct{}, 1)
+	}
+	if r.outcome != quorum.Open { // only the callback is missing, which has no deadline
+		return r.settled, nil, time.Now().Add(maxTimeout)
+	}
+	return r.settled, r.nudge, r.deadlineLocked()
+}
+
+// deadlineLocked returns when the round's time is up: the timeout bounds one answer, so it runs
+// anew where sites are asked one after the other. A first call on a cold connection takes several
+// round trips, so a distant node that has never answered gets the time for them, unless the user
+// has set a timeout, or so little would be left of the TTL that it would not be worth it.
+func (r *Round) deadlineLocked() time.Time {
+	deadline := r.asked.Add(r.timeout)
+	if !r.split.IsZero() {
+		return earlier(deadline, r.split.Add(r.split.Sub(r.start)+time.Millisecond))
+	}
+	if r.claim.nodes.Timeout > 0 {
+		return deadline
+	}
+	for i := range r.asks {
+		if r.asks[i].voted {
+			continue
+		}
+		cold := min(r.claim.nodes.nodes[r.node(i)].ColdStart(), r.ttl/2)
+		if d := r.start.Add(cold); d.After(deadline) {
+			deadline = d
+		}
+	}
+	return deadline
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// Deadline returns when the round's time is up, for whoever does not wait for it.
+func (r *Round) Deadline() time.Time {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	return r.deadlineLocked()
+}
+
+// Expire settles the round with the votes that there are.
+func (r *Round) Expire() { r.expireAt(time.Now()) }
+
+// expireAt expires the round unless an answer has moved its deadline meanwhile.
+func (r *Round) expireAt(deadline time.Time) {
+	r.claim.mu.Lock()
+	defer r.claim.unlock()
+	if r.outcome == quorum.Open && !r.deadlineLocked().After(deadline) {
+		if r.split.IsZero() { // else a majority has answered: the others were only outrun
+			r.expired = time.Since(r.start)
+		}
+		r.closeLocked()
+	}
+}
+
+// cut settles the round with the votes that there are because ctx has ended, and returns ctx's
+// cause, or the former one if the round was settled before.
+func (r *Round) cut(ctx context.Context, former error) error {
+	r.claim.mu.Lock()
+	defer r.claim.unlock()
+	if r.outcome != quorum.Open {
+		return former
+	}
+	r.closeLocked()
+	return context.Cause(ctx)
+}
+
+// closeLocked settles the round as if the missing votes had failed. They may still come.
+func (r *Round) closeLocked() {
+	votes := r.tally
+	votes.Close()
+	r.settleLocked(r.verb.rule(r, &votes))
+}
+
+// voteLocked takes a site's answer, once, and settles the round if that decides it.
+func (r *Round) voteLocked(a *ask, err error) {
+	if a.voted {
+		return
+	}
+	a.voted, a.err, r.heard = true, err, time.Now()
+	switch said, decided := r.verdictLocked(a); {
+	case !decided:
+		return
+	case said == nil:
+		r.tally.Cast(quorum.Yes)
+	case failed(said):
+		r.tally.Cast(quorum.Failed)
+	default:
+		r.tally.Cast(quorum.No)
+	}
+	outcome := r.verb.rule(r, &r.tally)
+	switch {
+	case r.outcome == quorum.Open:
+		if r.settleLocked(outcome); outcome == quorum.Open {
+			r.splitLocked()
+		}
+	case r.late && r.outcome == quorum.Unreachable && (outcome == quorum.Won || outcome == quorum.Refused):
+		// Each vote was in time for what it proves: a lease counts from the round's start.
+		r.settleLocked(outcome)
+	}
+}
+
+// verdictLocked returns what a voter says after the answer of one of its sites: nil for yes. It is
+// decided once: when the last of its sites has answered, or where the sites are asked one after the
+// other, when one has not said yes.
+func (r *Round) verdictLocked(a *ask) (said error, decided bool) {
+	if r.each || len(r.asks) == len(r.claim.nodes.nodes) {
+		return a.err, true
+	}
+	if r.verb.takes && a.err != nil {
+		return a.err, true
+	}
+	voter := r.claim.sites[a.site].node
+	for i := range r.asks {
+		if r.node(i) != voter {
+			continue
+		}
+		if !r.asks[i].voted {
+			return nil, false
+		}
+		said = graver(said, r.asks[i].err)
+	}
+	return said, true
+}
+
+// graver returns the one of two answers that speaks for a node: a refusal before an error before a
+// yes.
+func graver(a, b error) error {
+	if a == nil || b != nil && failed(a) && !failed(b) {
+		return b
+	}
+	return a
+}
+
+// settleLocked fixes the outcome, unless it is open.
+func (r *Round) settleLocked(outcome quorum.Outcome) {
+	if r.outcome = outcome; outcome == quorum.Open {
+		return
+	}
+	if r.verb.deletes {
+		r.holdBackLocked()
+	}
+	if r.verb.heals && outcome == quorum.Won {
+		for i := range r.asks {
+			if a := &r.asks[i]; a.voted {
+				r.claim.healLocked(a)
+			}
+		}
+	}
+	if r.then == nil {
+		r.finishLocked()
+		return
+	}
+	r.claim.posted = append(r.claim.posted, func() {
+		// Whoever waits is woken after the callback, which may move the lease that they look at
+		// next.
+		r.then(r)
+		r.claim.mu.Lock()
+		defer r.claim.mu.Unlock()
+		r.finishLocked()
+	})
+}
+
+func (r *Round) finishLocked() {
+	if r.settled != nil && !r.finished {
+		close(r.settled)
+	}
+	r.finished = true
+}
+
+// Op returns what the round asks for.
+func (r *Round) Op() string { return r.verb.name }
+
+// Resources returns what the round is about, sorted.
+func (r *Round) Resources() []string { return r.claim.keys.Resources }
+
+// Outcome returns what the votes amounted to.
+func (r *Round) Outcome() quorum.Outcome {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	return r.outcome
+}
+
+// Lease returns what the round proves if it is won.
+func (r *Round) Lease() lease.Lease {
+	return lease.Lease{Start: r.start, TTL: r.ttl, Drift: r.claim.nodes.Drift}
+}
+
+// Overtaken reports whether a shortening was begun after the round: it may undo what the round
+// proves.
+func (r *Round) Overtaken() bool {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	return r.number != r.claim.number
+}

@@ -1,0 +1,110 @@
+package protocol
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rediskit/redlock/internal/node"
+)
+
+// Trouble is what no caller learns of otherwise.
+type Trouble struct {
+	Kind      Kind
+	Node      int
+	Addr      string
+	Op        string        // NodeFails: what failed
+	Err       error         // NodeFails: how
+	Resources []string      // Healed
+	Calls     int           // NodeAnswers: how many failed meanwhile
+	For       time.Duration // NodeAnswers: how long
+	Stays     int           // NodeAnswers, KeysStay: locks whose keys could not be deleted
+}
+
+// Kind is what sort of trouble it is.
+type Kind uint8
+
+const (
+	NodeFails   Kind = iota // a call failed, the one before did not
+	NodeAnswers             // and now one did not fail
+	Healed                  // a node had lost a lock and gets it again
+	KeysStay                // when the Locker was closed, keys were left that expire by themselves
+)
+
+// tell passes trouble on.
+func (n *Nodes) tell(t Trouble) {
+	t.Addr = n.Addr(t.Node)
+	n.Tell(t)
+}
+
+// health is whether a node does what it is asked, so that an outage is told twice: when it begins
+// and when it is over.
+type health struct {
+	failing atomic.Bool  // whether there is anything to look up below
+	stays   atomic.Int64 // locks whose keys could not be deleted
+
+	mu    sync.Mutex
+	since time.Time // zero: it does not fail
+	calls int
+	over  time.Time // when the latest outage was
+}
+
+// note takes how a call to a node ended that was sent then. What was sent before an outage was
+// over, and fails only now, is no new one.
+func (n *Nodes) note(i int, op string, err error, sent time.Time) {
+	h := &n.nodes[i].health
+	switch {
+	case ofTheCall(err):
+	case failed(err):
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.since.IsZero() && sent.Before(h.over) {
+			return
+		}
+		if h.calls++; h.since.IsZero() {
+			h.since = time.Now()
+			h.failing.Store(true)
+			n.tell(Trouble{Kind: NodeFails, Node: i, Op: op, Err: err})
+		}
+	case h.failing.Load():
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if !h.since.IsZero() {
+			n.tell(Trouble{
+				Kind: NodeAnswers, Node: i, Calls: h.calls, For: time.Since(h.since), Stays: int(h.stays.Swap(0)),
+			})
+			h.since, h.calls, h.over = time.Time{}, 0, time.Now()
+			h.failing.Store(false)
+		}
+	}
+}
+
+// ofTheCall reports whether an error says nothing of the node: the call was not sent, or is wrong
+// in itself.
+func ofTheCall(err error) bool {
+	if errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) {
+		return true
+	}
+	return code(err) == "WRONGTYPE" || code(err) == "NOPERM"
+}
+
+// forbidden reports whether a server refused a call before running anything: it would have refused
+// an earlier copy of it too.
+func forbidden(err error) bool {
+	c := code(err)
+	return c == "NOPERM" || c == "NOAUTH" || c == "WRONGPASS"
+}
+
+// code returns the first word of a server's error reply, or "" if err is none.
+func code(err error) string {
+	var reply redis.Error
+	if err == nil || !errors.As(err, &reply) {
+		return ""
+	}
+	word, _, _ := strings.Cut(reply.Error(), " ")
+	return word
+}
