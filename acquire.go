@@ -93,11 +93,11 @@ func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *
 	r = h.claim.Acquire(ttl)
 	r.Send()
 	cause = r.Wait(ctx)
-	for round := 0; cause == nil && goesOn(r, began, patience); round++ {
+	for round := 0; cause == nil && prevails(r); round++ {
 		// The others see at about the same time that they must give way; what they send then needs
 		// half a round trip. Whoever takes longer is asked less and less often.
 		trip := max(r.Took(), time.Millisecond)
-		pause := jitter.Around(ctx, min(trip/2<<max(0, round-1), max(trip/2, patience/8)))
+		pause := jitter.Around(ctx, min(trip/2<<min(max(0, round-7), 16), max(trip/2, patience/8)))
 		left := patience - time.Since(began) - pause
 		if left < trip {
 			break
@@ -117,9 +117,14 @@ func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *
 	return r, cause
 }
 
-// goesOn reports whether a round of a contest that began then is followed by another. Where silent
-// nodes may be a competitor's, and so make it a holder, the contest lasts for a quarter of its
-// time.
+// prevails reports whether ours is the right to go on, by the answers that there are.
+func prevails(r *protocol.Round) bool {
+	prevails, _ := r.Prevails()
+	return prevails
+}
+
+// goesOn is prevails when the last nodes have had time to answer. Where silent nodes may be a
+// competitor's, and so make it a holder, a contest lasts for a quarter of its time.
 func goesOn(r *protocol.Round, began time.Time, patience time.Duration) bool {
 	prevails, doubtful := r.Prevails()
 	return prevails && (!doubtful || time.Since(began) < patience/4)

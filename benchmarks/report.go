@@ -135,9 +135,9 @@ type figure struct {
 var figures = []figure{
 	{"uncontended", "N=5, 1 goroutine", "p50 µs", "redlock", "floor", 0.95, false},
 	{"uncontended", "N=1, 1 goroutine", "p50 µs", "redlock", "floor", 1, false},
-	{"uncontended", "N=5, 512 goroutines", "pairs/s", "redlock", "redsync", 5, true},
+	{"uncontended", "N=5, 512 goroutines", "pairs/s", "redlock", "redsync", 6, true},
 	{"uncontended", "N=1, 512 goroutines", "pairs/s", "redlock", "redislock", 3, true},
-	{"uncontended", "N=1, 512 goroutines", "pairs/s", "redlock", "rueidislock", 1.5, true},
+	{"uncontended", "N=1, 512 goroutines", "pairs/s", "redlock", "rueidislock", 1.2, true},
 	{"uncontended", "N=5, 512 goroutines", "CPU µs/pair", "redlock", "redsync", 0.25, false},
 	{"hung", "N=5, 1 goroutine", "p50 µs", "redlock, one hung", "redlock, healthy", 1.1, false},
 	{"hung", "N=5, 1 goroutine", "p99 µs", "redlock, one hung", "redlock, healthy", 2, false},

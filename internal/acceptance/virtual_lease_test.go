@@ -257,6 +257,7 @@ func TestVirtualShorteningThatComesLateDoesNotOvertakeALaterExtension(t *testing
 		l := open(t, clientsOf(nodes))
 		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(30*time.Second))
 		require.NoError(t, err)
+		synctest.Wait() // for the third node, whose grant the call does not wait for
 		nodes[2].delayBy(200 * time.Millisecond)
 		require.NoError(t, h.Extend(ctx, 5*time.Second))
 		nodes[1].fail("ERR down")

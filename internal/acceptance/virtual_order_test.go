@@ -45,30 +45,16 @@ func TestVirtualContestTakesTheNodeTimeoutAtMost(t *testing.T) {
 	})
 }
 
-// onCut calls a function before a client sends a shortening.
-type onCut func()
-
-func (onCut) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (f onCut) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		args := cmd.Args()
-		if args[len(args)-1] == "cut" {
-			f()
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (onCut) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
 func TestVirtualLossBetweenTheStepsOfAShorteningIsALoss(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
 		for _, n := range nodes[:2] {
-			n.client.AddHook(onCut(func() { n.client.Del(ctx, "lock:a") }))
+			n.client.AddHook(hook(func(send func() error, sent ...redis.Cmder) error {
+				if isCut(fmt.Sprint(sent)) {
+					n.client.Del(ctx, "lock:a")
+				}
+				return send()
+			}))
 		}
 		h, err := open(t, clientsOf(nodes)).TryAcquire(ctx, "a")
 		require.NoError(t, err)

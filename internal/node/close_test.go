@@ -82,7 +82,9 @@ func TestCloseDropsWhatIsNotSentWhenTheNodeHangs(t *testing.T) {
 	n, busy, in := l.newNode(t), newInbox(), newInbox()
 	occupy(t, l, n, busy)
 	for range 3 {
-		require.True(t, n.Send(pushCall(in, "list", "x")))
+		c := pushCall(nil, "list", "x")
+		c.Receiver = receiver(func(c *node.Call) (again bool) { in <- c; return true })
+		require.True(t, n.Send(c))
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -95,6 +97,8 @@ func TestCloseDropsWhatIsNotSentWhenTheNodeHangs(t *testing.T) {
 	l.resume()
 	busy.collect(t, 2)
 	require.Empty(t, l.list(t, "list"))
+	require.NoError(t, n.Close(t.Context(), 0))
+	require.Empty(t, in, "each comes back once, whatever its Receiver wants")
 }
 
 // A stock client waits for seconds, and then tries again, up to three times.

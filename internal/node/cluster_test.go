@@ -84,7 +84,7 @@ func keyOn(master, number int) string {
 
 func TestCallsReachTheMastersOfACluster(t *testing.T) {
 	const chains, length = 48, 20
-	_, client, n := newCluster(t, nil)
+	cluster, client, n := newCluster(t, nil)
 	in := newInbox()
 	for chain := range chains {
 		var last *node.Call
@@ -106,6 +106,9 @@ func TestCallsReachTheMastersOfACluster(t *testing.T) {
 		}
 	}
 	require.Equal(t, chains, client.count(), "each slot is looked up once")
+	for _, s := range cluster.Nodes {
+		require.NotContains(t, s.Do(t, "info", "errorstats"), "MOVED", "go-redis knew the keys")
+	}
 }
 
 func TestMasterThatHangsHoldsUpNobodyElse(t *testing.T) {

@@ -129,11 +129,17 @@ func TestIdleNodeHasNothingRunning(t *testing.T) {
 		answers = append(answers, answer)
 		receive(t, busy)
 	}
+	require.Eventually(t, func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.streams[0].stuck == len(answers)
+	}, 10*time.Second, time.Millisecond)
 	close(free)
 	for _, answer := range answers {
 		require.NoError(t, receive(t, answer).Err)
 	}
 	settle(t, n)
+	require.Zero(t, n.streams[0].pace.trip, "to hang is not to be far away")
 	require.Eventually(t, func() bool { // the alarm finds that there is nothing to watch
 		n.mu.Lock()
 		defer n.mu.Unlock()

@@ -185,6 +185,34 @@ func TestCloseIsBoundedWhenTheServerHangs(t *testing.T) {
 	require.False(t, n.Send(pushCall(in, "list", "4")))
 }
 
+// What is sent while Close waits is not to be tried again and again either.
+func TestCloseKeepsTheClientFromTryingLateCallsAgain(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	server := redistest.Start(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ReadTimeout: timeout})
+	defer client.Close()
+	conns := []*redis.Conn{client.Conn(), client.Conn()} // one for each call
+	for _, conn := range conns {
+		require.NoError(t, conn.Ping(t.Context()).Err())
+	}
+	for _, conn := range conns {
+		require.NoError(t, conn.Close())
+	}
+	require.NoError(t, server.Pause())
+	n, in := node.New(client, false), newInbox()
+	first, second := pushCall(in, "list", "x"), pushCall(in, "list", "y")
+	first.Patience, second.Patience = timeout/3, timeout/3
+	require.True(t, n.Send(first))
+	require.True(t, n.SendAfter(second, first))
+	took, err := shut(n, timeout/3, time.Minute)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, took, 2*timeout, "both were sent")
+	require.Less(t, took, 3*timeout, "once")
+	require.Error(t, first.Err)
+	require.Error(t, second.Err)
+	require.NoError(t, server.Resume())
+}
+
 // Close's own haste must not cost a call that had not even got a connection.
 func TestCallThatCloseCutsShortIsSentAgain(t *testing.T) {
 	server := redistest.Start(t)

@@ -51,8 +51,8 @@ type Node struct {
 	rest    chan struct{} // closed when all that is left is inside go-redis; made by Close
 }
 
-// New returns the node behind client, which is a Redis Cluster if clustered is true. The client
-// stays the caller's.
+// New returns the node behind client, which is a Redis Cluster if clustered is true: then, if client
+// has MasterForKey, each of its masters gets a stream of its own. The client stays the caller's.
 func New(client Client, clustered bool) *Node {
 	n := &Node{client: client, addr: addrOf(client), holding: make(map[string]*Call)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -140,7 +140,8 @@ func (n *Node) Drop(c *Call) bool {
 	return true
 }
 
-// enqueueLocked puts a call into the queue of its master and sees to it that a worker sends it.
+// enqueueLocked puts a call into the queue of its master and sees to it that a worker sends it. On a
+// closed node the call ends.
 func (n *Node) enqueueLocked(c *Call) {
 	if n.phase == closed {
 		n.returnLocked(c, ErrClosed)

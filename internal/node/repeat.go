@@ -29,7 +29,8 @@ func (n *Node) repeat(c *Call) bool {
 		c.Repeating = true
 		again := c.Receiver.Receive(c)
 		c.Repeating = false
-		if again && n.sendAgain(c) {
+		if again {
+			n.sendAgain(c)
 			return true
 		}
 	}

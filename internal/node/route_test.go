@@ -12,8 +12,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// movingMaster is a server that passes for a cluster whose only master gets a new address each
-// time it is looked for.
+// movingMaster is a server that passes for a cluster. Each time a master is looked for it gets a new
+// address.
 type movingMaster struct {
 	*redis.Client
 	t       *testing.T
@@ -49,15 +49,19 @@ func TestMastersThatHaveGoneAreForgotten(t *testing.T) {
 func TestHintsStandForAWhile(t *testing.T) {
 	client := &movingMaster{Client: redistest.Start(t).Client(t), t: t}
 	n := New(client, true)
+	keys := []string{"a", "b", "c"}
 	for range 3 {
-		c, d := newCall()
-		c.Keys = []string{"key"}
-		require.True(t, n.Send(c))
-		require.NoError(t, receive(t, d).Err)
-		settle(t, n)
+		for _, key := range keys {
+			c, d := newCall()
+			c.Keys = []string{key}
+			require.True(t, n.Send(c))
+			require.NoError(t, receive(t, d).Err)
+			settle(t, n)
+		}
 	}
 	n.mu.Lock()
-	require.Equal(t, 1, client.lookups)
+	require.Equal(t, len(keys), client.lookups)
+	require.Len(t, n.streams, 1+len(keys), "those that are not used now may be soon")
 	require.WithinDuration(t, time.Now(), n.routes.since, hintsLast)
 	n.mu.Unlock()
 	require.NoError(t, n.Close(context.Background(), 0))

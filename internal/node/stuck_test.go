@@ -99,6 +99,7 @@ func TestOnlySoManyWorkersMayBeStuck(t *testing.T) {
 // The patience of a round trip is that of the most patient of its calls.
 func TestWorkerIsNotStuckWhileOneOfItsCallsHasPatience(t *testing.T) {
 	l := newLine(t)
+	l.client.Options().PoolSize = 2 // no more workers than the base, however busy the machine makes the node look distant
 	n, in := l.newNode(t), newInbox()
 	occupy(t, l, n, in)
 	for _, patience := range []time.Duration{time.Millisecond, time.Hour, time.Millisecond} {

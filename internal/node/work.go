@@ -160,7 +160,8 @@ func (n *Node) deliver(calls []*Call) {
 			continue
 		}
 		unsent := c.Err == ErrClosed
-		if c.Receiver.Receive(c) && !unsent && n.sendAgain(c) {
+		if c.Receiver.Receive(c) && !unsent {
+			n.sendAgain(c)
 			continue
 		}
 		// Only now: what the Receiver sent behind c has its place among c's followers.
@@ -170,17 +171,10 @@ func (n *Node) deliver(calls []*Call) {
 	}
 }
 
-// sendAgain queues a call whose Receiver has more for it to do. On a closed node it ends at once.
-func (n *Node) sendAgain(c *Call) bool {
+// sendAgain queues a call whose Receiver has more for it to do.
+func (n *Node) sendAgain(c *Call) {
 	n.findSlot(c)
 	n.mu.Lock()
-	if n.phase != closed {
-		n.enqueueLocked(c)
-		n.mu.Unlock()
-		return true
-	}
-	n.mu.Unlock()
-	c.Reply, c.Err = nil, ErrClosed
-	c.Receiver.Receive(c)
-	return false
+	defer n.mu.Unlock()
+	n.enqueueLocked(c)
 }

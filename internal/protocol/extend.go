@@ -17,7 +17,7 @@ var (
 	shortenVerb = &verb{
 		name: "extend", script: extendVerb.script,
 		prepare: sendUnlessBusy, args: func(a *ask) []any { return extendArgs(a, "cut") },
-		read: readVerdict, rule: keepRule,
+		read: readVerdict, rule: keepRule, heals: true,
 	}
 )
 

@@ -290,14 +290,9 @@ func TestNothingIsHealed(t *testing.T) {
 			})
 		})
 	}
-	t.Run("by a shortening, an extension without a quorum or a node that refuses", func(t *testing.T) {
+	t.Run("by an extension without a quorum or a node that refuses", func(t *testing.T) {
 		play(t, 3, 0, func(s *stage) {
 			c := s.held("a")
-			c.Shorten(time.Second, func(*Round) {}).Send()
-			s.actors[0].next("extend").gone()
-			s.actors[1].next("extend").yes()
-			s.actors[2].next("extend").yes()
-			s.quiet()
 			c.Extend(stageTTL, func(*Round) {}).Send()
 			s.actors[0].next("extend").gone()
 			s.actors[1].next("extend").fail(io.EOF)

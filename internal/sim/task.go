@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/rediskit/redlock"
@@ -124,6 +123,9 @@ func (t *task) take() (*redlock.Handle, string) {
 	defer cancel()
 	began := t.world.now()
 	had, _ := t.world.agreed(lockKeys(i.resources))
+	if !t.world.grantsNothing(lockKeys(i.resources)) {
+		had = "" // a node that is not well may grant something, and be waited for when that is taken back
+	}
 	var h *redlock.Handle
 	var err error
 	if i.waits {
@@ -188,9 +190,7 @@ func (t *task) refused(i intent, began time.Duration, err error) {
 func (t *task) plain(h *redlock.Handle, err error, had string) bool {
 	var q *redlock.QuorumError
 	if h == nil {
-		// A node that was asked more than once may have granted something before, which was taken back.
-		again := err != nil && strings.Contains(err.Error(), "still waiting for an earlier request")
-		return errors.As(err, &q) && q.Got == 0 && had != "" && !again
+		return errors.As(err, &q) && q.Got == 0 && had != ""
 	}
 	return t.everywhere(h, h.Token()) && !t.world.contested(h.Token())
 }
