@@ -98,6 +98,7 @@ func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *
 		// half a round trip. Whoever takes longer is asked less and less often.
 		trip := max(r.Took(), time.Millisecond)
 		pause := jitter.Around(ctx, min(trip/2<<min(max(0, round-7), 16), max(trip/2, patience/8)))
+		pause = min(pause, r.FreeIn()) // what stands in the way may be about to expire
 		left := patience - time.Since(began) - pause
 		if left < trip {
 			break
