@@ -18,7 +18,7 @@ const (
 
 	// coldTrips is how many round trips a first call takes on a connection that has to be made
 	// first: to dial, HELLO, AUTH, what else go-redis says, the script's digest and its text.
-	coldTrips = 6
+	coldTrips = 8
 )
 
 // health is what is known of a master. Its fields are guarded by the node's mutex.

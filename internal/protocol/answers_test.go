@@ -80,10 +80,10 @@ func TestDistantNodeThatHasNeverAnsweredHasMoreTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		timeout, ttl, far, want time.Duration
 	}{
-		"six times as long as dialling it takes": {0, stageTTL, 400 * time.Millisecond, 2400 * time.Millisecond},
-		"not where that is less":                 {0, stageTTL, 100 * time.Millisecond, stagePatience},
-		"not more than half of the TTL":          {0, 4 * time.Second, 400 * time.Millisecond, 2 * time.Second},
-		"not if the user has set a timeout":      {stagePatience, stageTTL, 400 * time.Millisecond, stagePatience},
+		"eight times as long as dialling it takes": {0, stageTTL, 400 * time.Millisecond, 3200 * time.Millisecond},
+		"not where that is less":                   {0, stageTTL, 100 * time.Millisecond, stagePatience},
+		"not more than half of the TTL":            {0, 4 * time.Second, 400 * time.Millisecond, 2 * time.Second},
+		"not if the user has set a timeout":        {stagePatience, stageTTL, 400 * time.Millisecond, stagePatience},
 	} {
 		play(t, 1, 0, func(s *stage) {
 			s.Nodes.Timeout, s.actors[0].far = c.timeout, c.far
