@@ -162,14 +162,14 @@ func (h *Handle) lookLocked() error {
 	if closed, ok := h.l.closedAt(); ok && closed.Before(end) {
 		h.endLocked(ErrClosed)
 	} else if !time.Now().Before(end) {
-		h.l.log.warn("lock lost", "resources", h.claim.Resources(), "reason", h.whyOver())
+		h.l.log.warn("lock lost", "resources", h.claim.Resources(), "reason", h.whyOverLocked())
 		h.endLocked(ErrLost)
 	}
 	return h.err
 }
 
-// whyOver says why the lease ended. Called with the mutex held.
-func (h *Handle) whyOver() string {
+// whyOverLocked says why the lease ended.
+func (h *Handle) whyOverLocked() string {
 	switch {
 	case h.failures > 0:
 		return fmt.Sprintf("its lease is over: %d renewals in a row failed", h.failures)

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
 var (
 	acquireVerb = &verb{
-		name: "acquire", script: func(s *Scripts) scriptRef { return s.acquire },
+		name: "acquire", script: func(s *Scripts) *node.Script { return s.acquire },
 		prepare: sendUnlessBusy, args: acquireArgs, read: readVerdict, rule: takeRule, takes: true,
 	}
 

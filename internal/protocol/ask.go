@@ -10,9 +10,6 @@ import (
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
-// scriptRef is what a verb picks from the scripts.
-type scriptRef = *node.Script
-
 // ask is a round's call to one site. Its fields are guarded by the claim's mutex.
 type ask struct {
 	round *Round
@@ -131,7 +128,7 @@ func (c *Claim) deletedLocked(s *site) (again bool) {
 
 // nextLocked returns the site that is asked after this one has answered, if one is.
 func (r *Round) nextLocked(a *ask, err error) *ask {
-	i := a.index() + 1
+	i := a.site + 1 // in a round over all nodes, asks are numbered as sites are
 	if !r.verb.takes || r.each || err != nil || i == len(r.asks) || r.node(i) != r.node(i-1) {
 		return nil
 	}
@@ -140,10 +137,6 @@ func (r *Round) nextLocked(a *ask, err error) *ask {
 	}
 	return &r.asks[i]
 }
-
-// index returns which of the round's asks it is: in a round over all nodes that is the site's
-// number.
-func (a *ask) index() int { return a.site }
 
 // noteLocked keeps track of what a site may have of ours after an acquire. An error leaves that
 // open: go-redis may have repeated the command, and an earlier copy, whose reply was lost, may have

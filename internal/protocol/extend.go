@@ -4,11 +4,12 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/node"
 )
 
 var (
 	extendVerb = &verb{
-		name: "extend", script: func(s *Scripts) scriptRef { return s.extend },
+		name: "extend", script: func(s *Scripts) *node.Script { return s.extend },
 		prepare: sendUnlessBusy, args: func(a *ask) []any { return extendArgs(a, "keep") },
 		read: readVerdict, rule: keepRule, heals: true,
 	}

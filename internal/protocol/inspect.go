@@ -5,13 +5,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
 var (
 	// inspectVerb asks who has one key. Any answer is a yes.
 	inspectVerb = &verb{
-		name: "inspect", script: func(s *Scripts) scriptRef { return s.inspect },
+		name: "inspect", script: func(s *Scripts) *node.Script { return s.inspect },
 		prepare: sendWithinTimeout, args: noArgs, read: readOwner, rule: ownerKnown,
 	}
 

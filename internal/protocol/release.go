@@ -5,19 +5,20 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
 var (
 	releaseVerb = &verb{
-		name: "release", script: func(s *Scripts) scriptRef { return s.release },
+		name: "release", script: func(s *Scripts) *node.Script { return s.release },
 		prepare: repeatIfThere, args: releaseArgs, read: readVerdict,
 		rule: leaveRule, deletes: true,
 	}
 
 	// retireVerb is a release that leaves the keys until a minimum hold is over.
 	retireVerb = &verb{
-		name: "release", script: func(s *Scripts) scriptRef { return s.extend },
+		name: "release", script: func(s *Scripts) *node.Script { return s.extend },
 		prepare: repeatWhileHeld, args: retireArgs,
 		read: readVerdict, rule: leaveRule,
 	}

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
 // verb is something to ask of every node. All that differs between verbs stands in its fields.
 type verb struct {
 	name   string
-	script func(s *Scripts) scriptRef
+	script func(s *Scripts) *node.Script
 
 	// prepare says until when the call is sent or repeated. It returns false if the site is not
 	// asked, with the reason in a.err.
@@ -258,20 +259,7 @@ func (r *Round) verdictLocked(a *ask) (said error, decided bool) {
 	if r.each || len(r.asks) == len(r.claim.nodes.nodes) {
 		return a.err, true
 	}
-	if r.verb.takes && a.err != nil {
-		return a.err, true
-	}
-	voter := r.claim.sites[a.site].node
-	for i := range r.asks {
-		if r.node(i) != voter {
-			continue
-		}
-		if !r.asks[i].voted {
-			return nil, false
-		}
-		said = graver(said, r.asks[i].err)
-	}
-	return said, true
+	return r.saidLocked(r.claim.sites[a.site].node)
 }
 
 // graver returns the one of two answers that speaks for a node: a refusal before an error before a
