@@ -85,7 +85,8 @@ func (c *Claim) healLocked(a *ask) {
 // FreeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt
 // to succeed. What a node has granted, in time or after the decision, is free again by then; nodes
 // that have not answered may be free as soon as the first of the others. Redis rounds down, so a
-// millisecond is added.
+// millisecond is added. That is also all there is to wait for where a quorum has granted the lock,
+// but the last of it too late.
 func (r *Round) FreeIn() time.Duration {
 	r.claim.mu.Lock()
 	defer r.claim.unlock()
@@ -102,6 +103,9 @@ func (r *Round) FreeIn() time.Duration {
 		case errors.As(said, &refused) && refused.Left >= 0: // else it never expires
 			left = append(left, refused.Left)
 		}
+	}
+	if missing < 1 && r.outcome == quorum.Refused {
+		return time.Millisecond
 	}
 	slices.Sort(left)
 	if len(left) > 0 {

@@ -30,13 +30,47 @@ func TestWaiterTriesAgainWhenEnoughLocksWillHaveExpired(t *testing.T) {
 		"failed nodes are of no use":         {[]error{failure, failure, heldBy("x", 300*ms), heldBy("x", 500*ms), heldBy("x", 400*ms)}, 501 * ms},
 		"too many failed":                    {[]error{failure, failure, failure, heldBy("x", 300*ms), heldBy("x", 500*ms)}, never},
 		"nobody has said for how long":       {[]error{failure}, never},
-		"a quorum granted, but after all":    {[]error{nil, nil, nil, heldBy("x", ms)}, never},
 		"expired when the node answered":     {[]error{heldBy("x", 0), heldBy("x", 0), heldBy("x", 0)}, ms},
 		"more are silent than have answered": {[]error{heldBy("x", 800*ms)}, 801 * ms},
 	} {
 		r := answer(claimOn(silent(5), token).Acquire(time.Minute), c.answers...)
 		require.Equal(t, c.freeIn, r.FreeIn(), name)
 	}
+}
+
+// Nobody is in the way then. Nodes that are too slow to answer at all are another matter.
+func TestWaiterWhoseQuorumCameTooLateTriesAgainAtOnce(t *testing.T) {
+	play(t, 3, 0, func(s *stage) {
+		r := s.acquire(s.claim("a"))
+		s.actors[0].next("acquire").yes()
+		s.actors[1].next("acquire").refuse(stranger, time.Hour)
+		require.NoError(t, r.Wait(context.Background()))
+		require.Equal(t, quorum.Refused, r.Outcome(), "the third would have the decision, and did not come")
+		s.actors[2].next("acquire").yes()
+		require.Equal(t, time.Millisecond, r.FreeIn())
+
+		r = s.acquire(s.claim("b"))
+		require.NoError(t, r.Wait(context.Background()))
+		require.Equal(t, quorum.Unreachable, r.Outcome())
+		for _, a := range s.actors {
+			a.next("acquire").yes()
+		}
+		require.Equal(t, time.Duration(math.MaxInt64), r.FreeIn())
+	})
+}
+
+func TestSlowNodeDecidesWhereSomebodyIsInTheWayWhoDoesNotYield(t *testing.T) {
+	play(t, 3, 0, func(s *stage) {
+		r := s.acquire(s.claim("a"))
+		s.actors[0].next("acquire").yes()
+		s.actors[1].next("acquire").refuse("redsync", time.Hour)
+		go func() {
+			pass(stagePatience / 2)
+			s.actors[2].next("acquire").yes()
+		}()
+		require.NoError(t, r.Wait(context.Background()))
+		require.Equal(t, quorum.Won, r.Outcome())
+	})
 }
 
 func TestShortfallNamesNoNodeThatWasMerelyOutrun(t *testing.T) {

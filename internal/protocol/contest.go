@@ -17,7 +17,8 @@ import (
 //
 // A node that hangs or is down must not keep them from seeing the split until it is too late to
 // settle it. So once a majority has answered, and not decided it, the others get only as long
-// again. Whoever gives way then may have been granted a quorum without knowing it, for the moment
+// again; but all of their time where somebody is in the way who does not yield, so that what a slow
+// node says counts. Whoever gives way then may have been granted a quorum without knowing it, for the moment
 // until its release arrives. So in a contest a competitor's quorum counts only if it is still there
 // when asked twice more.
 //
@@ -33,6 +34,12 @@ const confirmations = 2
 func (r *Round) splitLocked() {
 	if !r.verb.takes || !r.split.IsZero() || r.tally.Answered() < r.tally.Need() {
 		return
+	}
+	for i := range r.asks {
+		var refused *Refusal
+		if errors.As(r.asks[i].err, &refused) && !refused.yields() {
+			return
+		}
 	}
 	r.split = time.Now()
 	select {
@@ -67,7 +74,7 @@ func (r *Round) Prevails() (prevails, doubtful bool) {
 			granted++
 		case errors.As(said, &refused):
 			token := withoutNumber(refused.Owner)
-			if _, ours := Label(token); !ours || refused.Left < 0 || token < c.token {
+			if !refused.yields() || token < c.token {
 				return false, false
 			}
 			has[token]++
@@ -84,6 +91,12 @@ func (r *Round) Prevails() (prevails, doubtful bool) {
 	}
 	r.beaten = r.before + 1
 	return (granted > 0 || len(has) > 1) && r.beaten <= confirmations, false
+}
+
+// yields reports whether the owner may be a competitor, who knows when to give way.
+func (r *Refusal) yields() bool {
+	_, ours := Label(withoutNumber(r.Owner))
+	return ours && r.Left >= 0
 }
 
 // saidLocked returns what a node has said by now: nil for yes.
