@@ -10,7 +10,7 @@ OTHERS = benchmarks
 # Tests that need a redis-server fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
 
-.PHONY: test redis format tidy vet lint race race-others newest upgrade oldest-go servers vulncheck sim simsoak mutants bench fuzz soak
+.PHONY: test redis format tidy vet lint race race-others newest upgrade oldest-go servers vulncheck sim simsoak digests mutants bench fuzz soak
 
 test: redis format tidy vet lint race
 	@$(MAKE) --no-print-directory -j2 race-others newest # both wait most of the time
@@ -69,6 +69,10 @@ vulncheck:
 # The simulation: docs/testing.md. A failing seed prints how to see it again.
 sim:
 	go test -count=1 ./internal/sim -run TestSeeds -seeds=2000
+
+# Writes the digests of the scripts, after one has changed. Its twin in Go, internal/sim/native.go, is to change with it.
+digests:
+	REDLOCK_WRITE_DIGESTS=1 go test -count=1 -run TestDigestsAreThoseOfTheScripts .
 
 # As many seeds as you like, from FIRST on: make simsoak SEEDS=100000.
 SEEDS = 20000

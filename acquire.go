@@ -3,11 +3,13 @@ package redlock
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/rediskit/redlock/internal/jitter"
 	"github.com/rediskit/redlock/internal/lease"
 	"github.com/rediskit/redlock/internal/protocol"
+	"github.com/rediskit/redlock/internal/queue"
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
@@ -42,31 +44,37 @@ func (p *plan) renewedUnlessTold() *plan {
 // crash.
 func (p *plan) firstTTL() time.Duration { return max(p.ttl, p.minHold) }
 
-// attempt tries once. Where others are in the way, hint is when enough of their locks will have
-// expired.
-func (l *Locker) attempt(ctx context.Context, p *plan) (h *Handle, hint time.Duration, err error) {
+// attempt tries once. It returns the round that tells what the nodes have said, if they were asked.
+//
+// Whoever stands in the nodes' queues gives its place there; at is nil for those who do not.
+func (l *Locker) attempt(ctx context.Context, p *plan, at *protocol.Place) (h *Handle, r *protocol.Round, err error) {
 	if err := l.enter(ctx, "acquire", p.keys.Resources); err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	defer l.leave()
-	h, r, err := l.tryOnce(ctx, p)
+	h, r, err = l.tryOnce(ctx, p, at)
 	if err != nil && r.Moving() {
 		// On a Redis Cluster that moves a slot, a script with several of its keys has to wait for
 		// the end of that, and one with a single key has not.
 		p.keys = p.keys.Apart()
-		h, r, err = l.tryOnce(ctx, p)
+		h, r, err = l.tryOnce(ctx, p, nil)
 	}
-	if err != nil {
-		return nil, r.FreeIn(), err
-	}
-	return h, 0, nil
+	return h, r, err
 }
 
 // tryOnce asks the nodes for the lock, and takes back what some have granted if it cannot be had.
-func (l *Locker) tryOnce(ctx context.Context, p *plan) (*Handle, *protocol.Round, error) {
+func (l *Locker) tryOnce(ctx context.Context, p *plan, at *protocol.Place) (*Handle, *protocol.Round, error) {
 	// A fresh token for each attempt: no late clean-up of one can hurt the next.
 	h := l.newHandle(p, protocol.NewToken(p.owner))
-	r, cause := l.contend(ctx, h, p.firstTTL())
+	var r *protocol.Round
+	var cause error
+	if at == nil {
+		r, cause = l.contend(ctx, h, p.firstTTL())
+	} else { // whose turn it is, the queues decide
+		r = h.claim.Stand(p.firstTTL(), at)
+		r.Send()
+		cause = r.Wait(ctx)
+	}
 	var err error
 	if r.Outcome() != quorum.Won {
 		err = l.quorumError(r, p.keys.Resources)
@@ -77,7 +85,7 @@ func (l *Locker) tryOnce(ctx context.Context, p *plan) (*Handle, *protocol.Round
 	if cause != nil {
 		return nil, r, cutAttempt(ctx, cause, err)
 	}
-	if cleaned != nil {
+	if cleaned != nil && at == nil {
 		// What was granted is gone before anybody tries again. A straggler is followed in the
 		// background.
 		cleaned.Wait(ctx)
@@ -131,22 +139,69 @@ func goesOn(r *protocol.Round, began time.Time, patience time.Duration) bool {
 	return prevails && (!doubtful || time.Since(began) < patience/4)
 }
 
-// acquire tries until it has the lock, ctx ends, the longest wait is over or the Locker is closed,
-// or until an attempt shows that waiting does not help.
+// acquire waits for the lock: until it has it, ctx ends, the longest wait is over or the Locker is
+// closed, or until an attempt shows that waiting does not help.
 func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
+	if err := l.enter(ctx, "acquire", p.keys.Resources); err != nil {
+		return nil, err
+	}
+	defer l.leave()
 	w := l.newWait(ctx, "acquire", p)
 	defer w.cancel()
+	q := l.line.Join(p.keys)
+	h, err := l.stand(w, p, q)
+	if err != nil {
+		q.Leave()
+		return nil, err
+	}
+	if q.Won(&h.claim) {
+		h.standing(q)
+	}
+	return h, nil
+}
+
+// stand stands in line and tries when it is due.
+func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
+	w.sleep = q.Wait
+	handed, cause := q.Turn(w.ctx)
+	if cause != nil {
+		return l.lastTry(w, p, cause)
+	}
+	if handed { // the nodes have been told, and call when it is this one's turn
+		if err := w.pause(math.MaxInt64, stateError("acquire", w.resources, ErrHeld)); err != nil {
+			return nil, err
+		}
+	}
 	for {
 		// The first attempt has the whole node timeout, however short the maximum wait is.
-		h, hint, err := l.attempt(w.attemptContext(), p)
+		h, r, err := l.attempt(w.attemptContext(), p, q.Place())
+		if r != nil {
+			l.line.Look(r)
+		}
 		if err == nil {
 			w.outageOver()
 			return h, nil
 		}
+		hint := time.Duration(math.MaxInt64)
+		if r != nil {
+			q.Refused(r)
+			hint = q.Hint(r.FreeIn())
+		}
+		w.atLeast(p.retryInterval * time.Duration(q.Before()+1))
 		if err := w.pause(hint, err); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// lastTry is for whoever has had enough before it was their turn: where ctx lasts, one attempt shows
+// why they have not got the lock.
+func (l *Locker) lastTry(w *wait, p *plan, cause error) (*Handle, error) {
+	if cause == ErrClosed || w.outer.Err() != nil {
+		return nil, w.gaveUp(cause, interrupt(w.outer, cause, stateError("acquire", w.resources, ErrHeld)))
+	}
+	h, _, err := l.attempt(w.outer, p, nil)
+	return h, err
 }
 
 // adopt looks for a token on the nodes and makes it a Handle.

@@ -92,7 +92,7 @@
 //	how a split vote is settled                 internal/protocol/contest.go
 //	what a call sends and reads back            internal/protocol: acquire.go, extend.go, release.go, inspect.go
 //	how a round of calls is counted and timed   internal/protocol/round.go, and ask.go for one call of it
-//	what a script does                          scripts/*.lua; then its digest (sha1sum *.lua > SHA1SUMS)
+//	what a script does                          scripts/*.lua; then its digest (make digests)
 //	                                            and its twin in Go for the simulation, internal/sim/native.go
 //	how calls reach the server                  internal/node: its doc.go shows the path of a call
 //

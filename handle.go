@@ -9,6 +9,7 @@ import (
 
 	"github.com/rediskit/redlock/internal/lease"
 	"github.com/rediskit/redlock/internal/protocol"
+	"github.com/rediskit/redlock/internal/queue"
 	"github.com/rediskit/redlock/internal/quorum"
 	"github.com/rediskit/redlock/internal/timers"
 )
@@ -22,6 +23,7 @@ type Handle struct {
 	claim    protocol.Claim
 	acquired time.Time     // the start of the first lease
 	minHold  time.Duration // see WithMinHold
+	line     *queue.Waiter // others here wait for the lock's end; nil: nobody does
 
 	mu       sync.Mutex
 	posted   []func() // what must not run under the mutex: see unlock
@@ -202,6 +204,9 @@ func (h *Handle) endLocked(err error) {
 		h.posted = append(h.posted, func() { ctx.cancel(err) })
 	}
 	h.contexts = nil
+	if line := h.line; line != nil && err != ErrReleased { // else Release hands the lock over
+		h.posted = append(h.posted, line.Lost)
+	}
 	h.unwatchLocked()
 }
 
@@ -261,12 +266,7 @@ func (h *Handle) letGo() error {
 	// The contexts end here, before the first byte goes out: the next owner must find none alive.
 	h.unlock()
 
-	var r *protocol.Round
-	if left := h.minHoldLeft(); left > 0 { // of a lost lock too: its lease may end a little earlier
-		r = h.claim.Retire(left)
-	} else {
-		r = h.claim.Release()
-	}
+	r := h.farewell()
 	r.Send()
 	r.Wait(context.Background())
 	switch outcome := r.Outcome(); {
@@ -278,6 +278,32 @@ func (h *Handle) letGo() error {
 		return h.l.lost(r)
 	default:
 		return h.l.quorumError(r, h.claim.Resources())
+	}
+}
+
+// farewell prepares what takes the lock off the nodes, now or when the minimum hold is over.
+func (h *Handle) farewell() *protocol.Round {
+	h.mu.Lock()
+	line := h.line
+	h.mu.Unlock()
+	if left := h.minHoldLeft(); left > 0 { // of a lost lock too: its lease may end a little earlier
+		if line != nil {
+			line.Lost() // whoever is next here finds out by itself when the keys expire
+		}
+		return h.claim.Retire(left)
+	}
+	if line == nil {
+		return h.claim.Release(nil)
+	}
+	return h.claim.Release(line.Release())
+}
+
+// standing says that others in this Locker wait for the end of the lock.
+func (h *Handle) standing(line *queue.Waiter) {
+	h.mu.Lock()
+	defer h.unlock()
+	if h.line = line; h.lookLocked() != nil {
+		h.posted = append(h.posted, line.Lost)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock/internal/protocol"
+	"github.com/rediskit/redlock/internal/queue"
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
@@ -16,7 +17,7 @@ type Status struct {
 	Owner    string        // the owner's label, "" if free; "unknown" if the lock is not one of this library's
 	TTL      time.Duration // what is left of the lock at most; negative: it never expires
 	Fence    uint64        // the owner's fencing token; 0 for a lock without fencing
-	Waiters  int           // registered on the nodes
+	Waiters  int           // registered on the nodes: at least one for each Locker that waits
 }
 
 // IsLocked reports whether some owner has the resource, or may have it as far as the nodes that
@@ -43,6 +44,7 @@ func (l *Locker) Inspect(ctx context.Context, resource string) (Status, error) {
 	r := l.nodes.Inspect(p.keys, p.ttl)
 	r.Send()
 	cause := r.Wait(ctx)
+	s.Waiters = r.Waiting()
 	switch r.Outcome() {
 	case quorum.Unreachable:
 		err := l.quorumError(r, p.keys.Resources)
@@ -71,22 +73,54 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 		return err
 	}
 	p.maxWait, p.maxOutage = 0, 0
+	if err := l.enter(ctx, "wait for", p.keys.Resources); err != nil {
+		return err
+	}
+	defer l.leave()
+	q := l.line.Watch(p.keys)
+	defer q.Leave()
 	w := l.newWait(ctx, "wait for", p)
-	for {
-		s, err := l.Inspect(w.attemptContext(), resource)
-		hint := time.Duration(math.MaxInt64)
-		switch {
-		case err == nil && !s.Locked:
-			w.outageOver()
-			return nil
-		case err == nil:
-			err = stateError(w.op, w.resources, ErrHeld)
-			if s.TTL >= 0 {
-				hint = s.TTL + time.Millisecond
-			}
+	w.sleep = q.Wait
+	free, cause := q.Turn(ctx)
+	if cause != nil {
+		return w.gaveUp(cause, interrupt(ctx, cause, stateError(w.op, w.resources, ErrHeld)))
+	}
+	for !free {
+		var hint time.Duration
+		free, hint, err = l.look(w.attemptContext(), p, q)
+		if free {
+			break
 		}
 		if err := w.pause(hint, err); err != nil {
 			return err
 		}
+	}
+	w.outageOver()
+	return nil
+}
+
+// look looks whether the resource is free, and has the nodes tell us when it is. hint is when it is
+// at the latest, by what they say.
+func (l *Locker) look(ctx context.Context, p *plan, q *queue.Watcher) (free bool, hint time.Duration, err error) {
+	r := l.nodes.Watch(p.keys, p.ttl, q.Look())
+	r.Send()
+	cause := r.Wait(ctx)
+	hint = math.MaxInt64
+	switch r.Outcome() {
+	case quorum.Refused:
+		q.Free()
+		return true, 0, nil
+	case quorum.Won:
+		q.Held()
+		if _, left := r.Holder(); left >= 0 {
+			hint = left + time.Millisecond
+		}
+		return false, hint, stateError("wait for", p.keys.Resources, ErrHeld)
+	default:
+		err = l.quorumError(r, p.keys.Resources)
+		if cause != nil {
+			err = interrupt(ctx, cause, err)
+		}
+		return false, hint, err
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/protocol"
+	"github.com/rediskit/redlock/internal/queue"
 	"github.com/rediskit/redlock/internal/timers"
 )
 
@@ -43,6 +44,7 @@ const (
 type Locker struct {
 	config
 	nodes    *protocol.Nodes
+	line     *queue.Line
 	schedule *timers.Schedule // of the handles that somebody watches or that are renewed
 	log      logQueue
 
@@ -88,6 +90,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	l.nodes = protocol.NewNodes(protocol.Config{
 		Scripts: scripts, Timeout: c.nodeTimeout, Drift: c.drift, Life: l.life, Tell: l.log.trouble,
 	}, clients, clustered)
+	l.line = queue.New(l.nodes, "redlock:"+protocol.NewToken("")[:22], l.noMessages)
 	return l, nil
 }
 
@@ -142,7 +145,7 @@ func (l *Locker) TryDo(ctx context.Context, resource string, fn func(ctx context
 	if err != nil {
 		return err
 	}
-	h, _, err := l.attempt(ctx, p.renewedUnlessTold())
+	h, _, err := l.attempt(ctx, p.renewedUnlessTold(), nil)
 	if err != nil {
 		return err
 	}
@@ -224,6 +227,7 @@ func (l *Locker) drain() error {
 		case <-ctx.Done():
 		}
 	}
+	l.line.Close()
 	errs := l.nodes.Close(ctx, closeGrace)
 	for i, err := range errs {
 		if err != nil {

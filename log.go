@@ -68,6 +68,13 @@ func (q *logQueue) trouble(t protocol.Trouble) {
 	}
 }
 
+// noMessages says once that a node cannot tell us when a lock is released.
+func (l *Locker) noMessages(node int, err error) {
+	l.log.warn("no messages from a node: waiting calls ask it again and again instead of being told",
+		"node", node, "addr", l.nodes.Addr(node), "error", err,
+		"hint", "let the user SUBSCRIBE and PUBLISH to the channels redlock:*")
+}
+
 func (q *logQueue) run(done chan struct{}) {
 	defer close(done)
 	for {

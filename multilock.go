@@ -16,7 +16,7 @@ func (l *Locker) TryAcquireMulti(ctx context.Context, resources []string, opts .
 	if err != nil {
 		return nil, err
 	}
-	h, _, err := l.attempt(ctx, p)
+	h, _, err := l.attempt(ctx, p, nil)
 	return h, err
 }
 

@@ -43,7 +43,8 @@ type wait struct {
 	ctx       context.Context // with the maximum wait
 	cancel    context.CancelFunc
 	attempts  int
-	next      time.Duration // the next pause
+	sleep     func(ctx context.Context, d time.Duration) error // waits for d, or until something happens sooner
+	next      time.Duration                                    // the next pause
 	longest   time.Duration
 	reason    error     // of the last attempt that came to its end
 	tried     time.Time // when the latest attempt began
@@ -53,7 +54,7 @@ type wait struct {
 
 func (l *Locker) newWait(ctx context.Context, op string, p *plan) *wait {
 	w := &wait{
-		l: l, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {},
+		l: l, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {}, sleep: l.sleep,
 		next: p.retryInterval, longest: 8 * p.retryInterval, maxOutage: p.maxOutage,
 	}
 	if p.maxWait > 0 {
@@ -94,13 +95,16 @@ func (w *wait) pause(hint time.Duration, err error) error {
 	}
 	cause := w.l.over(w.ctx)
 	if cause == nil {
-		cause = w.l.sleep(w.ctx, d)
+		cause = w.sleep(w.ctx, d)
 	}
 	if cause == nil {
 		return nil
 	}
 	return w.gaveUp(cause, err)
 }
+
+// atLeast makes the next pause as long as d, but not longer than the longest.
+func (w *wait) atLeast(d time.Duration) { w.next = min(max(w.next, d), w.longest) }
 
 // noteOutage keeps track of whether the nodes are out of reach, and tells the logger once when a
 // wait begins to wait for them.

@@ -37,32 +37,24 @@ end
 local function extend()
   local stands, left = {}, {}
   for i = 1, #KEYS do
-    local value = redis.pcall('GET', KEYS[i])
+    local value = redis.call('GET', KEYS[i])
     if not value then return {i} end
-    if type(value) == 'table' then return value end
-    left[i] = redis.pcall('PTTL', KEYS[i])
-    if type(left[i]) == 'table' then return left[i] end
-    stands[i] = numberOn(value)
+    stands[i], left[i] = numberOn(value), redis.call('PTTL', KEYS[i])
     if not stands[i] then return {i, value, left[i]} end
   end
 
   local raised = string.format('%.0f~', number) .. token
   for i = 1, #KEYS do
-    local live, done = math.max(ttl, left[i]), nil
+    local live = math.max(ttl, left[i])
     if stands[i] < number then
       if mode == 'cut' then live = ttl end
-      done = redis.pcall('SET', KEYS[i], raised, 'PX', string.format('%.0f', live))
+      redis.call('SET', KEYS[i], raised, 'PX', string.format('%.0f', live))
     elseif mode == 'keep' and live > left[i] then
-      done = redis.pcall('PEXPIRE', KEYS[i], string.format('%.0f', live))
+      redis.call('PEXPIRE', KEYS[i], string.format('%.0f', live))
     end
-    if type(done) == 'table' and done.err then return done end
   end
   return 1
 end
 
--- The code of an error comes first. Redis 6 puts the line of the script before it.
-local reply = extend()
-if type(reply) == 'table' and reply.err then
-  reply.err = string.gsub(string.gsub(reply.err, '^@user_script: %d+: ', 'ERR '), '^ERR %-', '')
-end
-return reply
+local ok, reply = pcall(extend)
+if ok then return reply end

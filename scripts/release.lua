@@ -1,7 +1,11 @@
--- release: deletes the lock keys that are ours and leaves all others alone.
+-- release: deletes the lock keys that are ours and leaves all others alone. Whoever waits for a key
+-- that is free then is called.
 --
--- KEYS   the lock keys of one lock
--- ARGV   token, number of the lock's latest shortening (0: none)
+-- KEYS   the lock keys of one lock, and their queues (see queue.lua)
+-- ARGV   token; number of the lock's latest shortening (0: none)
+--        and if there are queues: how many lock keys there are; who leaves their queues ('': nobody);
+--        who stands in them from now on ('': nobody), with which ticket, and for how many
+--        milliseconds behind a sign. Who leaves and stays goes on waiting without these keys.
 -- reply  1                  all keys were ours and are deleted, or none was there: nothing of ours is left
 --        {i}                some keys were ours and are deleted, but KEYS[i] was gone
 --        {i, owner, pttl}   the same, but KEYS[i] has another owner (pttl -1: for ever)
@@ -9,43 +13,54 @@
 --
 -- Safe to repeat: all keys gone is what a second run finds after the first one's reply was lost.
 
-local token, number = ARGV[1], tonumber(ARGV[2])
-if #KEYS == 0 or #ARGV ~= 2 or token == '' or not number or number < 0 or number > 1e15 or number % 1 ~= 0 then
+local token, number, leaver, stayer = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
+n = tonumber(ARGV[3] or #KEYS)
+if not n or n < 1 or #KEYS ~= (ARGV[3] and 3 * n or n) or #ARGV ~= (ARGV[3] and 7 or 2) or token == ''
+  or not number or number < 0 or number > 1e15 or number % 1 ~= 0 then
   return redis.error_reply('ERR bad arguments')
 end
 
 -- Reports whether a value is our token, alone or behind the number of a shortening (see extend.lua).
 local function ours(value)
   if value == token then return true end
-  local n = tonumber(string.match(value, '^(%d+)~') or '')
-  return n and n <= number and value == string.format('%.0f~', n) .. token
+  local stands = tonumber(string.match(value, '^(%d+)~') or '')
+  return stands and stands <= number and value == text(stands) .. '~' .. token
+end
+
+-- Returns the owner of KEYS[i], '' for what is not a string and so not a lock of ours.
+local function owner(i)
+  local value = redis.pcall('GET', KEYS[i])
+  if type(value) ~= 'table' then return value end
+  if string.find(value.err, 'WRONGTYPE', 1, true) then return '' end
+  error(value)
+end
+
+local deleted, missing, foreign = 0, nil, nil
+local function delete(i)
+  local value = owner(i)
+  if not value then
+    missing = missing or {i}
+  elseif ours(value) then
+    redis.call('DEL', KEYS[i])
+    deleted = deleted + 1
+  else
+    foreign = foreign or {i, value, redis.call('PTTL', KEYS[i])}
+  end
+end
+
+local function handOver(i)
+  if leaver ~= '' and leaver ~= stayer then leave(i, leaver) end
+  if stayer ~= '' then enqueue(i, stayer, ARGV[6], ARGV[7]) end
+  if redis.call('EXISTS', KEYS[i]) == 0 and (stayer ~= leaver or first(i) ~= stayer) then call(i) end
 end
 
 local function release()
-  local deleted, missing, foreign = 0, nil, nil
-  for i = 1, #KEYS do
-    local value = redis.pcall('GET', KEYS[i])
-    if type(value) == 'table' then
-      if not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
-      value = '' -- not a string, and so not a lock of ours
-    end
-    if not value then
-      missing = missing or {i}
-    elseif ours(value) then
-      local done = redis.pcall('DEL', KEYS[i])
-      if type(done) == 'table' then return done end
-      deleted = deleted + 1
-    elseif not foreign then
-      local pttl = redis.pcall('PTTL', KEYS[i])
-      foreign = {i, value, type(pttl) == 'number' and pttl or -1}
-    end
+  for i = 1, n do delete(i) end
+  if #KEYS > n then
+    for i = 1, n do handOver(i) end
   end
   return foreign or deleted > 0 and missing or 1
 end
 
--- The code of an error comes first. Redis 6 puts the line of the script before it.
-local reply = release()
-if type(reply) == 'table' and reply.err then
-  reply.err = string.gsub(string.gsub(reply.err, '^@user_script: %d+: ', 'ERR '), '^ERR %-', '')
-end
-return reply
+local ok, reply = pcall(release)
+if ok then return reply end

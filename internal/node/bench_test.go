@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock/internal/node"
+	"github.com/rediskit/redlock/internal/protocol"
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
@@ -87,7 +88,5 @@ func BenchmarkCalls(b *testing.B) {
 
 // lua returns one of the library's scripts.
 func lua(b *testing.B, name string) *node.Script {
-	source, err := os.ReadFile("../../scripts/" + name + ".lua")
-	require.NoError(b, err)
-	return script(string(source))
+	return script(protocol.Source(os.DirFS("../.."), name))
 }

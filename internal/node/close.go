@@ -181,7 +181,7 @@ func (n *Node) leftOver() error {
 	case n.tripsLocked() > 0:
 		return fmt.Errorf("the Redis client has not given up looking for the masters of the cluster")
 	case n.probes > 0:
-		return fmt.Errorf("the Redis client's Dialer has not returned")
+		return fmt.Errorf("the Redis client has not given up a connection that it was making")
 	default:
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 type Client interface {
 	redis.Scripter
 	Pipeline() redis.Pipeliner
+	Subscribe(ctx context.Context, channels ...string) *redis.PubSub
 }
 
 var (
@@ -44,7 +45,7 @@ type Node struct {
 	workers int              // goroutines that send calls
 	busy    int              // workers that have calls for which Close waits
 	helpers int              // other goroutines, and timers that will start one
-	probes  int              // goroutines that dial a master
+	probes  int              // goroutines that dial a master, or listen to it
 	phase   phase
 	hurried time.Time     // when the phase became late
 	idle    chan struct{} // closed when there is nothing left to do; made by Close

@@ -14,7 +14,13 @@ import (
 var (
 	acquireVerb = &verb{
 		name: "acquire", script: func(s *Scripts) *node.Script { return s.acquire },
-		prepare: sendUnlessBusy, args: acquireArgs, read: readVerdict, rule: takeRule, takes: true,
+		prepare: sendUnlessBusy, args: acquireArgs, read: readVerdict, rule: takeRule, takes: true, queues: true,
+	}
+
+	// standVerb is acquire for somebody who stands in the queues until it is their turn.
+	standVerb = &verb{
+		name: "acquire", script: func(s *Scripts) *node.Script { return s.wait },
+		prepare: sendWithinTimeout, args: standArgs, read: readVerdict, rule: takeRule, takes: true, stands: true, queues: true,
 	}
 
 	// healVerb is acquire for a site that has lost our keys, while a quorum has them.
@@ -28,7 +34,22 @@ func takeRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Take() }
 func keepRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Keep() }
 func allRule(_ *Round, t *quorum.Tally) quorum.Outcome  { return t.All() }
 
-func acquireArgs(a *ask) []any { return a.round.claim.args[:] }
+func acquireArgs(a *ask) []any {
+	c, locks := a.round.claim, a.round.claim.sites[a.site].locks
+	switch {
+	case !a.queued():
+		return c.args[:2]
+	case locks == c.args[2]:
+		return c.args[:]
+	default: // one of several groups on a Redis Cluster
+		return []any{c.args[0], c.args[1], locks}
+	}
+}
+
+func standArgs(a *ask) []any {
+	c, s := a.round.claim, &a.round.claim.sites[a.site]
+	return []any{c.args[0], c.args[1], s.locks, c.place.Name, c.place.Ticket, c.place.patienceAt(s.node), taking{c}}
+}
 
 func healArgs(a *ask) []any {
 	c := a.round.claim
@@ -51,6 +72,63 @@ func (c *Claim) Acquire(ttl time.Duration) *Round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.roundLocked(acquireVerb, ttl)
+}
+
+// Stand asks the nodes for the lock, at a place in their queues.
+func (c *Claim) Stand(ttl time.Duration, at *Place) *Round {
+	if before := at.before.Swap(c); before != nil {
+		before.supersede()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.place = at
+	return c.roundLocked(standVerb, ttl)
+}
+
+// Join asks a node for the lock that others have granted: it was still somebody else's there when
+// they did.
+func (c *Claim) Join(node int) {
+	c.mu.Lock()
+	defer c.unlock()
+	for i := range c.sites {
+		if s := &c.sites[i]; s.node == node && s.has == nothing && s.latest == nil && c.wantedLocked() {
+			c.partLocked(healVerb, c.longest, i).sendLocked()
+		}
+	}
+}
+
+// Times passes on what the nodes' clocks showed when they answered, and when they were asked and
+// heard.
+func (r *Round) Times(look func(node int, shown int64, asked, heard time.Time)) {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	for i := range r.asks {
+		if a := &r.asks[i]; a.shown > 1 {
+			look(r.node(i), a.shown, r.asked, a.heard)
+		}
+	}
+}
+
+// supersede takes back what has not been sent: a newer attempt of the same waiter is on its way.
+func (c *Claim) supersede() {
+	c.mu.Lock()
+	defer c.unlock()
+	for i := range c.sites {
+		c.dropLocked(&c.sites[i])
+	}
+}
+
+// queueLocked keeps track of where the owner of a claim may stand, after an answer.
+func (c *Claim) queueLocked(a *ask, err error) {
+	if !a.round.verb.stands || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
+		return
+	}
+	c.place.listed[a.site].Store(err != nil)
+	var refused *Refusal
+	if errors.As(err, &refused) {
+		heard, node := c.place.Heard, c.sites[a.site].node
+		c.posted = append(c.posted, func() { heard(node, refused) })
+	}
 }
 
 // Again is Acquire for a claim that was refused and is not over, and gives each node that long to
@@ -100,7 +178,7 @@ func (r *Round) FreeIn() time.Duration {
 			silent++
 		case said == nil:
 			missing--
-		case errors.As(said, &refused) && refused.Left >= 0: // else it never expires
+		case errors.As(said, &refused) && refused.Left >= 0 && !refused.Waited: // else it never expires
 			left = append(left, refused.Left)
 		}
 	}

@@ -180,7 +180,7 @@ func TestOutageIsToldWhenItBeginsAndWhenItEnds(t *testing.T) {
 func TestKeysThatCouldNotBeDeletedAreTold(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		for _, c := range []*Claim{s.held("a"), s.held("b")} {
-			c.Release().Send()
+			c.Release(nil).Send()
 			s.actors[0].next("release").fail(io.EOF)
 		}
 		require.Len(t, s.heard(), 1, "the failure")
@@ -277,7 +277,7 @@ func TestAdoptedLockIsReleasedUntilItIsGone(t *testing.T) {
 		r.Send()
 		s.actors[0].next("inspect").say(key(token, 60_000), nil)
 		c.Prove(r.Lease())
-		c.Release().Send()
+		c.Release(nil).Send()
 		s.actors[0].next("release").fail(io.EOF)
 		pass(firstRepeat)
 		s.released(0, 1)

@@ -16,9 +16,11 @@ type ask struct {
 	site  int
 	call  node.Call
 	voted bool
-	err   error    // why the site did not say yes
-	rest  []string // keys still to be asked about one by one; nil: they are not
-	worst error    // of those that were
+	heard time.Time // when the site answered
+	shown int64     // what its clock showed, in microseconds; small: unknown
+	err   error     // why the site did not say yes
+	rest  []string  // keys still to be asked about one by one; nil: they are not
+	worst error     // of those that were
 	keyState
 }
 
@@ -28,8 +30,11 @@ var errBusy = errors.New("still waiting for an earlier request")
 func (r *Round) askLocked(a *ask) {
 	c, s := r.claim, &r.claim.sites[a.site]
 	a.call = node.Call{
-		Script: r.verb.script(c.nodes.Scripts), Keys: s.keys, Receiver: a,
-		Patience: r.timeout, HeldBack: r.verb.takes,
+		Script: r.verb.script(c.nodes.Scripts), Keys: s.lockKeys(), Receiver: a,
+		Patience: r.timeout, HeldBack: r.verb.takes || c.place.gone(),
+	}
+	if r.verb.queues {
+		a.call.Keys = s.keys
 	}
 	a.left = math.MaxInt64 // until a node says less
 	if !r.verb.prepare(a) {
@@ -44,8 +49,12 @@ func (r *Round) askLocked(a *ask) {
 		r.voteLocked(a, context.Cause(c.nodes.Life))
 		return
 	}
-	if r.verb.takes {
+	switch {
+	case r.verb.takes:
 		s.latest = &a.call
+	case r.verb.deletes && (c.place != nil || c.next != nil):
+		// It changes the queues too: what the same waiters send next must not overtake it.
+		c.nodes.nodes[s.node].HoldBack(&a.call, s.lockKeys())
 	}
 }
 
@@ -56,6 +65,7 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 	defer c.unlock()
 	s := &c.sites[a.site]
 
+	a.heard = time.Now()
 	err := a.said(call)
 	if a.apartLocked(call, &err) {
 		return true
@@ -67,6 +77,7 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 		return false
 	}
 	c.noteLocked(a, err, call.Repeated)
+	c.queueLocked(a, err)
 	if s.latest == call {
 		s.latest = nil
 	}
@@ -84,6 +95,17 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 	return false
 }
 
+// queued reports whether the call carries the keys of the queues.
+func (a *ask) queued() bool { return len(a.call.Keys) > a.round.claim.sites[a.site].locks }
+
+// lockKeys returns how many lock keys the call has.
+func (a *ask) lockKeys() int {
+	if a.queued() {
+		return a.round.claim.sites[a.site].locks
+	}
+	return len(a.call.Keys)
+}
+
 // said returns what an answer amounts to: nil for yes.
 func (a *ask) said(call *node.Call) error {
 	if call.Err != nil {
@@ -94,12 +116,12 @@ func (a *ask) said(call *node.Call) error {
 
 // apartLocked asks a site about one key after the other where it is told to try again: a Redis
 // Cluster that moves a slot answers scripts with several of its keys so until the end of that. It
-// reports whether there is one more to ask about, and else what they have said. An acquire is not
-// cut up, since it takes all keys or none: see Keys.Apart.
+// reports whether there is one more to ask about, and else what they have said. Queues are left
+// out then. An acquire is not cut up, since it takes all keys or none: see Keys.Apart.
 func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
 	switch {
 	case code(*err) == "TRYAGAIN" && len(call.Keys) > 1 && !a.round.verb.takes:
-		a.rest, a.worst = call.Keys, nil
+		a.rest, a.worst = a.round.claim.sites[a.site].lockKeys(), nil
 	case a.rest == nil || call.Repeating:
 		return false
 	default:
@@ -107,10 +129,11 @@ func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
 	}
 	if len(a.rest) == 0 {
 		*err, a.rest = a.worst, nil
-		call.Keys = a.round.claim.sites[a.site].keys
+		call.Keys = a.round.claim.sites[a.site].lockKeys()
 		return false
 	}
 	call.Keys, a.rest = a.rest[:1], a.rest[1:]
+	call.Args = a.round.verb.args(a)
 	return true
 }
 
@@ -129,7 +152,7 @@ func (c *Claim) deletedLocked(s *site) (again bool) {
 // nextLocked returns the site that is asked after this one has answered, if one is.
 func (r *Round) nextLocked(a *ask, err error) *ask {
 	i := a.site + 1 // in a round over all nodes, asks are numbered as sites are
-	if !r.verb.takes || r.each || err != nil || i == len(r.asks) || r.node(i) != r.node(i-1) {
+	if !r.verb.inTurn() || r.each || err != nil || i == len(r.asks) || r.node(i) != r.node(i-1) {
 		return nil
 	}
 	if !r.claim.wantedLocked() {
@@ -163,6 +186,8 @@ func (c *Claim) followLocked(a *ask, err error) {
 	stays := c.retired && s.has == ourKeys // and is cut by the call behind
 	switch {
 	case r.verb.takes && !stays && s.has != nothing && !s.leaving && !c.wantedLocked():
+		c.cleanLocked(a.site)
+	case r.verb.stands && c.over && !s.leaving && c.place.mayStayAt(a.site):
 		c.cleanLocked(a.site)
 	case r.verb.heals && r.outcome == quorum.Won:
 		c.healLocked(a)

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rediskit/redlock/internal/lease"
@@ -13,7 +14,9 @@ type Claim struct {
 	nodes *Nodes
 	keys  Keys
 	token string // without the number of a shortening
-	args  [2]any // acquire's: token and TTL
+	args  [3]any // acquire's: token, TTL, and how many lock keys there are on a plain server
+	place *Place // where its owner stands in the queues; nil: nowhere
+	next  *Place // who is to stand there when the lock is released; nil: nobody
 
 	mu      sync.Mutex
 	posted  []func()      // callbacks, run by unlock
@@ -22,13 +25,14 @@ type Claim struct {
 	longest time.Duration // the longest TTL that was asked for
 	until   time.Time     // grants are wanted until then; zero: while the attempt lasts
 	over    bool          // and not at all from now on
+	ended   atomic.Bool   // the same, for what is written to a connection
 	retired bool          // what has been granted all the same may stay: see Retire
 }
 
 // site is a group of keys that one call can carry, and what is known of them.
 type site struct {
+	group
 	node    int
-	keys    []string
 	latest  *node.Call // the acquire that has not been answered: other calls go behind it
 	has     possession
 	leaving bool // a release has been sent
@@ -50,17 +54,33 @@ const residueGrace = time.Minute
 // Init prepares a claim that has sent nothing yet.
 func (c *Claim) Init(n *Nodes, k Keys, token string, ttl time.Duration) {
 	c.nodes, c.keys, c.token, c.longest = n, k, token, ttl
-	c.args = [2]any{token, lease.Milliseconds(ttl)}
-	c.sites = make([]site, 0, len(n.nodes))
+	c.args = [3]any{token, lease.Milliseconds(ttl), k.all.locks}
+	c.sites = make([]site, 0, n.sitesOf(k))
 	for i := range n.nodes {
-		if k.runs == nil || !n.nodes[i].clustered {
-			c.sites = append(c.sites, site{node: i, keys: k.names})
-			continue
-		}
-		for _, run := range k.runs {
-			c.sites = append(c.sites, site{node: i, keys: run})
+		for _, g := range n.groupsAt(i, k) {
+			c.sites = append(c.sites, site{group: g, node: i})
 		}
 	}
+}
+
+// groupsAt returns the groups of keys in which a node is asked.
+func (n *Nodes) groupsAt(i int, k Keys) []group {
+	if k.groups == nil || !n.nodes[i].clustered && !k.apart {
+		return []group{k.all}
+	}
+	return k.groups
+}
+
+// sitesOf returns how many sites a claim on the keys has.
+func (n *Nodes) sitesOf(k Keys) int {
+	if k.groups == nil {
+		return len(n.nodes)
+	}
+	sites := 0
+	for i := range n.nodes {
+		sites += len(n.groupsAt(i, k))
+	}
+	return sites
 }
 
 // Resources returns what the claim is about, sorted.
@@ -85,7 +105,12 @@ func (c *Claim) Prove(l lease.Lease) {
 func (c *Claim) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.overLocked()
+}
+
+func (c *Claim) overLocked() {
 	c.over = true
+	c.ended.Store(true)
 }
 
 // unlock frees the mutex and runs the callbacks that had to wait for that.

@@ -131,7 +131,7 @@ func TestReleaseOfAClusterVisitsEachSlotAsOftenAsItNeeds(t *testing.T) {
 		s.actors[0].next("acquire").yes()
 		require.Equal(t, quorum.Won, r.Outcome())
 
-		release := c.Release()
+		release := c.Release(nil)
 		release.Send()
 		var keys []string
 		for s.actors[0].busy() {
@@ -147,7 +147,7 @@ func TestReleaseOfAClusterVisitsEachSlotAsOftenAsItNeeds(t *testing.T) {
 
 func TestNextAcquireDoesNotOvertakeAReleaseOnItsWay(t *testing.T) {
 	play(t, 3, 0, func(s *stage) {
-		r := s.held("a").Release()
+		r := s.held("a").Release(nil)
 		r.Send()
 		s.actors[0].next("release").yes()
 		s.actors[1].next("release").yes()
@@ -200,7 +200,7 @@ func TestReleaseIsRepeatedWhereThereMayBeSomethingToDelete(t *testing.T) {
 		s.actors[1].next("acquire").yes()
 		s.actors[2].next("acquire").refuse(stranger, time.Second)
 		c.Prove(r.Lease())
-		c.Release().Send()
+		c.Release(nil).Send()
 		for _, a := range s.actors {
 			a.next("release").fail(io.EOF)
 		}
@@ -224,7 +224,7 @@ func TestReleaseIsRepeatedUntilTheKeysAreOver(t *testing.T) {
 			claim.Extend(c.extension, func(*Round) {}).Send()
 			s.actors[0].next("extend").fail(io.EOF)
 			began := time.Now()
-			claim.Release().Send()
+			claim.Release(nil).Send()
 			var last time.Duration
 			for time.Since(began) < c.most+stageTTL {
 				for s.actors[0].busy() {
@@ -241,7 +241,7 @@ func TestReleaseIsRepeatedUntilTheKeysAreOver(t *testing.T) {
 // A Locker that is closed has no time to lose.
 func TestCloseDoesNotWaitForTheNextRepetition(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
-		s.held("a").Release().Send()
+		s.held("a").Release(nil).Send()
 		for range 6 { // the pauses grow to a second
 			s.actors[0].next("release").fail(io.EOF)
 			pass(time.Second)
@@ -280,7 +280,7 @@ func TestReleaseGoesBehindTheAcquireThatIsNotAnswered(t *testing.T) {
 		s.actors[0].next("acquire").yes()
 		s.actors[1].next("acquire").yes()
 		c.Prove(r.Lease())
-		c.Release().Send()
+		c.Release(nil).Send()
 		acquire := s.actors[2].next("acquire")
 		require.False(t, s.actors[2].busy())
 		acquire.yes()

@@ -146,7 +146,7 @@ func TestCleanUpOfTheSlotsThatWereGranted(t *testing.T) {
 func TestKeysApart(t *testing.T) {
 	play(t, 1, 1, func(s *stage) {
 		k := s.Keys("", []string{"{x}a", "{x}b"})
-		require.Nil(t, k.runs)
+		require.Nil(t, k.groups)
 		c := &Claim{}
 		c.Init(s.Nodes, k, token, stageTTL)
 		r := s.acquire(c)
@@ -169,7 +169,7 @@ func TestKeysApart(t *testing.T) {
 			q.yes()
 		}
 		require.Equal(t, quorum.Won, r.Outcome())
-		require.Nil(t, k.runs, "the keys themselves are as they were")
+		require.Nil(t, k.groups, "the keys themselves are as they were")
 
 		// One key alone is not what the server has to wait for.
 		r = c.Extend(stageTTL, func(*Round) {})
@@ -204,7 +204,7 @@ func TestReleaseThatIsRepeatedAsksKeyByKeyInASlotThatMoves(t *testing.T) {
 		c := sharingASlot(s)
 		s.acquire(c)
 		s.actors[0].next("acquire").yes()
-		c.Release().Send()
+		c.Release(nil).Send()
 		s.actors[0].next("release").fail(serverError("LOADING"))
 		pass(firstRepeat)
 		s.actors[0].next("release").fail(serverError("TRYAGAIN"))

@@ -96,7 +96,7 @@ func (r *Round) Prevails() (prevails, doubtful bool) {
 // yields reports whether the owner may be a competitor, who knows when to give way.
 func (r *Refusal) yields() bool {
 	_, ours := Label(withoutNumber(r.Owner))
-	return ours && r.Left >= 0
+	return ours && r.Left >= 0 && !r.Waited
 }
 
 // saidLocked returns what a node has said by now: nil for yes.
@@ -108,5 +108,5 @@ func (r *Round) saidLocked(voter int) (said error, decided bool) {
 			said = graver(said, a.err)
 		}
 	}
-	return said, decided || r.verb.takes && said != nil
+	return said, decided || r.verb.inTurn() && said != nil
 }

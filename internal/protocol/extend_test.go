@@ -169,7 +169,7 @@ func TestNumbersOfShortenings(t *testing.T) {
 		shorten(time.Second)
 		sent(old, "extend", token, 2, ttlMillis, "keep")
 
-		sent(c.Release(), "release", token, 3)
+		sent(c.Release(nil), "release", token, 3)
 	})
 }
 
@@ -315,7 +315,7 @@ func TestHealedNodeIsCleanedUpAfterTheEnd(t *testing.T) {
 		s.actors[1].next("extend").yes()
 		s.actors[2].next("extend").yes()
 		heal := s.actors[0].next("acquire")
-		c.Release().Send()
+		c.Release(nil).Send()
 		s.released(1, 1)
 		s.released(2, 1)
 		require.False(t, s.actors[0].busy(), "behind the acquire")
@@ -333,7 +333,7 @@ func TestClosedLockerCutsExtensionsShortAndNoReleases(t *testing.T) {
 		require.Equal(t, closed, r.Wait(context.Background()))
 		s.actors[0].next("extend").yes()
 
-		release := c.Release()
+		release := c.Release(nil)
 		release.Send()
 		q := s.actors[0].next("release")
 		time.AfterFunc(stagePatience/2, q.yes)

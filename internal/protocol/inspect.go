@@ -13,7 +13,13 @@ var (
 	// inspectVerb asks who has one key. Any answer is a yes.
 	inspectVerb = &verb{
 		name: "inspect", script: func(s *Scripts) *node.Script { return s.inspect },
-		prepare: sendWithinTimeout, args: noArgs, read: readOwner, rule: ownerKnown,
+		prepare: sendWithinTimeout, args: inspectArgs, read: readOwner, rule: ownerKnown, queues: true,
+	}
+
+	// watchVerb is inspect for somebody who wants to be told when the key is free.
+	watchVerb = &verb{
+		name: "inspect", script: func(s *Scripts) *node.Script { return s.watch },
+		prepare: sendWithinTimeout, args: watchArgs, read: readOwner, rule: ownerKnown, queues: true,
 	}
 
 	// findVerb asks whether the keys hold our token.
@@ -25,12 +31,42 @@ var (
 
 func noArgs(*ask) []any { return nil }
 
+func inspectArgs(a *ask) []any {
+	if !a.queued() {
+		return nil
+	}
+	return []any{"waiting"}
+}
+
+func watchArgs(a *ask) []any {
+	p := a.round.claim.place
+	return []any{p.Name, p.patienceAt(a.round.claim.sites[a.site].node)}
+}
+
 // Inspect asks who has the key of a single resource. A round that is won tells by Holder; one that
 // is refused says that nobody can have a quorum.
 func (n *Nodes) Inspect(k Keys, ttl time.Duration) *Round {
 	c := &Claim{}
 	c.Init(n, k, "", ttl)
 	return c.roundLocked(inspectVerb, ttl)
+}
+
+// Watch is Inspect for somebody who wants to be told when the resource is free.
+func (n *Nodes) Watch(k Keys, ttl time.Duration, at *Place) *Round {
+	c := &Claim{}
+	c.Init(n, k, "", ttl)
+	c.place = at
+	return c.roundLocked(watchVerb, ttl)
+}
+
+// Waiting returns how many wait for the resource: as many as the node says that has the most.
+func (r *Round) Waiting() (most int) {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	for i := range r.asks {
+		most = max(most, r.asks[i].waiting)
+	}
+	return most
 }
 
 // Find asks whether the keys hold the claim's token, and for how long. A round that is won tells by
@@ -130,9 +166,15 @@ func (r *Round) Kept() time.Duration {
 
 // readOwner reads inspect's reply for one key.
 func readOwner(a *ask, reply any) error {
+	waiting := int64(0)
+	if v, ok := reply.([]any); ok && len(v) == 3 {
+		waiting, _ = v[2].(int64)
+		reply = v[:2]
+	}
 	found, err := readKeys(a, reply)
 	if err == nil {
 		a.keyState = found[0]
+		a.waiting = int(waiting)
 	}
 	return err
 }

@@ -11,33 +11,82 @@ type Keys struct {
 	Resources []string // sorted, without duplicates
 
 	prefix string
-	names  []string   // the keys, in the order of the resources
-	runs   [][]string // the keys in runs that share a slot of a Redis Cluster; nil if one call carries all
+	all    group   // the keys of a plain server, in the order of the resources
+	groups []group // those of a Redis Cluster, where slots differ; nil: it is asked as a plain server is
+	apart  bool    // see Apart
 }
+
+// group are keys that one call can carry.
+type group struct {
+	keys  []string // the lock keys; behind them, unless nobody can wait, their queues' keys
+	locks int      // how many lock keys there are
+}
+
+func (g group) lockKeys() []string { return g.keys[:g.locks] }
 
 // Keys returns the keys of resources that are sorted and without duplicates.
 func (n *Nodes) Keys(prefix string, resources []string) Keys {
-	k := Keys{Resources: resources, prefix: prefix, names: resources}
+	names := resources
 	if prefix != "" {
-		k.names = make([]string, len(resources))
+		names = make([]string, len(resources))
 		for i, r := range resources {
-			k.names[i] = prefix + ":" + r
+			names[i] = prefix + ":" + r
 		}
 	}
+	k := Keys{Resources: resources, prefix: prefix, all: withQueues(names)}
 	if n.clustered && len(resources) > 1 {
-		k.runs = slotRuns(k.names)
+		k.groups = bySlot(names)
 	}
 	return k
 }
 
 // Apart returns the keys as they are asked for on a Redis Cluster while one of their slots is being
-// moved: one by one, since a script with several keys has to wait there until the move is over.
+// moved: one by one and without their queues, since a script with several keys has to wait there
+// until the move is over.
 func (k Keys) Apart() Keys {
-	k.runs = make([][]string, len(k.names))
-	for i := range k.names {
-		k.runs[i] = k.names[i : i+1]
+	names := k.all.lockKeys()
+	k.groups, k.apart = make([]group, len(names)), true
+	for i := range names {
+		k.groups[i] = group{names[i : i+1 : i+1], 1}
 	}
 	return k
+}
+
+// Misfit returns a resource that cannot be locked on a Redis Cluster, if there is one: the braces in
+// its name keep the keys of its queue from being in the slot of the lock key.
+func (n *Nodes) Misfit(k Keys) (resource string, found bool) {
+	for i, key := range k.all.lockKeys() {
+		if n.clustered && slot.Of(auxiliary(key, queueSuffix)) != slot.Of(key) {
+			return k.Resources[i], true
+		}
+	}
+	return "", false
+}
+
+// The keys that belong to a lock key.
+const (
+	queueSuffix = "queue" // who waits for it
+	untilSuffix = "until" // and until when each of them is waited for
+)
+
+// auxiliary returns the name of a key that belongs to a lock key, and has its slot on a Redis
+// Cluster.
+func auxiliary(key, suffix string) string {
+	if slot.Tagged(key) {
+		return key + ":" + suffix
+	}
+	return "{" + key + "}:" + suffix
+}
+
+// withQueues returns a group of lock keys and the keys of their queues.
+func withQueues(locks []string) group {
+	n := len(locks)
+	keys := make([]string, 3*n)
+	copy(keys, locks)
+	for i, key := range locks {
+		keys[n+i], keys[2*n+i] = auxiliary(key, queueSuffix), auxiliary(key, untilSuffix)
+	}
+	return group{keys, n}
 }
 
 // resource returns the resource that a key locks.
@@ -48,20 +97,20 @@ func (k *Keys) resource(key string) string {
 	return strings.TrimPrefix(key, k.prefix+":")
 }
 
-// slotRuns cuts the keys into runs that can go to a Redis Cluster in one call, without changing
+// bySlot cuts lock keys into groups that can go to a Redis Cluster in one call, without changing
 // their order: everybody asks for the keys that they share with others in the same order. It
 // returns nil if one call can carry them all.
-func slotRuns(keys []string) [][]string {
-	var runs [][]string
+func bySlot(keys []string) []group {
+	var groups []group
 	start := 0
 	for i := 1; i <= len(keys); i++ {
 		if i == len(keys) || slot.Of(keys[i]) != slot.Of(keys[start]) {
-			runs = append(runs, keys[start:i])
+			groups = append(groups, withQueues(keys[start:i]))
 			start = i
 		}
 	}
-	if len(runs) == 1 {
+	if len(groups) == 1 {
 		return nil
 	}
-	return runs
+	return groups
 }

@@ -24,14 +24,19 @@ func FuzzKeys(f *testing.F) {
 		slices.Sort(resources)
 		resources = slices.Compact(resources)
 		k := n.Keys(prefix, resources)
-		require.Len(t, k.names, len(resources))
+		keys := k.all.lockKeys()
+		require.Len(t, keys, len(resources))
 		for i, r := range resources {
-			require.Equal(t, r, k.resource(k.names[i]), "there and back")
-			require.True(t, strings.HasPrefix(k.names[i], prefix))
-			require.True(t, i == 0 || k.names[i-1] < k.names[i], "the order of the resources")
+			require.Equal(t, r, k.resource(keys[i]), "there and back")
+			require.True(t, strings.HasPrefix(keys[i], prefix))
+			require.True(t, i == 0 || keys[i-1] < keys[i], "the order of the resources")
 		}
 		if len(resources) > 1 {
-			requireRuns(t, k.names, k.runs)
+			var runs [][]string
+			for _, g := range k.groups {
+				runs = append(runs, g.lockKeys())
+			}
+			requireRuns(t, keys, runs)
 		}
 	})
 }

@@ -3,44 +3,12 @@ package protocol
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/timers"
 )
-
-// Scripts are the scripts that run on the nodes.
-type Scripts struct {
-	acquire, extend, release, inspect *node.Script
-}
-
-// LoadScripts reads scripts/*.lua and, from scripts/SHA1SUMS, the digests by which servers know
-// them. The files are part of the program, so a missing one is a mistake of ours, and panics.
-//
-// The digests are constants because computing one is not allowed in a program in strict FIPS mode.
-func LoadScripts(files fs.FS) *Scripts {
-	digests := make(map[string]string)
-	for line := range strings.Lines(mustRead(files, "SHA1SUMS")) {
-		if digest, name, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
-			digests[name] = digest
-		}
-	}
-	load := func(name string) *node.Script {
-		return node.NewScript(mustRead(files, name), digests[name])
-	}
-	return &Scripts{load("acquire.lua"), load("extend.lua"), load("release.lua"), load("inspect.lua")}
-}
-
-func mustRead(files fs.FS, name string) string {
-	text, err := fs.ReadFile(files, "scripts/"+name)
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
-}
 
 const (
 	minTimeout = 20 * time.Millisecond

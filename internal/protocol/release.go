@@ -13,7 +13,7 @@ var (
 	releaseVerb = &verb{
 		name: "release", script: func(s *Scripts) *node.Script { return s.release },
 		prepare: repeatIfThere, args: releaseArgs, read: readVerdict,
-		rule: leaveRule, deletes: true,
+		rule: leaveRule, deletes: true, queues: true,
 	}
 
 	// retireVerb is a release that leaves the keys until a minimum hold is over.
@@ -26,15 +26,28 @@ var (
 	// cleanVerb is release where it is the site that matters and not the quorum.
 	cleanVerb = &verb{
 		name: "release", script: releaseVerb.script,
-		prepare: repeatUntilGone, args: releaseArgs, read: readVerdict, rule: allRule, deletes: true,
+		prepare: repeatUntilGone, args: releaseArgs, read: readVerdict, rule: allRule, deletes: true, queues: true,
 	}
 )
 
 func leaveRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Leave() }
 
 func releaseArgs(a *ask) []any {
-	c := a.round.claim
-	return []any{c.args[0], c.number}
+	c, s := a.round.claim, &a.round.claim.sites[a.site]
+	if !a.queued() {
+		return []any{c.args[0], c.number}
+	}
+	leaver, next := "", c.next
+	if c.place != nil {
+		leaver = c.place.Name
+		if next == nil {
+			next = c.place // if it still waits: it goes on, without what it was granted
+		}
+	}
+	if next == nil {
+		return []any{c.args[0], c.number, s.locks, leaver, "", 0, 0}
+	}
+	return []any{c.args[0], c.number, s.locks, leaver, stayer{next}, next.Ticket, next.patienceAt(s.node)}
 }
 
 func retireArgs(a *ask) []any {
@@ -67,7 +80,7 @@ func repeatUntilGone(a *ask) bool {
 func repeatIfThere(a *ask) bool {
 	s := &a.round.claim.sites[a.site]
 	a.round.claim.dropLocked(s)
-	if s.has == nothing && s.latest == nil {
+	if place := a.round.claim.place; s.has == nothing && s.latest == nil && (place == nil || !place.listed[a.site].Load()) {
 		return sendWithinTimeout(a)
 	}
 	return repeatUntilGone(a)
@@ -79,11 +92,15 @@ func repeatWhileHeld(a *ask) bool {
 	return true
 }
 
-// Release deletes the keys everywhere. From here on nothing is wanted.
-func (c *Claim) Release() *Round {
+// Release deletes the keys everywhere, and puts next into the queues, unless that is nil. From here
+// on nothing is wanted.
+func (c *Claim) Release(next *Place) *Round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.over = true
+	c.overLocked()
+	if c.next = next; next != nil {
+		next.Expect()
+	}
 	r := c.roundLocked(releaseVerb, c.longest)
 	r.final = true
 	return r
@@ -95,7 +112,8 @@ func (c *Claim) Release() *Round {
 func (c *Claim) Retire(left time.Duration) *Round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.over, c.retired = true, true
+	c.overLocked()
+	c.retired = true
 	c.number++
 	r := c.roundLocked(retireVerb, left)
 	r.timeout, r.final = c.nodes.TimeoutFor(c.longest), true
@@ -105,19 +123,25 @@ func (c *Claim) Retire(left time.Duration) *Round {
 // Abandon gives the claim up: what nodes have of it is deleted, and what they will have when an
 // acquire is answered at last is deleted then. It returns the round, already sent, that deletes
 // what was granted, or nil if nothing was.
+//
+// Whoever waits keeps the place in the queues: what has not been sent will only stand there.
 func (c *Claim) Abandon() *Round {
 	c.mu.Lock()
 	defer c.unlock()
-	c.over = true
+	c.overLocked()
 	var granted []int
 	for i := range c.sites {
 		s := &c.sites[i]
-		c.dropLocked(s)
-		switch s.has {
-		case unknown:
+		if !c.place.waits() {
+			c.dropLocked(s)
+		}
+		switch {
+		case s.has == unknown:
 			c.cleanLocked(i) // on its own: nobody waits for a node that did not answer before
-		case ourKeys:
+		case s.has == ourKeys:
 			granted = append(granted, i)
+		case c.place.mayStayAt(i):
+			c.cleanLocked(i)
 		}
 	}
 	if len(granted) == 0 {
@@ -130,6 +154,13 @@ func (c *Claim) Abandon() *Round {
 func (c *Claim) cleanLocked(sites ...int) *Round {
 	r := c.partLocked(cleanVerb, c.longest, sites...)
 	r.sendLocked()
+	if c.place.waits() {
+		for _, i := range sites {
+			c.place.listed[i].Store(true)
+			heard, node := c.place.Heard, c.sites[i].node
+			c.posted = append(c.posted, func() { heard(node, nil) })
+		}
+	}
 	return r
 }
 
@@ -139,7 +170,7 @@ func (r *Round) holdBackLocked() {
 	for i := range r.asks {
 		if a := &r.asks[i]; !a.voted {
 			s := &r.claim.sites[a.site]
-			r.claim.nodes.nodes[s.node].HoldBack(&a.call, s.keys)
+			r.claim.nodes.nodes[s.node].HoldBack(&a.call, s.lockKeys())
 		}
 	}
 }

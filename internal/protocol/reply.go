@@ -13,10 +13,15 @@ type Refusal struct {
 	Gone     bool          // the key does not exist; the rest is unset
 	Owner    string        // the value under the key
 	Left     time.Duration // until the key expires; negative: never
+	Waited   bool          // the key is free, but others wait for it; Owner and Left are unset
+	Time     int64         // what the node's clock showed, in microseconds; 0: unknown
+	Before   int           // so many stand before us in its queue
 }
 
 func (r *Refusal) Error() string {
 	switch label, ours := Label(r.Owner); {
+	case r.Waited:
+		return fmt.Sprintf("%s is free, and others wait for it", Quote(r.Resource))
 	case r.Gone:
 		return fmt.Sprintf("%s is gone", Quote(r.Resource))
 	case !ours:
@@ -68,13 +73,16 @@ type keyState struct {
 	held  bool
 	owner string        // the value under the key
 	left  time.Duration // until the key expires; negative: never
+
+	waiting int // in its queue
 }
 
 // readVerdict reads the reply that the scripts acquire, extend and release share.
 func readVerdict(a *ask, reply any) error {
 	switch v := reply.(type) {
 	case int64:
-		if v == 1 {
+		if v == 1 || v > 1 && a.round.verb.stands {
+			a.shown = v
 			return nil
 		}
 	case []any:
@@ -83,6 +91,7 @@ func readVerdict(a *ask, reply any) error {
 		case ok && !r.Gone && a.round.claim.own(r.Owner):
 			return a.overtaken()
 		case ok:
+			a.shown = r.Time
 			return r
 		}
 	}
@@ -91,17 +100,27 @@ func readVerdict(a *ask, reply any) error {
 
 func errUnexpected(reply any) error { return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply)) }
 
-// refusal reads {i} or {i, owner, pttl}.
+// refusal reads {i} or {i, owner, pttl}, which time and before may follow.
 func (a *ask) refusal(v []any) (*Refusal, bool) {
-	if len(v) != 1 && len(v) != 3 {
+	if len(v) != 1 && (len(v) < 3 || len(v) > 5) {
 		return nil, false
 	}
 	i, ok := v[0].(int64)
-	if !ok || i < 1 || i > int64(len(a.call.Keys)) {
+	if !ok || i < 1 || i > int64(a.lockKeys()) {
 		return nil, false
 	}
 	r := &Refusal{Resource: a.round.claim.keys.resource(a.call.Keys[i-1]), Gone: len(v) == 1}
 	if r.Gone {
+		return r, true
+	}
+	if len(v) > 3 {
+		r.Time, _ = v[3].(int64)
+	}
+	if len(v) > 4 {
+		before, _ := v[4].(int64)
+		r.Before = int(before)
+	}
+	if r.Waited = v[1] == "" && v[2] == int64(-2); r.Waited {
 		return r, true
 	}
 	key, ok := readKey(v[1], v[2])
@@ -112,7 +131,7 @@ func (a *ask) refusal(v []any) (*Refusal, bool) {
 // readKeys reads {owner, pttl, owner, pttl, ...}.
 func readKeys(a *ask, reply any) ([]keyState, error) {
 	v, ok := reply.([]any)
-	if !ok || len(v) != 2*len(a.call.Keys) {
+	if !ok || len(v) != 2*a.lockKeys() {
 		return nil, errUnexpected(reply)
 	}
 	found := make([]keyState, len(v)/2)

@@ -26,10 +26,17 @@ type verb struct {
 	// rule tells what the votes amount to.
 	rule func(r *Round, t *quorum.Tally) quorum.Outcome
 
-	takes   bool // it sets keys: the sites of a node are asked one after the other, in the order of the keys
+	takes   bool // it sets keys: see inTurn
+	stands  bool // it stands in the queues where it cannot
+	queues  bool // it carries the keys of the queues
 	deletes bool // it deletes keys
 	heals   bool // a site that has lost our keys gets them again
 }
+
+// inTurn reports whether the sites of a node are asked one after the other, in the order of the
+// keys, so that two who want the same keys never wait for each other. Whoever stands in queues
+// needs no such order: there the tickets decide.
+func (v *verb) inTurn() bool { return v.takes && !v.stands }
 
 // Round is one question to the nodes, and their votes.
 type Round struct {
@@ -94,7 +101,7 @@ func (r *Round) Send() {
 func (r *Round) sendLocked() {
 	for i := range r.asks {
 		// Only the first site of each node where they are asked one after the other.
-		if !r.verb.takes || r.each || i == 0 || r.node(i) != r.node(i-1) {
+		if !r.verb.inTurn() || r.each || i == 0 || r.node(i) != r.node(i-1) {
 			r.askLocked(&r.asks[i])
 		}
 	}

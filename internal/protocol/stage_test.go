@@ -124,9 +124,12 @@ func (s *stage) quiet() {
 var stageScripts = func() *Scripts {
 	files := fstest.MapFS{}
 	var sums strings.Builder
-	for _, name := range []string{"acquire", "extend", "release", "inspect"} {
+	for _, name := range []string{"queue", "errors"} {
+		files["scripts/"+name+".lua"] = &fstest.MapFile{}
+	}
+	for _, name := range ScriptNames {
 		files["scripts/"+name+".lua"] = &fstest.MapFile{Data: []byte(name)}
-		sums.WriteString(name + "  " + name + ".lua\n")
+		sums.WriteString(name + "  " + name + "\n")
 	}
 	files["scripts/SHA1SUMS"] = &fstest.MapFile{Data: []byte(sums.String())}
 	return LoadScripts(files)
@@ -146,9 +149,21 @@ type actor struct {
 // request is a script call that waits for its answer.
 type request struct {
 	script string
-	keys   []string
-	args   []any
+	keys   []string // the lock keys
+	args   []any    // without those about queues
+	queue  []any    // those
 	answer chan saying
+}
+
+// queueless is how many arguments the scripts take that know of queues, and need not.
+var queueless = map[string]int{"acquire": 2, "release": 2, "inspect": 0}
+
+// parted takes a request apart into what is about the lock and what is about its queues.
+func (q *request) parted() *request {
+	if plain, ok := queueless[q.script]; ok && len(q.args) > plain {
+		q.keys, q.args, q.queue = q.keys[:len(q.keys)/3], q.args[:plain], q.args[plain:]
+	}
+	return q
 }
 
 type saying struct {
@@ -197,7 +212,7 @@ func (a *actor) serve(ctx context.Context, cmds ...redis.Cmder) {
 		for _, key := range args[3 : 3+count] {
 			q.keys = append(q.keys, key.(string))
 		}
-		asked = append(asked, q)
+		asked = append(asked, q.parted())
 	}
 	a.mu.Lock()
 	a.asked = append(a.asked, asked...)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -17,15 +16,14 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rediskit/redlock/internal/protocol"
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
 // scriptText returns a script of the library by its verb.
 func scriptText(t *testing.T, verb string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "scripts", verb+".lua"))
-	require.NoError(t, err)
-	return string(text)
+	return protocol.Source(os.DirFS("../.."), verb)
 }
 
 // The handlers in Go stand in for these very texts. Whoever changes a script changes its handler too, and then its digest in natives.

@@ -16,6 +16,9 @@ func Of(key string) uint16 {
 	return crc % Count
 }
 
+// Tagged reports whether a part of the key decides about its slot: keys with the same tag share it.
+func Tagged(key string) bool { return tag(key) != key }
+
 // tag returns the part of the key that decides: what the first pair of braces contains, or all of
 // it if there is no such pair or nothing in it.
 func tag(key string) string {

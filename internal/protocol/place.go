@@ -1,0 +1,120 @@
+package protocol
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/rediskit/redlock/internal/lease"
+)
+
+// Place is where somebody stands in the queues of a lock: the same name and ticket on all nodes,
+// from the first attempt that was refused until the lock is theirs, or they have had enough. It
+// outlives the attempts, each of which is a claim of its own.
+//
+// A call that carries the place says at the moment at which it is written to a connection whether
+// they still wait: a call that is sent or repeated late must not put them back.
+type Place struct {
+	Name   string              // number@inbox: see scripts/queue.lua
+	Ticket int64               // microseconds, on the nodes' clocks
+	Sure   func(node int) bool // the node reaches the inbox: where it reaches nobody, nobody waits
+
+	// Heard is told what a node has said: a refusal, or nil where it has granted the lock, and that
+	// grant is on its way back. Called without any lock held.
+	Heard func(node int, r *Refusal)
+
+	patience atomic.Int64 // for how long they are waited for, in milliseconds
+	state    atomic.Int32
+	listed   []atomic.Bool         // by site: they may stand in its queue
+	before   atomic.Pointer[Claim] // the latest attempt
+}
+
+// The states of a place.
+const (
+	waiting int32 = iota
+	holding       // one of its claims has the lock
+	left
+)
+
+// NewPlace returns the place of somebody who has not asked for it yet.
+func NewPlace(n *Nodes, k Keys, name string) *Place {
+	return &Place{Name: name, listed: make([]atomic.Bool, n.sitesOf(k))}
+}
+
+// WaitFor says for how long the nodes keep the place, from each call on that carries it.
+func (p *Place) WaitFor(d time.Duration) { p.patience.Store(lease.Milliseconds(d)) }
+
+// Holds says that one of the place's claims has the lock: it will release it.
+func (p *Place) Holds() { p.state.CompareAndSwap(waiting, holding) }
+
+// Expect says that a call is on its way which puts the place into all queues.
+func (p *Place) Expect() {
+	for i := range p.listed {
+		p.listed[i].Store(true)
+	}
+}
+
+// Leave leaves the queues. A claim that has the lock does that when it releases it.
+func (p *Place) Leave(n *Nodes, k Keys) {
+	if !p.state.CompareAndSwap(waiting, left) {
+		return
+	}
+	for i := range p.listed {
+		if p.listed[i].Load() {
+			c := &Claim{}
+			c.Init(n, k, NewToken(""), minPatience)
+			c.place = p
+			c.Abandon()
+			return
+		}
+	}
+}
+
+func (p *Place) waits() bool { return p != nil && p.state.Load() == waiting }
+func (p *Place) gone() bool  { return p != nil && p.state.Load() == left }
+
+// mayStayAt reports whether a site may have in its queue who does not wait any more.
+func (p *Place) mayStayAt(site int) bool { return p != nil && !p.waits() && p.listed[site].Load() }
+
+// minPatience is for how long a leave is repeated that fails.
+const minPatience = 10 * time.Second
+
+// stayer is the name of whoever stands in a queue from now on; "" if they have left meanwhile.
+type stayer struct{ p *Place }
+
+// MarshalBinary is what go-redis writes.
+func (s stayer) MarshalBinary() ([]byte, error) { return []byte(s.String()), nil }
+
+func (s stayer) String() string {
+	if !s.p.waits() {
+		return ""
+	}
+	return s.p.Name
+}
+
+// taking is the mode of scripts/wait.lua: "stand" where the attempt is over, and all that is left to
+// do is to stand in the queue; "leave" where that is over too.
+type taking struct{ c *Claim }
+
+// MarshalBinary is what go-redis writes.
+func (t taking) MarshalBinary() ([]byte, error) { return []byte(t.String()), nil }
+
+func (t taking) String() string {
+	switch {
+	case !t.c.ended.Load():
+		return "take"
+	case t.c.place.waits():
+		return "stand"
+	default:
+		return "leave"
+	}
+}
+
+// patienceAt is for how long a node waits for the place, behind a sign: see scripts/queue.lua.
+func (p *Place) patienceAt(node int) string {
+	sign := "-"
+	if p.Sure(node) {
+		sign = "+"
+	}
+	return sign + strconv.FormatInt(p.patience.Load(), 10)
+}

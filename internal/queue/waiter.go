@@ -1,0 +1,366 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/rediskit/redlock/internal/protocol"
+)
+
+const (
+	grace      = 250 * time.Millisecond // what scripts/queue.lua gives whoever was called
+	graceSlack = 5 * time.Millisecond
+	leastLate  = 10 * time.Millisecond // see Waiter.late
+	mostLate   = 2 * time.Second
+)
+
+// Waiter is a call that waits for a lock.
+type Waiter struct {
+	line  *Line
+	group *group
+	keys  protocol.Keys
+	came  time.Time
+	turn  chan struct{} // closed when it is the first of its group, and may ask the nodes
+	news  chan struct{} // something has changed
+
+	// Guarded by Line.mu.
+	number   uint64
+	place    *protocol.Place // nil until it stands in the nodes' queues
+	claim    *protocol.Claim // the one that has the lock
+	active   bool            // turn is closed
+	handed   bool            // a release of this Locker has put it into the queues
+	nodes    []standing
+	called   time.Time // when the first node called it after the latest attempt; zero: none has
+	standBy  time.Time // when to try since whoever was called may not come; zero: nobody was
+	attempts int
+	late     time.Duration // how long after the first call it does without the others
+	before   int           // so many stand before it
+	won      time.Time     // zero: not yet
+}
+
+// standing is what a waiter knows of a node.
+type standing struct {
+	open   bool  // as far as is known, the node would grant the lock
+	closed int64 // when the node last refused it, by its clock
+}
+
+// Join takes a place at the end of this Locker's line. The caller must end it with Won or Leave.
+func (l *Line) Join(k protocol.Keys) *Waiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.groupLocked(k)
+	w := &Waiter{
+		line: l, group: g, keys: k, came: time.Now(), turn: make(chan struct{}), news: make(chan struct{}, 1),
+		nodes: make([]standing, l.nodes.Count()), late: leastLate,
+	}
+	first := len(g.waiters) == 0 && g.holder == nil
+	likely := len(g.waiters) > 0 || time.Since(g.used) < freshness
+	g.waiters = append(g.waiters, w)
+	if first {
+		w.activateLocked()
+		if likely {
+			w.standLocked()
+		}
+	}
+	return w
+}
+
+func (w *Waiter) activateLocked() {
+	if !w.active {
+		w.active = true
+		close(w.turn)
+	}
+}
+
+// Turn waits until it is this waiter who asks the nodes. It is not to ask at once if it was handed
+// its place in their queues by a release: then they call it.
+func (w *Waiter) Turn(ctx context.Context) (handed bool, err error) {
+	for {
+		cover := time.NewTimer(w.uncoveredIn())
+		select {
+		case <-w.turn:
+			cover.Stop()
+			w.line.mu.Lock()
+			defer w.line.mu.Unlock()
+			handed, w.handed = w.handed, false
+			return handed, nil
+		case <-cover.C:
+			w.takeTurn()
+		case <-ctx.Done():
+			cover.Stop()
+			return false, context.Cause(ctx)
+		case <-w.line.life.Done():
+			cover.Stop()
+			return false, context.Cause(w.line.life)
+		}
+	}
+}
+
+// uncoveredIn returns when the waiter should look whether it is its turn all the same.
+func (w *Waiter) uncoveredIn() time.Duration {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	if w.group.holder == nil {
+		return coverTime
+	}
+	return max(0, time.Until(w.group.covered.Add(coverTime)))
+}
+
+// takeTurn lets the first of a group ask the nodes although somebody here has the lock: for all we
+// know it is never released.
+func (w *Waiter) takeTurn() {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	g := w.group
+	if g.holder != nil && time.Since(g.covered) >= coverTime {
+		g.holder = nil
+	}
+	g.nextLocked()
+}
+
+// nextLocked has the first of the group ask the nodes, unless somebody here has the lock.
+func (g *group) nextLocked() {
+	if len(g.waiters) > 0 && g.holder == nil {
+		g.waiters[0].standLocked()
+		g.waiters[0].activateLocked()
+	}
+}
+
+// Place returns where the waiter stands in the nodes' queues, or nil: then it is to try without.
+func (w *Waiter) Place() *protocol.Place {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	w.called, w.standBy = time.Time{}, time.Time{}
+	if w.place != nil {
+		w.place.WaitFor(patience)
+	}
+	return w.place
+}
+
+// standLocked takes a place in the nodes' queues, if it is known what their clocks show.
+func (w *Waiter) standLocked() {
+	l := w.line
+	if w.place != nil || l.closed {
+		return
+	}
+	ticket, ok := l.clock.ticket(w.came)
+	if !ok {
+		return
+	}
+	number, name := l.nameLocked()
+	w.number, w.place = number, protocol.NewPlace(l.nodes, w.keys, name)
+	w.place.Ticket, w.place.Sure, w.place.Heard = ticket, l.sure, w.heard
+	w.place.WaitFor(patience)
+	l.enlistLocked(number, w)
+}
+
+// Refused says that an attempt did not get the lock, and how long it took.
+func (w *Waiter) Refused(r *protocol.Round) {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	w.group.used = time.Now()
+	w.line.clock.guess()
+	w.standLocked()
+	w.attempts++
+	w.late = min(max(4*r.Took(), leastLate)<<min(w.attempts, 8), mostLate)
+}
+
+// Hint returns when to try at the latest, where the keys that are in the way expire after d. Whoever
+// does not stand first lets the first one try before.
+func (w *Waiter) Hint(d time.Duration) time.Duration {
+	if before := w.Before(); before > 0 && d < longest {
+		return d + grace + time.Duration(min(before, 100))*leastLate
+	}
+	return d
+}
+
+// Before returns how many stand before the waiter, as far as is known.
+func (w *Waiter) Before() int {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	return w.before
+}
+
+// heard takes what a node says to an attempt: see protocol.Place.
+func (w *Waiter) heard(node int, r *protocol.Refusal) {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	if r == nil {
+		w.nodes[node].open = true
+		return
+	}
+	w.nodes[node] = standing{closed: r.Time}
+	w.before = r.Before
+}
+
+func (w *Waiter) hearLocked(node int, word string, shown int64) (then func()) {
+	s := &w.nodes[node]
+	switch {
+	case !w.won.IsZero():
+		if claim := w.claim; word == wordCome {
+			return func() { claim.Join(node) }
+		}
+		return nil
+	case word == wordUp:
+	case shown != 0 && shown <= s.closed:
+		return nil // from before it said no
+	case word == wordCome:
+		s.open = true
+	case word == wordStandBy:
+		w.standBy = time.Now().Add(grace + graceSlack)
+	}
+	if word != wordStandBy && w.called.IsZero() {
+		w.called = time.Now()
+	}
+	w.tellLocked()
+	return nil
+}
+
+func (w *Waiter) tellLocked() {
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
+}
+
+// dueLocked returns when the next attempt is due: when a quorum of nodes would grant the lock, a
+// little after the first of them has called, when somebody who was called has not come, or at a time
+// that the caller gives.
+func (w *Waiter) dueLocked(poll time.Time) time.Time {
+	due := poll
+	if !w.called.IsZero() {
+		open := 0
+		for _, s := range w.nodes {
+			if s.open {
+				open++
+			}
+		}
+		if open >= w.line.nodes.Need() {
+			return w.called
+		}
+		due = earlier(due, w.called.Add(w.late))
+	}
+	if !w.standBy.IsZero() {
+		due = earlier(due, w.standBy)
+	}
+	return due
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// Wait waits until the next attempt is due, for d at most.
+func (w *Waiter) Wait(ctx context.Context, d time.Duration) error {
+	return w.line.wait(ctx, d, w.news, w.dueLocked)
+}
+
+// wait waits until a time that depends on the news, for d at most.
+func (l *Line) wait(ctx context.Context, d time.Duration, news <-chan struct{}, dueLocked func(poll time.Time) time.Time) error {
+	poll := time.Now().Add(min(d, longest))
+	for {
+		l.mu.Lock()
+		left := time.Until(dueLocked(poll))
+		l.mu.Unlock()
+		if left <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-news:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-l.life.Done():
+			timer.Stop()
+			return context.Cause(l.life)
+		}
+		timer.Stop()
+	}
+}
+
+// longest keeps what is added to the clock from being too much for it.
+const longest = 10 * 365 * 24 * time.Hour
+
+// Won says that the waiter has the lock, by the claim. It returns whether others here wait for it:
+// then Release or Lost must be told of its end.
+func (w *Waiter) Won(c *protocol.Claim) (awaited bool) {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	w.removeLocked()
+	g := w.group
+	g.used = time.Now()
+	w.won, w.claim = g.used, c
+	if w.place != nil {
+		w.place.Holds()
+	}
+	if len(g.waiters) == 0 {
+		return false
+	}
+	g.holder, g.covered = w, g.used
+	return true
+}
+
+// removeLocked takes the waiter out of its group.
+func (w *Waiter) removeLocked() {
+	g := w.group
+	g.waiters = slices.DeleteFunc(g.waiters, func(other *Waiter) bool { return other == w })
+}
+
+// Release hands the lock over: it returns the place of whoever is next here, which the release of
+// the lock is to put into the nodes' queues, or nil.
+func (w *Waiter) Release() *protocol.Place {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	g := w.group
+	delete(w.line.members, w.number)
+	if g.holder != w {
+		return nil
+	}
+	g.holder = nil
+	if len(g.waiters) == 0 {
+		return nil
+	}
+	next := g.waiters[0]
+	next.standLocked()
+	next.handed = next.place != nil
+	next.activateLocked()
+	return next.place
+}
+
+// Lost says that the lock has ended without a release.
+func (w *Waiter) Lost() {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	delete(w.line.members, w.number)
+	if w.group.holder == w {
+		w.group.holder = nil
+		w.group.nextLocked()
+	}
+}
+
+// Leave gives up.
+func (w *Waiter) Leave() {
+	l := w.line
+	l.mu.Lock()
+	g := w.group
+	w.removeLocked()
+	g.used = time.Now()
+	delete(l.members, w.number)
+	place := w.place
+	g.nextLocked()
+	l.mu.Unlock()
+	if place != nil {
+		place.Leave(l.nodes, w.keys)
+	}
+}
+
+// expiredLocked forgets who has the lock when the nodes have forgotten them too.
+func (w *Waiter) expiredLocked(now time.Time) bool {
+	return !w.won.IsZero() && now.Sub(w.won) > patience
+}

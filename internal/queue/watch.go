@@ -1,0 +1,174 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/rediskit/redlock/internal/protocol"
+)
+
+// watch is everybody in a Locker who waits until a resource is free without wanting it. One of them
+// asks the nodes for all; all of them are done when it is free.
+type watch struct {
+	watchers []*Watcher
+	place    *protocol.Place // where the nodes find us
+	number   uint64
+	called   time.Time // when the first node said after the latest look that it is free; zero: none has
+	free     []bool    // by node
+	looked   time.Time // when the latest look began
+}
+
+// Watcher is a call that waits until a resource is free.
+type Watcher struct {
+	line  *Line
+	group *group
+	keys  protocol.Keys
+	came  time.Time
+	turn  chan struct{} // closed when it is this one who asks the nodes
+	done  chan struct{} // closed when it was seen to be free
+	news  chan struct{}
+	first bool // turn is closed
+	seen  bool // done is closed
+}
+
+// Watch begins to wait until a resource is free. The caller must end it with Leave.
+func (l *Line) Watch(k protocol.Keys) *Watcher {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.groupLocked(k)
+	if g.watch == nil {
+		g.watch = &watch{free: make([]bool, l.nodes.Count())}
+		number, name := l.nameLocked()
+		g.watch.number, g.watch.place = number, protocol.NewPlace(l.nodes, k, name)
+		g.watch.place.Sure = l.sure
+		g.watch.place.WaitFor(patience)
+	}
+	w := &Watcher{
+		line: l, group: g, keys: k, came: time.Now(),
+		turn: make(chan struct{}), done: make(chan struct{}), news: make(chan struct{}, 1),
+	}
+	g.watch.watchers = append(g.watch.watchers, w)
+	g.watch.nextLocked()
+	return w
+}
+
+// nextLocked has the first one ask the nodes.
+func (v *watch) nextLocked() {
+	if len(v.watchers) > 0 && !v.watchers[0].first {
+		v.watchers[0].first = true
+		close(v.watchers[0].turn)
+	}
+}
+
+// Turn waits until it is this one who asks the nodes, or the resource was seen to be free.
+func (w *Watcher) Turn(ctx context.Context) (free bool, err error) {
+	select {
+	case <-w.done:
+		return true, nil
+	case <-w.turn:
+		return w.wasSeen(), nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	case <-w.line.life.Done():
+		return false, context.Cause(w.line.life)
+	}
+}
+
+func (w *Watcher) wasSeen() bool {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	return w.seen
+}
+
+// Look returns where the nodes are to find us. From now on it is known when the look began.
+func (w *Watcher) Look() *protocol.Place {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	v := w.group.watch
+	v.looked, v.called = time.Now(), time.Time{}
+	clear(v.free)
+	return v.place
+}
+
+// Held says that the resource was not free: the nodes will say when it is.
+func (w *Watcher) Held() {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	v := w.group.watch
+	v.place.Expect()
+	w.line.enlistLocked(v.number, w)
+}
+
+// Free says that the resource was seen to be free, by a look that began after some had come.
+func (w *Watcher) Free() {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	for _, other := range w.group.watch.watchers {
+		if !other.came.After(w.group.watch.looked) && !other.seen {
+			other.seen = true
+			close(other.done)
+		}
+	}
+}
+
+// Leave ends the wait.
+func (w *Watcher) Leave() {
+	if v, last := w.leave(); last && slices.Contains(v.free, false) { // else the nodes have forgotten us
+		v.place.Leave(w.line.nodes, w.keys)
+	}
+}
+
+func (w *Watcher) leave() (v *watch, last bool) {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	g := w.group
+	v = g.watch
+	v.watchers = slices.DeleteFunc(v.watchers, func(other *Watcher) bool { return other == w })
+	if len(v.watchers) > 0 {
+		v.nextLocked()
+		return v, false
+	}
+	delete(w.line.members, v.number)
+	g.watch = nil
+	return v, true
+}
+
+func (w *Watcher) hearLocked(node int, word string, _ int64) (then func()) {
+	v := w.group.watch
+	if v == nil || word != wordFree && word != wordUp {
+		return nil
+	}
+	v.free[node] = true
+	if v.called.IsZero() {
+		v.called = time.Now()
+	}
+	select {
+	case v.watchers[0].news <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (w *Watcher) expiredLocked(time.Time) bool { return false }
+
+// Wait waits until the next look is due, for d at most: when a quorum of nodes has said that the
+// resource is free, or a little after the first of them.
+func (w *Watcher) Wait(ctx context.Context, d time.Duration) error {
+	return w.line.wait(ctx, d, w.news, func(poll time.Time) time.Time {
+		v := w.group.watch
+		if v.called.IsZero() {
+			return poll
+		}
+		free := 0
+		for _, said := range v.free {
+			if said {
+				free++
+			}
+		}
+		if free >= w.line.nodes.Need() {
+			return v.called
+		}
+		return earlier(poll, v.called.Add(leastLate))
+	})
+}

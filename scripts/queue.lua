@@ -1,0 +1,88 @@
+-- queue: what the scripts share that know who waits. It stands in front of acquire, wait, watch and
+-- release. The first n of KEYS are lock keys. Each has a queue of those who wait for it:
+--
+-- KEYS[n + i]      a sorted set of them. The score is a ticket: when they came, in microseconds, as
+--                  they would have read it on the nodes' clocks. It is the same on every node. Who
+--                  only watches has the ticket inf, behind all who wait.
+-- KEYS[2 * n + i]  a hash that tells until when each of them is waited for, by this node's clock, in
+--                  microseconds behind a sign.
+--
+-- A name in the queue is number .. '@' .. inbox: the inbox is a channel to which its process listens.
+-- The sign is + where the process has heard that it does so on this very server: then nobody who
+-- hears means nobody who waits.
+
+local n
+local grace = 250000 -- microseconds that somebody who was called has to come
+
+local clock -- read once, and only if somebody waits; 0 where scripts may not read it
+local function now()
+  if not clock then
+    local time = redis.pcall('TIME')
+    clock = time[1] and time[1] * 1000000 + time[2] or 0
+  end
+  return clock
+end
+
+local function text(number) return string.format('%.0f', number) end -- tostring would round it
+
+-- Puts somebody into the queue of KEYS[i], or keeps them there, for so many milliseconds behind a
+-- sign. The keys of the queue outlive everybody in it by a second.
+local function enqueue(i, who, ticket, signed)
+  local sign, patience = string.sub(signed, 1, 1), tonumber(string.sub(signed, 2))
+  redis.call('ZADD', KEYS[n + i], ticket, who)
+  redis.call('HSET', KEYS[2 * n + i], who, sign .. text(now() + patience * 1000))
+  if redis.call('PTTL', KEYS[n + i]) < patience + 1000 then
+    redis.call('PEXPIRE', KEYS[n + i], text(patience + 1000))
+    redis.call('PEXPIRE', KEYS[2 * n + i], text(patience + 1000))
+  end
+end
+
+local function leave(i, who)
+  redis.call('ZREM', KEYS[n + i], who)
+  redis.call('HDEL', KEYS[2 * n + i], who)
+end
+
+-- Returns who is first in the queue of KEYS[i], until when and with which sign; nil if nobody waits.
+-- Those in front whose time is over are forgotten.
+local function first(i)
+  while true do
+    local head = redis.call('ZRANGE', KEYS[n + i], 0, 0, 'WITHSCORES')
+    if not head[1] or head[2] == 'inf' then return end
+    local signed = redis.call('HGET', KEYS[2 * n + i], head[1]) or '-0'
+    local due = tonumber(string.sub(signed, 2))
+    if due > now() then return head[1], due, string.sub(signed, 1, 1) end
+    leave(i, head[1])
+  end
+end
+
+-- Sends a word to somebody. Returns how many have heard it, or an error.
+local function tell(who, word)
+  local number, inbox = string.match(who, '^(%d+)@(.*)$')
+  return redis.pcall('PUBLISH', inbox, word .. ' ' .. number .. ' ' .. text(now()))
+end
+
+-- Calls who is first in the queue of KEYS[i], which is free, unless that was done before. Who was
+-- called and does not come is waited for no longer than the grace: the second stands by. If nobody
+-- waits, those who watch are told.
+local function call(i)
+  while true do
+    local head, due, sign = first(i)
+    if not head then
+      for _, watcher in ipairs(redis.call('ZRANGE', KEYS[n + i], 0, -1)) do
+        tell(watcher, 'free')
+        leave(i, watcher)
+      end
+      return
+    end
+    if due <= now() + grace then return end
+    local heard = tell(head, 'come')
+    if type(heard) == 'number' and heard > 0 then
+      redis.call('HSET', KEYS[2 * n + i], head, sign .. text(now() + grace))
+      local second = redis.call('ZRANGE', KEYS[n + i], 1, 1, 'WITHSCORES')
+      if second[1] and second[2] ~= 'inf' then tell(second[1], 'stand-by') end
+      return
+    end
+    if heard ~= 0 or sign == '-' then return end -- it cannot be told whether somebody has heard it
+    leave(i, head)                               -- its process is gone
+  end
+end

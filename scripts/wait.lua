@@ -1,0 +1,64 @@
+-- wait: sets every lock key to our token if all are free and nobody came before us, and leaves the
+-- queues. Otherwise it stands in the queues, or goes on doing so.
+--
+-- KEYS   the lock keys of one lock, and their queues (see queue.lua)
+-- ARGV   token; time to live in milliseconds; how many lock keys there are; our name in the queues;
+--        our ticket; for how many milliseconds we are waited for, behind a sign; and
+--          "take"   if we want the keys
+--          "stand"  if we want no more than to stand in the queues
+--          "leave"  if we have had enough
+-- reply  time                            every key is ours; by this node's clock, in microseconds
+--        {i, owner, pttl, time, before}  as of acquire; so many stand before us in the queue of KEYS[i]
+--        an error                        of the command that failed
+--
+-- Safe to repeat, as acquire is.
+
+local token, ttl, who, mode = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[7]
+local patience = tonumber(string.match(ARGV[6] or '', '^[+-](%d+)$') or '')
+n = tonumber(ARGV[3])
+if #ARGV ~= 7 or not n or n < 1 or #KEYS ~= 3 * n or token == '' or not tonumber(ARGV[5]) or not patience
+  or not string.find(who, '^%d+@') or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0
+  or mode ~= 'take' and mode ~= 'stand' and mode ~= 'leave' then
+  return redis.error_reply('ERR bad arguments')
+end
+
+-- Returns why we cannot have KEYS[i], or nil.
+local function obstacle(i)
+  local owner = redis.call('GET', KEYS[i])
+  if owner == token then return end
+  if owner or first(i) ~= who then
+    local pttl = owner and redis.call('PTTL', KEYS[i]) or -2
+    return {i, owner or '', pttl, now(), redis.call('ZRANK', KEYS[n + i], who) or 0}
+  end
+end
+
+-- Sets KEYS[i], or tops up what an earlier run has set.
+local function take(i)
+  if redis.call('SET', KEYS[i], token, 'NX', 'PX', ARGV[2]) then return end
+  if redis.call('PTTL', KEYS[i]) < ttl then redis.call('SET', KEYS[i], token, 'PX', ARGV[2]) end
+end
+
+local taken = 0
+local function wait()
+  local refusal = mode ~= 'take' and {1, '', -2, now(), 0} or nil
+  for i = 1, n do
+    if mode == 'leave' then leave(i, who) else enqueue(i, who, ARGV[5], ARGV[6]) end
+  end
+  for i = n, 1, -1 do refusal = obstacle(i) or refusal end
+  for i = 1, n do
+    if not refusal then
+      taken = i
+      take(i)
+      leave(i, who)
+    elseif redis.call('EXISTS', KEYS[i]) == 0 and (mode ~= 'take' or first(i) ~= who) then
+      call(i)
+    end
+  end
+  return refusal or math.max(now(), 1)
+end
+
+local ok, reply = pcall(wait)
+if not ok then
+  for i = 1, taken do redis.pcall('DEL', KEYS[i]) end
+end
+if ok then return reply end
