@@ -148,7 +148,7 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 	defer l.leave()
 	w := l.newWait(ctx, "acquire", p)
 	defer w.cancel()
-	q := l.line.Join(p.keys)
+	q := l.line.Join(p.keys, w.longest)
 	h, err := l.stand(w, p, q)
 	if err != nil {
 		q.Leave()

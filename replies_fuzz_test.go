@@ -108,8 +108,8 @@ func bare(value string) string {
 // slowest is how long an answer takes at most: longer than the default node timeout.
 const slowest = 1700 * time.Millisecond
 
-// argsOf is how many arguments each script takes.
-var argsOf = map[string]int{"acquire": 2, "extend": 4, "release": 2, "inspect": 0}
+// argsOf is how many arguments each script takes, without those about queues and with them.
+var argsOf = map[string][2]int{"acquire": {2, 3}, "extend": {4, 4}, "release": {2, 7}, "inspect": {0, 1}}
 
 func (n *babbler) DialHook(redis.DialHook) redis.DialHook { return nil }
 
@@ -199,10 +199,14 @@ func callIn(cmd *redis.Cmd) babble {
 	}
 	c := babble{script: scriptNames[args[1]]}
 	keys, err := strconv.Atoi(args[2])
-	if err != nil || keys < 1 || len(args) != 3+keys+argsOf[c.script] || c.script == "" {
-		panic(fmt.Sprint("not one of our scripts: ", args))
-	}
 	c.keys, c.args = args[3:3+keys], args[3+keys:]
+	counts, known := argsOf[c.script]
+	switch {
+	case err != nil || keys < 1 || !known || len(c.args) != counts[0] && len(c.args) != counts[1]:
+		panic(fmt.Sprint("not one of our scripts: ", args))
+	case len(c.args) != counts[0]:
+		c.keys, c.args = c.keys[:keys/3], c.args[:counts[0]]
+	}
 	return c
 }
 

@@ -5,13 +5,14 @@
 -- ARGV   token; time to live in milliseconds; how many lock keys there are; our name in the queues;
 --        our ticket; for how many milliseconds we are waited for, behind a sign; and
 --          "take"   if we want the keys
---          "stand"  if we want no more than to stand in the queues
+--          "stand"  if we want no more than to stand in the queues: the attempt is over
 --          "leave"  if we have had enough
 -- reply  time                            every key is ours; by this node's clock, in microseconds
 --        {i, owner, pttl, time, before}  as of acquire; so many stand before us in the queue of KEYS[i]
 --        an error                        of the command that failed
 --
--- Safe to repeat, as acquire is.
+-- Safe to repeat, as acquire is. If the attempt is over by the time of the repetition, what an
+-- earlier run has taken is given back.
 
 local token, ttl, who, mode = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[7]
 local patience = tonumber(string.match(ARGV[6] or '', '^[+-](%d+)$') or '')
@@ -43,6 +44,7 @@ local function wait()
   local refusal = mode ~= 'take' and {1, '', -2, now(), 0} or nil
   for i = 1, n do
     if mode == 'leave' then leave(i, who) else enqueue(i, who, ARGV[5], ARGV[6]) end
+    if mode ~= 'take' and redis.call('GET', KEYS[i]) == token then redis.call('DEL', KEYS[i]) end
   end
   for i = n, 1, -1 do refusal = obstacle(i) or refusal end
   for i = 1, n do

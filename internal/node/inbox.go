@@ -84,11 +84,23 @@ func (i *Inbox) run() {
 	i.node.checkIdleLocked()
 }
 
+// spent is a context that has ended. A subscription that has lost its connection makes a new one by
+// itself, inside a read and under a mutex that Close takes; not under this context.
+var spent = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // listen subscribes, and hands messages on for as long as the connection lasts.
 func (i *Inbox) listen() error {
-	sub := i.node.client.Subscribe(i.ctx, i.channel)
+	sub := i.node.client.Subscribe(i.ctx)
 	if sub == nil {
 		return errNoSubscription
+	}
+	if err := sub.Subscribe(i.ctx, i.channel); err != nil {
+		_ = sub.Close()
+		return err
 	}
 	// A read does not end with its context: the end of the connection ends it. What Close says is of
 	// no use to anybody.
@@ -105,7 +117,7 @@ func (i *Inbox) listen() error {
 	}()
 	pinged := false
 	for {
-		message, err := sub.ReceiveTimeout(i.ctx, pingAfter)
+		message, err := sub.ReceiveTimeout(spent, pingAfter)
 		switch message := message.(type) {
 		case *redis.Subscription:
 			i.up.Store(true)
@@ -116,7 +128,7 @@ func (i *Inbox) listen() error {
 			if pinged || !i.Up() || !timedOut(err) {
 				return err
 			}
-			if err := sub.Ping(i.ctx); err != nil {
+			if err := sub.Ping(spent); err != nil {
 				return err
 			}
 			pinged = true

@@ -23,10 +23,13 @@ type Place struct {
 	// grant is on its way back. Called without any lock held.
 	Heard func(node int, r *Refusal)
 
-	patience atomic.Int64 // for how long they are waited for, in milliseconds
-	state    atomic.Int32
-	listed   []atomic.Bool         // by site: they may stand in its queue
-	before   atomic.Pointer[Claim] // the latest attempt
+	// Patience is for how long a node waits for them, from each call on that carries the place; and
+	// where a node cannot tell whether they have heard its call, only for Unsure.
+	Patience, Unsure time.Duration
+
+	state  atomic.Int32
+	listed []atomic.Bool         // by site: they may stand in its queue
+	before atomic.Pointer[Claim] // the latest attempt
 }
 
 // The states of a place.
@@ -40,9 +43,6 @@ const (
 func NewPlace(n *Nodes, k Keys, name string) *Place {
 	return &Place{Name: name, listed: make([]atomic.Bool, n.sitesOf(k))}
 }
-
-// WaitFor says for how long the nodes keep the place, from each call on that carries it.
-func (p *Place) WaitFor(d time.Duration) { p.patience.Store(lease.Milliseconds(d)) }
 
 // Holds says that one of the place's claims has the lock: it will release it.
 func (p *Place) Holds() { p.state.CompareAndSwap(waiting, holding) }
@@ -112,9 +112,9 @@ func (t taking) String() string {
 
 // patienceAt is for how long a node waits for the place, behind a sign: see scripts/queue.lua.
 func (p *Place) patienceAt(node int) string {
-	sign := "-"
+	sign, patience := "-", p.Unsure
 	if p.Sure(node) {
-		sign = "+"
+		sign, patience = "+", p.Patience
 	}
-	return sign + strconv.FormatInt(p.patience.Load(), 10)
+	return sign + strconv.FormatInt(lease.Milliseconds(patience), 10)
 }

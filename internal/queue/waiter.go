@@ -13,6 +13,10 @@ const (
 	graceSlack = 5 * time.Millisecond
 	leastLate  = 10 * time.Millisecond // see Waiter.late
 	mostLate   = 2 * time.Second
+
+	// mostPolls is how long somebody stands in the queues without another attempt, so that the nodes
+	// do not forget them.
+	mostPolls = patience / 2
 )
 
 // Waiter is a call that waits for a lock.
@@ -20,6 +24,7 @@ type Waiter struct {
 	line  *Line
 	group *group
 	keys  protocol.Keys
+	polls time.Duration // the longest time between two attempts
 	came  time.Time
 	turn  chan struct{} // closed when it is the first of its group, and may ask the nodes
 	news  chan struct{} // something has changed
@@ -45,13 +50,14 @@ type standing struct {
 	closed int64 // when the node last refused it, by its clock
 }
 
-// Join takes a place at the end of this Locker's line. The caller must end it with Won or Leave.
-func (l *Line) Join(k protocol.Keys) *Waiter {
+// Join takes a place at the end of this Locker's line. The caller tries again after the given time at
+// most, and ends the wait with Won or Leave.
+func (l *Line) Join(k protocol.Keys, polls time.Duration) *Waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g := l.groupLocked(k)
 	w := &Waiter{
-		line: l, group: g, keys: k, came: time.Now(), turn: make(chan struct{}), news: make(chan struct{}, 1),
+		line: l, group: g, keys: k, polls: min(polls, mostPolls), came: time.Now(), turn: make(chan struct{}), news: make(chan struct{}, 1),
 		nodes: make([]standing, l.nodes.Count()), late: leastLate,
 	}
 	first := len(g.waiters) == 0 && g.holder == nil
@@ -132,9 +138,6 @@ func (w *Waiter) Place() *protocol.Place {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
 	w.called, w.standBy = time.Time{}, time.Time{}
-	if w.place != nil {
-		w.place.WaitFor(patience)
-	}
 	return w.place
 }
 
@@ -151,7 +154,7 @@ func (w *Waiter) standLocked() {
 	number, name := l.nameLocked()
 	w.number, w.place = number, protocol.NewPlace(l.nodes, w.keys, name)
 	w.place.Ticket, w.place.Sure, w.place.Heard = ticket, l.sure, w.heard
-	w.place.WaitFor(patience)
+	w.place.Patience, w.place.Unsure = patience, min(3*w.polls, patience)
 	l.enlistLocked(number, w)
 }
 
@@ -256,7 +259,7 @@ func earlier(a, b time.Time) time.Time {
 
 // Wait waits until the next attempt is due, for d at most.
 func (w *Waiter) Wait(ctx context.Context, d time.Duration) error {
-	return w.line.wait(ctx, d, w.news, w.dueLocked)
+	return w.line.wait(ctx, min(d, mostPolls), w.news, w.dueLocked)
 }
 
 // wait waits until a time that depends on the news, for d at most.

@@ -42,7 +42,7 @@ func (l *Line) Watch(k protocol.Keys) *Watcher {
 		number, name := l.nameLocked()
 		g.watch.number, g.watch.place = number, protocol.NewPlace(l.nodes, k, name)
 		g.watch.place.Sure = l.sure
-		g.watch.place.WaitFor(patience)
+		g.watch.place.Patience, g.watch.place.Unsure = patience, patience
 	}
 	w := &Watcher{
 		line: l, group: g, keys: k, came: time.Now(),
@@ -155,7 +155,7 @@ func (w *Watcher) expiredLocked(time.Time) bool { return false }
 // Wait waits until the next look is due, for d at most: when a quorum of nodes has said that the
 // resource is free, or a little after the first of them.
 func (w *Watcher) Wait(ctx context.Context, d time.Duration) error {
-	return w.line.wait(ctx, d, w.news, func(poll time.Time) time.Time {
+	return w.line.wait(ctx, min(d, mostPolls), w.news, func(poll time.Time) time.Time {
 		v := w.group.watch
 		if v.called.IsZero() {
 			return poll

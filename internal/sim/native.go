@@ -2,6 +2,8 @@ package sim
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,16 +16,28 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"7160c29d025553cad64d51e617e84b0c17f3ba76": nativeAcquire,
-	"7914b884c352169a3d461f4d3a0d804e05ad7830": nativeExtend,
-	"aa0d82b472477c665d311af7fca94103bab918b2": nativeRelease,
-	"1a541ccedfe9a6d6a53a36a53d139488982ff7d2": nativeInspect,
+	"4e1a2fd1ca1fe616c772f8655f21640d0240ad5c": nativeAcquire,
+	"6f9bc520df8404fea3c280c2e4e1a3e600972cde": nativeWait,
+	"f8f1f02b67aefd29d8ead519026413236dbd9329": nativeExtend,
+	"8d09455014ab9e91399fb5e18424fae18576b027": nativeRelease,
+	"f437736ad0ca4a5ad4de66dafd8c4f469f5ff982": nativeInspect,
+	"a1437353876acb7063f176579177de829594c712": nativeWatch,
 }
 
 var errBadArguments = errors.New("ERR bad arguments")
 
 // memory is a node's data, as the commands see it that the scripts use.
-type memory struct{ *miniredis.Miniredis }
+type memory struct {
+	*miniredis.Miniredis
+	at      time.Time // what its clock shows
+	publish func(channel, message string) (heard int)
+}
+
+// tick sets the clock.
+func (m *memory) tick(now time.Time) {
+	m.at = now
+	m.SetTime(now)
+}
 
 // get returns what GET does: a string, nil or an error.
 func (m *memory) get(key string) any {
@@ -60,18 +74,51 @@ func refusal(i int, owner any, pttl int) []any { return []any{i + 1, owner, pttl
 
 func nativeAcquire(m *memory, keys, args []string) any {
 	ttl := whole(args[1])
-	if args[0] == "" || ttl < 1 {
+	locks := callsLocks(keys, args, 2)
+	if args[0] == "" || ttl < 1 || locks == nil {
 		return errBadArguments
 	}
-	for i, key := range keys {
-		if failure := m.take(i, key, args[0], ttl); failure != nil {
-			for _, ours := range keys[:i] {
+	var l *lines // nil: nobody can wait
+	if len(locks) < len(keys) {
+		l = m.lines(keys, len(locks))
+	}
+	for i, key := range locks {
+		failure := l.givesWay(i)
+		if failure == nil {
+			failure = m.take(i, key, args[0], ttl)
+		}
+		if failure != nil {
+			for _, ours := range locks[:i] {
 				m.Del(ours)
+			}
+			if refused, ok := failure.([]any); ok && l != nil {
+				return append(refused, int(l.time))
 			}
 			return failure
 		}
 	}
 	return 1
+}
+
+// givesWay refuses a key that is free and that somebody waits for.
+func (l *lines) givesWay(i int) any {
+	if l == nil || l.head(i) == "" || l.Exists(l.keys[i]) {
+		return nil
+	}
+	l.call(i)
+	return []any{i + 1, "", -2}
+}
+
+// callsLocks returns which of the keys are lock keys: there may be one more argument than usual, which says so. It returns nil if
+// they do not match.
+func callsLocks(keys, args []string, usual int) []string {
+	if len(args) == usual {
+		return keys
+	}
+	if n := whole(args[usual]); n >= 1 && len(keys) == 3*n {
+		return keys[:n]
+	}
+	return nil
 }
 
 // take makes a key ours, or returns why it cannot be.
@@ -125,12 +172,19 @@ func nativeExtend(m *memory, keys, args []string) any {
 
 func nativeRelease(m *memory, keys, args []string) any {
 	token, number := args[0], whole(args[1])
-	if token == "" || number < 0 {
+	locks := callsLocks(keys, args, 2)
+	if token == "" || number < 0 || locks == nil {
 		return errBadArguments
+	}
+	if len(locks) < len(keys) {
+		if _, err := strconv.ParseFloat(args[5], 64); args[3] != "" && !named(args[3]) || args[4] != "" && (err != nil || !signed(args[6]) || !named(args[4])) {
+			return errBadArguments
+		}
+		defer m.lines(keys, len(locks)).handOver(args[3], args[4], args[5], args[6])
 	}
 	deleted := 0
 	var missing, foreign []any
-	for i, key := range keys {
+	for i, key := range locks {
 		value := m.get(key)
 		text, _ := value.(string) // "" for what is no string
 		switch stands := numberOn(text, token); {
@@ -161,8 +215,16 @@ func first(a, b []any) []any {
 	return b
 }
 
-func nativeInspect(m *memory, keys, _ []string) any {
-	found := []any{}
+func nativeInspect(m *memory, keys, args []string) any {
+	found, waiting := []any{}, []any(nil)
+	if len(args) > 0 {
+		if args[0] != "waiting" || len(keys) != 3 {
+			return errBadArguments
+		}
+		l := m.lines(keys, 1)
+		waits := slices.DeleteFunc(l.members(0), func(who string) bool { return l.watches(0, who) })
+		keys, waiting = keys[:1], []any{len(waits)}
+	}
 	for _, key := range keys {
 		owner := m.get(key)
 		if err, ok := owner.(error); ok {
@@ -170,7 +232,7 @@ func nativeInspect(m *memory, keys, _ []string) any {
 		}
 		found = append(found, owner, m.pttl(key))
 	}
-	return found
+	return append(found, waiting...)
 }
 
 // whole returns the number that an argument stands for, or -1.
@@ -195,4 +257,21 @@ func numberOn(value, token string) int {
 		return n
 	}
 	return -1
+}
+
+// describe tells what there is under a key, of which type it ever is.
+func (m *memory) describe(key string) string {
+	value := m.get(key)
+	switch m.Type(key) {
+	case "zset":
+		value, _ = m.SortedSet(key)
+	case "hash":
+		hash := make(map[string]string)
+		fields, _ := m.HKeys(key)
+		for _, field := range fields {
+			hash[field] = m.HGet(key, field)
+		}
+		value = hash
+	}
+	return fmt.Sprint(key, " ", value, " ", m.pttl(key))
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,8 +43,9 @@ func (c call) words() []string {
 
 // randomCall is for few keys of few owners, so that they meet, with times to live of at least so many seconds.
 func randomCall(random *rand.Rand, scripts map[string]*script, least int) call {
-	verb := [...]string{"acquire", "acquire", "extend", "extend", "extend", "release", "inspect"}[random.IntN(7)]
+	verb := [...]string{"acquire", "acquire", "extend", "extend", "extend", "release", "inspect", "wait", "wait", "wait", "watch", "release"}[random.IntN(12)]
 	c := call{script: scripts[verb], keys: []string{"a", "b", "c", "d"}[random.IntN(3):][:1+random.IntN(2)], args: []string{}}
+	c.locks = c.keys
 	token := [...]string{"mine", "mine", "mine", "other", "min", "1~mine"}[random.IntN(6)]
 	number := fmt.Sprint(random.IntN(4))
 	ttl := fmt.Sprint((least + random.IntN(60)) * 1000)
@@ -58,11 +60,44 @@ func randomCall(random *rand.Rand, scripts map[string]*script, least int) call {
 	case "release":
 		c.args = []string{token, number}
 	}
+	c.stand(random, ttl)
 	if len(c.args) > 0 && random.IntN(16) == 0 {
 		junk := [...]string{"", "0", "-1", "1.5", "nan", "x", "1000000000000001"}
 		c.args[random.IntN(len(c.args))] = junk[random.IntN(len(junk))]
 	}
 	return c
+}
+
+// stand has a call care for queues, if it can.
+func (c *call) stand(random *rand.Rand, ttl string) {
+	name := func() string {
+		return [...]string{"1@live", "2@live", "3@dead", "4@dead", "5@live"}[random.IntN(5)]
+	}
+	signed := [...]string{"+", "-"}[random.IntN(2)] + fmt.Sprint(1000*(1+random.IntN(20)))
+	ticket := fmt.Sprint(1_700_000_000_000_000 + random.IntN(4))
+	switch {
+	case c.verb == "wait":
+		c.args = []string{[...]string{"mine", "other"}[random.IntN(2)], ttl, fmt.Sprint(len(c.locks)), name(), ticket, signed,
+			[...]string{"take", "take", "take", "stand", "leave"}[random.IntN(5)]}
+	case c.verb == "watch":
+		c.keys, c.locks, c.args = c.keys[:1], c.locks[:1], []string{name(), signed}
+	case random.IntN(2) == 0 || c.verb == "extend":
+		return
+	case c.verb == "acquire":
+		c.args = append(c.args, fmt.Sprint(len(c.locks)))
+	case c.verb == "release":
+		leaver := [...]string{"", name()}[random.IntN(2)]
+		c.args = append(c.args, fmt.Sprint(len(c.locks)), leaver, [...]string{"", leaver, name()}[random.IntN(3)], ticket, signed)
+	case c.verb == "inspect":
+		c.keys, c.locks, c.args = c.keys[:1], c.locks[:1], []string{"waiting"}
+	}
+	keys := slices.Clone(c.locks)
+	for _, suffix := range []string{":queue", ":until"} {
+		for _, key := range c.locks {
+			keys = append(keys, key+suffix)
+		}
+	}
+	c.keys = keys
 }
 
 // allScripts are the scripts of the library by their verbs.
@@ -80,8 +115,8 @@ func allScripts(t *testing.T) map[string]*script {
 // twin is a miniredis whose clock stands still unless it is told to move.
 func twin(t *testing.T, now time.Time) *memory {
 	t.Helper()
-	m := &memory{miniredis.NewMiniRedis()}
-	m.SetTime(now)
+	m := &memory{Miniredis: miniredis.NewMiniRedis(), publish: func(string, string) int { return 0 }}
+	m.tick(now)
 	m.ClockTTL(true)
 	wake, err := m.Dial()
 	require.NoError(t, err)
@@ -94,7 +129,7 @@ func twin(t *testing.T, now time.Time) *memory {
 func (m *memory) contents() []string {
 	var all []string
 	for _, key := range m.Keys() {
-		all = append(all, fmt.Sprint(key, " ", m.get(key), " ", m.pttl(key)))
+		all = append(all, m.describe(key))
 	}
 	return all
 }
@@ -118,6 +153,23 @@ func TestNativeHandlersDoWhatTheScriptsDo(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		now := time.UnixMilli(1_700_000_000_000)
 		native, lua := twin(t, now), twin(t, now)
+		var told []string
+		native.publish = func(channel, message string) int {
+			if channel != "live" {
+				return 0
+			}
+			told = append(told, message)
+			return 1
+		}
+		listener, heard := lua.NewSubscriber(), make(chan []string)
+		listener.Subscribe("live")
+		go func() {
+			var all []string
+			for m := range listener.Messages() {
+				all = append(all, m.Message)
+			}
+			heard <- all
+		}()
 		for i := range 240 {
 			if random.IntN(8) == 0 {
 				key, how := string(rune('a'+random.IntN(4))), random.IntN(6)
@@ -126,7 +178,7 @@ func TestNativeHandlersDoWhatTheScriptsDo(t *testing.T) {
 			}
 			now = now.Add(time.Duration(random.IntN(4000)) * time.Millisecond)
 			for _, m := range []*memory{native, lua} {
-				m.SetTime(now)
+				m.tick(now)
 			}
 			c := randomCall(random, scripts, 1)
 			before := native.contents()
@@ -138,9 +190,16 @@ func TestNativeHandlersDoWhatTheScriptsDo(t *testing.T) {
 				outcomes["cut"]++
 			}
 		}
+		listener.Close()
+		require.Equal(t, <-heard, told, "seed %d: what was published", seed)
+		for _, message := range told {
+			word, _, _ := strings.Cut(message, " ")
+			outcomes[word]++
+		}
 	}
 	for _, outcome := range []string{
 		"acquire *", "acquire -", "acquire :", "extend *", "extend -", "extend :", "cut", "release *", "release -", "release :", "inspect *", "inspect -",
+		"wait *", "wait -", "wait :", "watch *", "come", "stand-by",
 	} {
 		require.Greater(t, outcomes[outcome], 3, "too few replies of the kind %q: %v", outcome, outcomes)
 	}
@@ -171,7 +230,7 @@ func TestNativeHandlersDoWhatRedisDoes(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	native := twin(t, time.Now())
 	for i := range 600 {
-		native.SetTime(time.Now())
+		native.tick(time.Now())
 		c := randomCall(random, scripts, 120) // so that nothing expires meanwhile
 		what := fmt.Sprintf("call %d: %s %q on %v", i, c.verb, c.words(), native.contents())
 		var argv []any
@@ -205,9 +264,12 @@ func requireAlike(t *testing.T, want, got any, what string) {
 	case int:
 		number, ok := got.(int64)
 		require.True(t, ok, "%v is no number: %s", got, what)
-		if want < 100 {
+		switch {
+		case want < 100:
 			require.EqualValues(t, want, number, what)
-		} else {
+		case want > 1e15: // a time, in microseconds
+			require.InDelta(t, want, number, 2e6, what)
+		default:
 			require.InDelta(t, want, number, 2000, what)
 		}
 	case []any:

@@ -38,6 +38,7 @@ type node struct {
 	tries   int
 	runs    []run
 	given   map[string]gift // by key
+	inboxes *inboxes
 }
 
 // gift is the greatest number with which a token got time for a key: no cut with that number may take it away.
@@ -59,9 +60,11 @@ type run struct {
 func newNode(w *World, index int, c clock, lua bool) (*node, error) {
 	n := &node{
 		name: fmt.Sprintf("n%d", index), index: index, world: w, lua: lua, clock: c,
-		memory: memory{miniredis.NewMiniRedis()}, scripts: make(map[string]*script), conns: make(map[*conn]struct{}),
+		memory: memory{Miniredis: miniredis.NewMiniRedis()}, scripts: make(map[string]*script), conns: make(map[*conn]struct{}),
 		given: make(map[string]gift),
 	}
+	n.inboxes = newInboxes(n)
+	n.memory.publish = n.inboxes.publish
 	n.tick()
 	n.memory.ClockTTL(true)
 	wake, err := n.memory.Dial() // it has no commands before the first connection
@@ -72,7 +75,7 @@ func newNode(w *World, index int, c clock, lua bool) (*node, error) {
 }
 
 // tick sets the data's clock. Called with the mutex held.
-func (n *node) tick() { n.memory.SetTime(n.clock.now()) }
+func (n *node) tick() { n.memory.tick(n.clock.now()) }
 
 var errRefused = errors.New("connection refused")
 
@@ -107,6 +110,7 @@ func (n *node) serve(c *conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.conns, c)
+	n.inboxes.unsubscribe(c)
 	_ = c.Close()
 }
 
@@ -162,6 +166,8 @@ func (n *node) dispatch(peer *server.Peer, c *conn, args []string) {
 		n.eval(peer, c, s, args[2:])
 	case "EVALSHA":
 		n.eval(peer, c, n.scripts[args[1]], args[2:])
+	case "SUBSCRIBE":
+		n.inboxes.subscribe(peer, c, args[1:])
 	default:
 		n.memory.Server().Dispatch(peer, args)
 	}
@@ -203,12 +209,16 @@ func (n *node) evalNative(peer *server.Peer, c call) {
 // note remembers what was run. Called with the mutex held.
 func (n *node) note(from stamp, c call, after map[string]holding) {
 	n.world.totals.runs.Add(1)
-	if c.verb == "inspect" {
+	if c.verb == "inspect" || c.verb == "watch" {
 		return
 	}
 	token, _ := c.owner()
 	foreign := func(key string) bool { return after[key].token != token }
-	n.runs = append(n.runs, run{from, time.Now(), c.verb, token, c.keys, !slices.ContainsFunc(c.keys, foreign)})
+	verb := c.verb
+	if c.takes() {
+		verb = "acquire"
+	}
+	n.runs = append(n.runs, run{from, time.Now(), verb, token, c.locks, !slices.ContainsFunc(c.locks, foreign)})
 }
 
 // holding is what a node has under a key.
@@ -250,12 +260,12 @@ func (n *node) judge(c call, before, after map[string]holding) {
 		if was == is {
 			continue
 		}
-		named := slices.Contains(c.keys, key)
+		named := slices.Contains(c.locks, key)
 		if was.token != "" && !(named && was.token == token && was.number <= number) {
 			n.world.breach("only our own", "%s: %s %d (of %s) changed %s of %s from %v to %v",
 				n.name, c.verb, number, n.world.short(token), key, n.world.short(was.token), was, is)
 		}
-		if is.token != "" && is.token != was.token && !(named && c.verb == "acquire" && is.token == token) {
+		if is.token != "" && is.token != was.token && !(named && c.takes() && is.token == token) {
 			n.world.breach("only our own", "%s: %s made %s for %s", n.name, c.verb, key, n.world.short(is.token))
 		}
 		if is.token != "" && is.left < was.left && !(c.cuts() && number > max(was.number, n.greatest(key, was.token))) {
@@ -270,12 +280,12 @@ func (n *node) judge(c call, before, after map[string]holding) {
 func (n *node) noteGift(c call, before, after map[string]holding) {
 	ttl, ok := c.gives()
 	token, number := c.owner()
-	for _, key := range c.keys {
+	for _, key := range c.locks {
 		was, is := before[key], after[key]
-		refused := was.token == token && (was.number > number || c.verb == "acquire" && was.number != number)
+		refused := was.token == token && (was.number > number || c.takes() && was.number != number)
 		ok = ok && !refused && is.token == token && is.left >= ttl
 	}
-	for _, key := range c.keys {
+	for _, key := range c.locks {
 		switch {
 		case ok && before[key].token == token:
 			n.given[key] = gift{token, max(number, n.greatest(key, token))}
@@ -309,6 +319,7 @@ func (n *node) crash(empty bool, within time.Duration) (time.Duration, bool) {
 	n.conns = make(map[*conn]struct{})
 	n.mu.Unlock()
 	for c := range conns {
+		n.inboxes.unsubscribe(c)
 		_ = c.Close()
 	}
 	return away, true
@@ -365,5 +376,6 @@ func (n *node) fail(reply string, every int) {
 func (n *node) close() {
 	n.crash(false, 0)
 	n.serving.Wait()
+	n.inboxes.close()
 	n.memory.Close()
 }

@@ -71,7 +71,10 @@ const (
 	recovery = 7 * time.Second
 
 	// quiet is enough for what is taken back in the background, with the longest pause between two tries.
-	quiet = recovery + 6*time.Second
+	quiet = recovery + 6*time.Second + patience
+
+	// patience is for how long the nodes' queues wait for somebody of whom they hear nothing.
+	patience = 11 * time.Second
 )
 
 // Run lets a world live, from its first request to its last goroutine. It must be called in a bubble of synctest.
@@ -381,7 +384,7 @@ func (w *World) noOrphans() {
 			switch {
 			case !known:
 				if n.memory.Exists(key) {
-					w.breach("no residue", "%s has a key that is no lock: %s", n.name, key)
+					w.breach("no residue", "%s has a key that is no lock: %s", n.name, n.memory.describe(key))
 				}
 			case w.mayStay(n, key, h.token):
 			default:

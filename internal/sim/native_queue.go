@@ -1,0 +1,228 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// lines are the queues of a call's lock keys: scripts/queue.lua in Go.
+type lines struct {
+	*memory
+	keys []string
+	n    int
+	time int64
+}
+
+// grace is what somebody who was called has to come, in microseconds.
+const grace = 250_000
+
+func (m *memory) lines(keys []string, n int) *lines { return &lines{m, keys, n, m.at.UnixMicro()} }
+
+func (l *lines) queue(i int) string { return l.keys[l.n+i] }
+func (l *lines) until(i int) string { return l.keys[2*l.n+i] }
+
+func (l *lines) enqueue(i int, who string, ticket float64, signed string) {
+	patience := whole(signed[1:])
+	_, _ = l.ZAdd(l.queue(i), ticket, who)
+	l.HSet(l.until(i), who, fmt.Sprintf("%s%d", signed[:1], l.time+int64(patience)*1000))
+	if l.pttl(l.queue(i)) < patience+1000 {
+		l.pexpire(l.queue(i), patience+1000)
+		l.pexpire(l.until(i), patience+1000)
+	}
+}
+
+func (l *lines) leave(i int, who string) {
+	if l.Exists(l.queue(i)) {
+		_, _ = l.ZRem(l.queue(i), who)
+	}
+	if l.Exists(l.until(i)) {
+		l.HDel(l.until(i), who)
+		if left, _ := l.HKeys(l.until(i)); len(left) == 0 {
+			l.Del(l.until(i)) // as Redis does by itself
+		}
+	}
+}
+
+// members returns who is in a queue, in its order.
+func (l *lines) members(i int) []string {
+	if !l.Exists(l.queue(i)) {
+		return nil
+	}
+	members, _ := l.ZMembers(l.queue(i))
+	return members
+}
+
+func (l *lines) watches(i int, who string) bool {
+	ticket, _ := l.ZScore(l.queue(i), who)
+	return math.IsInf(ticket, 1)
+}
+
+func (l *lines) first(i int) (who string, due int64, sign string) {
+	for _, who := range l.members(i) {
+		if l.watches(i, who) {
+			break
+		}
+		signed := l.HGet(l.until(i), who)
+		if signed == "" {
+			signed = "-0"
+		}
+		due, _ := strconv.ParseInt(signed[1:], 10, 64)
+		if due > l.time {
+			return who, due, signed[:1]
+		}
+		l.leave(i, who)
+	}
+	return "", 0, ""
+}
+
+func (l *lines) head(i int) string {
+	who, _, _ := l.first(i)
+	return who
+}
+
+func (l *lines) tell(who, word string) int {
+	number, inbox, _ := strings.Cut(who, "@")
+	return l.publish(inbox, fmt.Sprintf("%s %s %d", word, number, l.time))
+}
+
+func (l *lines) call(i int) {
+	for {
+		head, due, sign := l.first(i)
+		if head == "" {
+			for _, watcher := range l.members(i) {
+				l.tell(watcher, "free")
+				l.leave(i, watcher)
+			}
+			return
+		}
+		if due <= l.time+grace {
+			return
+		}
+		if l.tell(head, "come") > 0 {
+			l.HSet(l.until(i), head, fmt.Sprintf("%s%d", sign, l.time+grace))
+			if members := l.members(i); len(members) > 1 && !l.watches(i, members[1]) {
+				l.tell(members[1], "stand-by")
+			}
+			return
+		}
+		if sign == "-" {
+			return
+		}
+		l.leave(i, head)
+	}
+}
+
+func nativeWait(m *memory, keys, args []string) any {
+	ttl, n := whole(args[1]), whole(args[2])
+	ticket, err := strconv.ParseFloat(args[4], 64)
+	if args[0] == "" || ttl < 1 || n < 1 || len(keys) != 3*n || err != nil || !signed(args[5]) || !named(args[3]) ||
+		!slices.Contains([]string{"take", "stand", "leave"}, args[6]) {
+		return errBadArguments
+	}
+	l, who, mode := m.lines(keys, n), args[3], args[6]
+	for i := range n {
+		if mode == "leave" {
+			l.leave(i, who)
+		} else {
+			l.enqueue(i, who, ticket, args[5])
+		}
+		if owner := l.get(keys[i]); mode != "take" && owner == args[0] {
+			l.Del(keys[i])
+		} else if err, failed := owner.(error); failed && mode != "take" {
+			return err
+		}
+	}
+	var refused any
+	if mode != "take" {
+		refused = []any{1, "", -2, int(l.time), 0}
+	}
+	for i := n - 1; i >= 0; i-- {
+		why := l.obstacle(i, args[0], who)
+		if err, ok := why.(error); ok {
+			return err
+		}
+		if why != nil {
+			refused = why
+		}
+	}
+	for i := range n {
+		switch {
+		case refused == nil:
+			if l.pttl(keys[i]) < ttl {
+				l.set(keys[i], args[0], ttl)
+			}
+			l.leave(i, who)
+		case !l.Exists(keys[i]) && (mode != "take" || l.head(i) != who):
+			l.call(i)
+		}
+	}
+	if refused != nil {
+		return refused
+	}
+	return int(l.time)
+}
+
+func (l *lines) obstacle(i int, token, who string) any {
+	owner := l.get(l.keys[i])
+	if _, failed := owner.(error); failed || owner == token {
+		if failed {
+			return owner
+		}
+		return nil
+	}
+	pttl := -2
+	if owner != nil {
+		pttl = l.pttl(l.keys[i])
+	} else {
+		owner = ""
+		if l.head(i) == who {
+			return nil
+		}
+	}
+	return []any{i + 1, owner, pttl, int(l.time), max(0, slices.Index(l.members(i), who))}
+}
+
+func nativeWatch(m *memory, keys, args []string) any {
+	if len(keys) != 3 || !named(args[0]) || !signed(args[1]) {
+		return errBadArguments
+	}
+	owner := m.get(keys[0])
+	if err, ok := owner.(error); ok {
+		return err
+	}
+	if owner != nil {
+		m.lines(keys, 1).enqueue(0, args[0], math.Inf(1), args[1])
+	}
+	return []any{owner, m.pttl(keys[0])}
+}
+
+// handOver is what release does to the queues.
+func (l *lines) handOver(leaver, stayer, ticket, signed string) {
+	score, _ := strconv.ParseFloat(ticket, 64)
+	for i := range l.n {
+		if leaver != "" && leaver != stayer {
+			l.leave(i, leaver)
+		}
+		if stayer != "" {
+			l.enqueue(i, stayer, score, signed)
+		}
+		if !l.Exists(l.keys[i]) && (stayer == "" || stayer != leaver || l.head(i) != stayer) {
+			l.call(i)
+		}
+	}
+}
+
+// named reports whether a text is somebody's name in a queue, and signed whether it is a number behind a sign.
+func named(text string) bool {
+	number, _, found := strings.Cut(text, "@")
+	return found && digits(number)
+}
+
+func signed(text string) bool {
+	return text != "" && strings.Contains("+-", text[:1]) && digits(text[1:])
+}
+
+func digits(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
