@@ -86,13 +86,18 @@ func (c *Claim) Stand(ttl time.Duration, at *Place) *Round {
 }
 
 // Join asks a node for the lock that others have granted: it was still somebody else's there when
-// they did.
+// they did, and now the node calls. It leaves the queue if the lock has ended meanwhile.
 func (c *Claim) Join(node int) {
 	c.mu.Lock()
 	defer c.unlock()
 	for i := range c.sites {
-		if s := &c.sites[i]; s.node == node && s.has == nothing && s.latest == nil && c.wantedLocked() {
+		s := &c.sites[i]
+		switch {
+		case s.node != node || s.has != nothing || s.latest != nil:
+		case c.wantedLocked():
 			c.partLocked(healVerb, c.longest, i).sendLocked()
+		case c.place.mayStayAt(i):
+			c.cleanLocked(i)
 		}
 	}
 }

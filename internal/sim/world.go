@@ -157,7 +157,7 @@ func (w *World) end() {
 	if w.Profile != Calm {
 		time.Sleep(quiet)
 	} else {
-		time.Sleep(10 * w.prompt())
+		time.Sleep(10*w.prompt() + patience)
 	}
 	w.noOrphans()
 	w.unfollowed()
@@ -414,7 +414,7 @@ func (n *node) granted() map[string]run {
 		switch {
 		case r.verb == "acquire" && r.ours:
 			granted[r.token] = r
-		case r.verb != "extend": // a release, or an acquire that found somebody else: nothing of it was left
+		case r.verb != "extend" || !r.ours: // a release, or it found somebody else, or nothing: nothing of it was left
 			delete(granted, r.token)
 		}
 	}
