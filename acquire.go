@@ -3,6 +3,7 @@ package redlock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -29,7 +30,12 @@ func (l *Locker) plan(resources []string, opts []AcquireOption) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plan{call, l.nodes.Keys(l.prefix, sorted)}, nil
+	keys := l.nodes.Keys(l.prefix, sorted)
+	if misfit, found := l.nodes.Misfit(keys); found {
+		return nil, fmt.Errorf("redlock: resource %s cannot be locked on a Redis Cluster: because of its braces, "+
+			"the keys of its queue would have another slot; leave out the } that no { comes before", protocol.Quote(misfit))
+	}
+	return &plan{call, keys}, nil
 }
 
 // renewedUnlessTold returns the plan with renewal, unless an option said no.
@@ -184,7 +190,9 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
 		}
 		hint := time.Duration(math.MaxInt64)
 		if r != nil {
-			q.Refused(r)
+			if errors.Is(err, ErrHeld) {
+				q.Refused(r)
+			}
 			hint = q.Hint(r.FreeIn())
 		}
 		w.atLeast(p.retryInterval * time.Duration(q.Before()+1))

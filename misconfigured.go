@@ -15,6 +15,7 @@ import (
 // what to do about it where that is not plain.
 var permanent = []struct{ reply, hint string }{
 	{"NOAUTH", "give the client the server's password"},
+	{"ERR Protocol error: unauthenticated", "give the client the server's password"}, // a longer command than strangers may send
 	{"WRONGPASS", ""},
 	{"ERR invalid password", ""},
 	{"ERR AUTH", ""},

@@ -17,10 +17,10 @@ import (
 // isRelease reports whether a request deletes a lock: it is an EVALSHA with one key, a token and a number.
 func isRelease(cmd redis.Cmder) bool {
 	args := cmd.Args()
-	if len(args) != 6 {
+	if len(args) != 13 { // with three keys and seven arguments
 		return false
 	}
-	_, numbered := args[5].(int)
+	_, numbered := args[7].(int)
 	return numbered
 }
 

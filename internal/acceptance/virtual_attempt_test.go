@@ -100,7 +100,7 @@ func TestVirtualAcquireWhoseRepetitionFailsLeavesNothing(t *testing.T) {
 			}
 			switch tries.Add(1) {
 			case 1:
-				require.NoError(t, memory.Set(args[2], args[3]))
+				require.NoError(t, memory.Set(args[2], args[5])) // behind the keys of its queue
 				memory.SetTTL(args[2], time.Hour)
 				peer.Close()
 				return true
