@@ -154,6 +154,7 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 	defer l.leave()
 	w := l.newWait(ctx, "acquire", p)
 	defer w.cancel()
+	w.longest = min(w.longest, queue.MostPause)
 	q := l.line.Join(p.keys, w.longest)
 	h, err := l.stand(w, p, q)
 	if err != nil {

@@ -60,10 +60,16 @@ type HeldError struct {
 	Resource string
 	Owner    string        // the label; "" where the lock is not this library's
 	TTL      time.Duration // what is left of it; negative: it never expires
+
+	waited bool // it is nobody's at the moment, but others wait for it
 }
 
-// Error names the resource, its owner and how long the lock still lives.
+// Error names the resource, its owner and how long the lock still lives; or says that others wait
+// for it, who come first.
 func (e *HeldError) Error() string {
+	if e.waited {
+		return fmt.Sprintf("%s is free, but others wait for it", protocol.Quote(e.Resource))
+	}
 	owner := "an unknown owner"
 	if e.Owner != "" {
 		owner = protocol.Quote(e.Owner)
@@ -113,7 +119,7 @@ func (l *Locker) answers(s *protocol.Shortfall) []NodeError {
 		var refused *protocol.Refusal
 		if errors.As(a.Err, &refused) && !refused.Gone {
 			label, _ := protocol.Label(refused.Owner)
-			nodes[i].Err = &HeldError{refused.Resource, label, refused.Left}
+			nodes[i].Err = &HeldError{refused.Resource, label, refused.Left, refused.Waited}
 		}
 	}
 	return nodes

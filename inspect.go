@@ -80,7 +80,7 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 	q := l.line.Watch(p.keys)
 	defer q.Leave()
 	w := l.newWait(ctx, "wait for", p)
-	w.sleep = q.Wait
+	w.sleep, w.longest = q.Wait, min(w.longest, queue.MostPause)
 	free, cause := q.Turn(ctx)
 	if cause != nil {
 		return w.gaveUp(cause, interrupt(ctx, cause, stateError(w.op, w.resources, ErrHeld)))

@@ -84,7 +84,7 @@ func (w *wait) pause(hint time.Duration, err error) error {
 		return err
 	}
 	w.noteOutage(err)
-	d := min(jitter.Around(w.outer, w.next), hint)
+	d := min(jitter.Around(w.outer, min(w.next, w.longest)), hint)
 	w.next = min(2*w.next, w.longest)
 	if w.maxOutage > 0 && !w.outage.IsZero() {
 		left := time.Until(w.outage.Add(w.maxOutage))

@@ -37,8 +37,11 @@ func (n *virtualNode) serve(peer *server.Peer, command string, args ...string) b
 	}
 	n.mu.Lock()
 	delay, hung, broken := n.delay, n.hung, n.broken
-	if command == "EVALSHA" && args[1] == "1" {
+	if command == "EVALSHA" && args[1] == "1" { // one lock key
 		n.calls = append(n.calls, virtualCall{time.Now(), args[3:]})
+	}
+	if command == "EVALSHA" && args[1] == "3" { // and its queue's two
+		n.calls = append(n.calls, virtualCall{time.Now(), args[5:]})
 	}
 	n.mu.Unlock()
 
@@ -82,7 +85,7 @@ func (n *virtualNode) sent(mode string) []time.Time {
 	var at []time.Time
 	for _, c := range n.calls {
 		extends := len(c.args) == 4
-		acquires := len(c.args) == 2 && c.args[1] != "0" // a release has a number there, an acquire a TTL
+		acquires := len(c.args) == 3 || len(c.args) == 7 && (c.args[6] == "take") // a try, or one from the queue
 		if extends && c.args[3] == mode || acquires && mode == "" {
 			at = append(at, c.at)
 		}

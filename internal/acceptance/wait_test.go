@@ -139,7 +139,9 @@ func TestKeyThatLivesForAgesDoesNotKeepWaitersBusy(t *testing.T) {
 		err := wait(ctx, l)
 		require.ErrorIs(t, err, redlock.ErrHeld)
 		require.ErrorIs(t, err, errBored)
-		require.LessOrEqual(t, len(seen), 2, "one try, as text too if the node did not know the script")
+		// A try, a place in line, and the same place when it can be called there; each as text too if the node did not know
+		// the script.
+		require.LessOrEqual(t, len(seen), 6)
 	})
 }
 
@@ -355,7 +357,7 @@ func TestEachAttemptHasATokenOfItsOwn(t *testing.T) {
 	// The third node grants each attempt, unless the one before it is not undone there yet.
 	var sent sync.Map
 	acquired, strays := make(chan string, 10000), make(chan string, 10000)
-	request := regexp.MustCompile(`lock:r ([\w-]{22}:waiter)( 31000)?`)
+	request := regexp.MustCompile(`{lock:r}:until ([\w-]{22}:waiter)( 31000)?`)
 	taps[2].onSend(func(text string) error {
 		for _, m := range request.FindAllStringSubmatch(text, -1) {
 			if m[2] != "" {

@@ -21,7 +21,7 @@ type Refusal struct {
 func (r *Refusal) Error() string {
 	switch label, ours := Label(r.Owner); {
 	case r.Waited:
-		return fmt.Sprintf("%s is free, and others wait for it", Quote(r.Resource))
+		return fmt.Sprintf("%s is free, but others wait for it", Quote(r.Resource))
 	case r.Gone:
 		return fmt.Sprintf("%s is gone", Quote(r.Resource))
 	case !ours:

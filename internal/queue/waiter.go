@@ -17,6 +17,9 @@ const (
 	// mostPolls is how long somebody stands in the queues without another attempt, so that the nodes
 	// do not forget them.
 	mostPolls = patience / 2
+
+	// MostPause is how long the pauses between attempts may be, on average.
+	MostPause = patience / 3
 )
 
 // Waiter is a call that waits for a lock.
@@ -57,7 +60,7 @@ func (l *Line) Join(k protocol.Keys, polls time.Duration) *Waiter {
 	defer l.mu.Unlock()
 	g := l.groupLocked(k)
 	w := &Waiter{
-		line: l, group: g, keys: k, polls: min(polls, mostPolls), came: time.Now(), turn: make(chan struct{}), news: make(chan struct{}, 1),
+		line: l, group: g, keys: k, polls: min(polls, MostPause), came: time.Now(), turn: make(chan struct{}), news: make(chan struct{}, 1),
 		nodes: make([]standing, l.nodes.Count()), late: leastLate,
 	}
 	first := len(g.waiters) == 0 && g.holder == nil

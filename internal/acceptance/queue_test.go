@@ -1,0 +1,453 @@
+package acceptance_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
+)
+
+// inLine waits until so many Lockers stand in a resource's queue.
+func inLine(t *testing.T, l *redlock.Locker, resource string, waiters int) {
+	t.Helper()
+	eventually(t, func() bool {
+		s, err := l.Inspect(context.Background(), resource)
+		require.NoError(t, err)
+		return s.Waiters == waiters
+	}, "there are never %d waiters for %s", waiters, resource)
+}
+
+// processes returns Lockers as several processes have them: each with clients of its own.
+func processes(t *testing.T, servers []*redistest.Server, n int, opts ...redlock.Option) []*redlock.Locker {
+	t.Helper()
+	lockers := make([]*redlock.Locker, n)
+	for i := range lockers {
+		clients := make([]*redis.Client, len(servers))
+		for j, s := range servers {
+			clients[j] = s.Client(t)
+		}
+		lockers[i] = open(t, clients, opts...)
+	}
+	return lockers
+}
+
+// byEvent has waiters poll so seldom that it must be a message that wakes them.
+var byEvent = redlock.WithRetryInterval(time.Hour)
+
+func TestWaitersAreServedInTheOrderInWhichTheyCame(t *testing.T) {
+	ctx := context.Background()
+	for _, nodes := range []int{1, 2, 5} {
+		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
+			servers, clients := masters(t, nodes)
+			const waiters = 10
+			lockers := processes(t, servers, waiters, byEvent)
+			h, err := open(t, clients).TryAcquire(ctx, "r")
+			require.NoError(t, err)
+			served := make(chan int, waiters)
+			var dones []<-chan error
+			for i, l := range lockers {
+				dones = append(dones, inBackground(func() error {
+					h, err := l.Acquire(ctx, "r")
+					if err != nil {
+						return err
+					}
+					served <- i
+					return h.Release(ctx)
+				}))
+				inLine(t, l, "r", i+1)
+			}
+			require.NoError(t, h.Release(ctx))
+			for i, done := range dones {
+				require.NoError(t, outcome(t, done, "a waiter"))
+				require.Equal(t, i, <-served)
+			}
+			noKeys(t, servers)
+		})
+	}
+}
+
+func TestTryAcquireDoesNotOvertakeAWaiter(t *testing.T) {
+	ctx := context.Background()
+	servers, clients, taps := tapped(t, 3)
+	waiter, other := open(t, clients, byEvent), processes(t, servers, 1)[0]
+	h, err := other.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	done := inBackground(func() error {
+		h, err := waiter.Acquire(ctx, "r")
+		if err != nil {
+			return err
+		}
+		return h.Release(ctx)
+	})
+	inLine(t, other, "r", 1)
+	turn := newGate(t) // the waiter has been called, and does not get to the nodes
+	for _, tap := range taps {
+		tap.onSend(func(string) error { turn.pass(); return nil })
+	}
+	require.NoError(t, h.Release(ctx))
+	outcome(t, turn.reached, "the call")
+	_, err = other.TryAcquire(ctx, "r")
+	require.ErrorIs(t, err, redlock.ErrHeld)
+	require.ErrorContains(t, err, "others wait for it")
+	turn.open()
+	require.NoError(t, outcome(t, done, "the waiter"))
+	h, err = other.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	require.NoError(t, h.Release(ctx))
+	noKeys(t, servers)
+}
+
+// Where the first in line has seen the call and is cancelled, the turn passes on.
+func TestWaiterThatIsCancelledPassesItsTurnOn(t *testing.T) {
+	for name, resources := range oneAndSeveral {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			servers, clients, taps := tapped(t, 3)
+			first := open(t, clients, byEvent)
+			lockers := processes(t, servers, 2, byEvent)
+			h, err := lockers[0].TryAcquireMulti(ctx, resources)
+			require.NoError(t, err)
+			bored, cancel := context.WithCancelCause(ctx)
+			defer cancel(nil)
+			leaving := inBackground(func() error { return onlyError(first.AcquireMulti(bored, resources)) })
+			inLine(t, first, "a", 1)
+			next := inBackground(func() error {
+				h, err := lockers[1].AcquireMulti(ctx, resources)
+				if err != nil {
+					return err
+				}
+				return h.Release(ctx)
+			})
+			inLine(t, first, "a", 2)
+			turn := newGate(t)
+			for _, tap := range taps {
+				tap.onSend(func(string) error { turn.pass(); return nil })
+			}
+			require.NoError(t, h.Release(ctx))
+			outcome(t, turn.reached, "the call")
+			cancel(errBored)
+			require.ErrorIs(t, outcome(t, leaving, "the first waiter"), errBored)
+			turn.open()
+			require.NoError(t, outcome(t, next, "the second waiter"))
+			noKeys(t, servers)
+		})
+	}
+}
+
+func TestWaitersThatGiveUpLeaveNothingBehind(t *testing.T) {
+	ctx := context.Background()
+	servers, _ := masters(t, 3)
+	lockers := processes(t, servers, 3)
+	const each, rounds = 16, 40
+	var got, left atomic.Int64
+	var all sync.WaitGroup
+	for i := range len(lockers) * each {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			random := rand.New(rand.NewPCG(1, uint64(i)))
+			for range rounds {
+				resources := [][]string{{"a"}, {"b"}, {"a", "b"}}[random.IntN(3)]
+				patience, cancel := context.WithTimeout(ctx, time.Duration(random.Int64N(int64(60*time.Millisecond))))
+				h, err := lockers[i%len(lockers)].AcquireMulti(patience, resources)
+				cancel()
+				if err != nil {
+					left.Add(1)
+					continue
+				}
+				got.Add(1)
+				_ = h.Release(ctx) // it says what it says; what counts is what is left
+			}
+		}()
+	}
+	all.Wait()
+	require.Greater(t, got.Load(), int64(10))
+	require.Greater(t, left.Load(), int64(10))
+	noKeys(t, servers)
+	for _, l := range lockers {
+		h, err := l.Acquire(ctx, "a")
+		require.NoError(t, err)
+		require.NoError(t, h.Release(ctx))
+	}
+}
+
+// Two resources each, in a ring: nobody gets both unless somebody gives way.
+func TestWaitersForSeveralResourcesDoNotBlockEachOther(t *testing.T) {
+	ctx := context.Background()
+	servers, _ := masters(t, 3)
+	lockers := processes(t, servers, 3)
+	var all sync.WaitGroup
+	errs := make(chan error, 100)
+	for i, l := range lockers {
+		for range 2 {
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				for range 15 {
+					h, err := l.AcquireMulti(ctx, []string{fmt.Sprint(i), fmt.Sprint((i + 1) % len(lockers))})
+					if err == nil {
+						err = h.Release(ctx)
+					}
+					if err != nil {
+						errs <- err
+					}
+				}
+			}()
+		}
+	}
+	done := inBackground(func() error { all.Wait(); return nil })
+	require.NoError(t, outcome(t, done, "the ring"))
+	require.Empty(t, errs)
+	noKeys(t, servers)
+}
+
+// interferences are what keeps messages from a waiter.
+var interferences = map[string]func(t *testing.T, s *redistest.Server){
+	"subscriptions killed": func(t *testing.T, s *redistest.Server) { s.Do(t, "client", "kill", "type", "pubsub") },
+	"scripts flushed":      func(t *testing.T, s *redistest.Server) { s.Do(t, "script", "flush") },
+	"a wrong message": func(t *testing.T, s *redistest.Server) {
+		for _, channel := range s.Do(t, "pubsub", "channels").([]any) {
+			for _, text := range []any{"", "come", "come 1 x", "come x 1", "stand-by 1 1", "free 1 1", "come 1 1", "come 77 9999999999999999"} {
+				s.Do(t, "publish", channel, text)
+			}
+		}
+	},
+}
+
+func TestWaitersGoOnWhateverHappensToTheirMessages(t *testing.T) {
+	for name, interfere := range interferences {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			servers, _ := masters(t, 3)
+			lockers := processes(t, servers, 4)
+			var all sync.WaitGroup
+			var rounds atomic.Int64
+			errs := make(chan error, 1000)
+			for i := range 16 {
+				all.Add(1)
+				go func() {
+					defer all.Done()
+					for range 10 {
+						h, err := lockers[i%len(lockers)].Acquire(ctx, "r")
+						if err == nil {
+							err = h.Release(ctx)
+						}
+						if err != nil {
+							errs <- err
+						}
+						rounds.Add(1)
+					}
+				}()
+			}
+			done := inBackground(func() error { all.Wait(); return nil })
+			for k := 0; rounds.Load() < 140; k++ {
+				interfere(t, servers[k%len(servers)])
+			}
+			require.NoError(t, outcome(t, done, "the waiters"))
+			require.Empty(t, errs)
+			noKeys(t, servers)
+		})
+	}
+}
+
+func TestWaitersPollAndSaySoWhereTheyMayNotSubscribe(t *testing.T) {
+	for name, rules := range map[string][]any{
+		"no right to SUBSCRIBE": {"~*", "&*", "+@all", "-subscribe"},
+		"no right to PUBLISH":   {"~*", "&*", "+@all", "-publish"},
+		"no right to channels":  {"~*", "resetchannels", "+@all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeak(t)
+			ctx := context.Background()
+			s := redistest.Start(t)
+			var told atomic.Int64
+			l := open(t, []*redis.Client{asUser(t, s, rules...)}, redlock.WithNodeTimeout(time.Second), loggingTo(func(r slog.Record) {
+				if strings.Contains(r.Message, "no messages from a node") {
+					told.Add(1)
+				}
+			}))
+			other := open(t, []*redis.Client{asUser(t, s, rules...)}, redlock.WithNodeTimeout(time.Second))
+			h, err := other.TryAcquire(ctx, "r")
+			require.NoError(t, err)
+			done := inBackground(func() error {
+				h, err := l.Acquire(ctx, "r")
+				if err != nil {
+					return err
+				}
+				return h.Release(ctx)
+			})
+			inLine(t, other, "r", 1)
+			require.NoError(t, h.Release(ctx))
+			require.NoError(t, outcome(t, done, "the waiter"))
+			require.NoError(t, l.Close())
+			if name != "no right to PUBLISH" { // which is the releaser's affair
+				require.EqualValues(t, 1, told.Load(), "says so once")
+			}
+			requireEmpty(t, s)
+		})
+	}
+}
+
+func TestWatchersAreToldAndHoldNobodyUp(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	holder, watching := open(t, clients), processes(t, servers, 2, byEvent)
+	h, err := holder.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
+	require.NoError(t, err)
+	const watchers = 2000
+	var begun sync.WaitGroup
+	errs := make(chan error, watchers)
+	for i := range watchers {
+		begun.Add(1)
+		go func() {
+			begun.Done()
+			errs <- watching[i%len(watching)].WaitForUnlock(ctx, "r")
+		}()
+	}
+	begun.Wait()
+	for _, s := range servers {
+		eventually(t, func() bool { return s.Do(t, "zcard", "{lock:r}:queue").(int64) == 2 }, "not both processes watch")
+	}
+	status, err := holder.Inspect(ctx, "r")
+	require.NoError(t, err)
+	require.Zero(t, status.Waiters, "they wait for nothing of their own")
+	resetStats(t, servers...)
+	require.NoError(t, h.Release(ctx))
+	for range watchers {
+		require.NoError(t, outcome(t, errs, "a watcher"))
+	}
+	for _, s := range servers {
+		require.Less(t, s.CommandCount(t, "evalsha"), 50, "somebody asks for all")
+	}
+	h, err = holder.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	require.NoError(t, h.Release(ctx))
+	noKeys(t, servers)
+}
+
+func TestWatcherThatGivesUpLeavesNothingAndTheOthersGoOn(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	l := open(t, clients, byEvent)
+	h, err := processes(t, servers, 1)[0].TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	bored, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	first := inBackground(func() error { return l.WaitForUnlock(bored, "r") })
+	for _, s := range servers {
+		eventually(t, func() bool { return s.Do(t, "exists", "{lock:r}:queue").(int64) == 1 }, "nobody watches")
+	}
+	second := inBackground(func() error { return l.WaitForUnlock(ctx, "r") })
+	cancel(errBored)
+	require.ErrorIs(t, outcome(t, first, "the first watcher"), errBored)
+	require.NoError(t, h.Release(ctx))
+	require.NoError(t, outcome(t, second, "the second watcher"))
+
+	h, err = l.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	brief, stop := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer stop()
+	require.ErrorIs(t, l.WaitForUnlock(brief, "r"), redlock.ErrHeld)
+	require.NoError(t, h.Release(ctx))
+	noKeys(t, servers)
+}
+
+// The holder has crashed: nobody releases anything.
+func TestExpiryIsNoticedByTheFirstOfManyWaiters(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	lockers := processes(t, servers, 40, byEvent)
+	const ttl = 3 * time.Second
+	dead := open(t, clients)
+	_, err := dead.TryAcquire(ctx, "r", redlock.WithTTL(ttl))
+	require.NoError(t, err)
+	expires := time.Now().Add(ttl)
+	got := make(chan time.Time, len(lockers))
+	var dones []<-chan error
+	for _, l := range lockers {
+		dones = append(dones, inBackground(func() error {
+			h, err := l.Acquire(ctx, "r")
+			if err != nil {
+				return err
+			}
+			got <- time.Now()
+			return h.Release(ctx)
+		}))
+	}
+	for _, done := range dones {
+		require.NoError(t, outcome(t, done, "a waiter"))
+	}
+	first := <-got
+	t.Logf("served %v after the end of the TTL", first.Sub(expires))
+	require.Less(t, first.Sub(expires), 2*time.Second, "neither the expiry nor the grace has woken anybody")
+	noKeys(t, servers)
+}
+
+func TestWaitersSurviveNodesThatRestartEmptyOrHang(t *testing.T) {
+	ctx := context.Background()
+	servers, _ := masters(t, 5)
+	lockers := processes(t, servers, 4)
+	var all sync.WaitGroup
+	var held atomic.Int64
+	var rounds atomic.Int64
+	stop := make(chan struct{})
+	errs := make(chan error, 1000)
+	for i := range 32 {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				h, err := lockers[i%len(lockers)].Acquire(ctx, "r")
+				if err != nil {
+					errs <- err
+					return
+				}
+				if held.Add(1) > 1 && h.Err() == nil {
+					errs <- errors.New("two holders")
+				}
+				held.Add(-1)
+				_ = h.Release(ctx) // a node that has lost it is no reason to end
+				rounds.Add(1)
+			}
+		}()
+	}
+	progress := func(why string) {
+		t.Helper()
+		before := rounds.Load()
+		eventually(t, func() bool { return rounds.Load() > before+20 }, "no progress: %s", why)
+	}
+	progress("all is well")
+	for _, s := range servers[:2] {
+		require.NoError(t, s.Pause())
+	}
+	progress("two hang")
+	for _, s := range servers[:2] {
+		require.NoError(t, s.Resume())
+	}
+	progress("they go on")
+	require.NoError(t, servers[4].Kill())
+	progress("one is dead")
+	servers[4].Restart(t)
+	progress("it has come back empty")
+	close(stop)
+	all.Wait()
+	require.Empty(t, errs)
+	noKeys(t, servers)
+}
