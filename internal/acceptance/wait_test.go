@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -359,6 +360,9 @@ func TestEachAttemptHasATokenOfItsOwn(t *testing.T) {
 	acquired, strays := make(chan string, 10000), make(chan string, 10000)
 	request := regexp.MustCompile(`{lock:r}:until ([\w-]{22}:waiter)( 31000)?`)
 	taps[2].onSend(func(text string) error {
+		if strings.Contains(text, "[eval ") { // the same again, as text
+			return nil
+		}
 		for _, m := range request.FindAllStringSubmatch(text, -1) {
 			if m[2] != "" {
 				sent.Store(m[1], true)
