@@ -5,7 +5,7 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Every module of the repository, and those besides the library.
 MODULES = . $(OTHERS)
-OTHERS = benchmarks
+OTHERS = benchmarks deploy
 
 # Tests that need a redis-server fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
