@@ -2,15 +2,23 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # Every module of the repository, and those besides the library.
 MODULES = . $(OTHERS)
 OTHERS = benchmarks deploy
 
+# Those that are released: docs/releasing.md.
+NESTED = $(filter-out benchmarks deploy,$(OTHERS))
+
+# A go.work of yours changes neither the Go nor the go-redis that the tests run with.
+export GOWORK = off
+
 # Tests that need a redis-server fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
 
-.PHONY: test redis format tidy vet lint race race-others newest upgrade oldest-go servers vulncheck sim simsoak digests mutants bench fuzz soak
+.PHONY: test redis format tidy vet lint race race-others newest upgrade oldest-go servers vulncheck apidiff \
+	release release-nested sim simsoak digests mutants bench fuzz soak
 
 test: redis format tidy vet lint race
 	@$(MAKE) --no-print-directory -j2 race-others newest # both wait most of the time
@@ -33,6 +41,7 @@ vet:
 
 lint:
 	@for m in $(MODULES); do (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done
+	@go run $(ACTIONLINT)
 
 # go.mod has the oldest go-redis that is supported, so this is the test of that one; the examples run in it too.
 race:
@@ -66,6 +75,18 @@ servers:
 vulncheck:
 	@for m in $(MODULES); do (cd $$m && go run $(GOVULNCHECK) ./...) || exit 1; done
 
+# What has changed in the exported API since the latest release.
+apidiff:
+	@.ci/apidiff . $(NESTED)
+
+# The tags of a release: docs/releasing.md. make release VERSION=v1.2.3
+release:
+	@.ci/release "$(VERSION)"
+
+release-nested:
+	@[ -n "$(NESTED)" ] || { echo "there are no nested modules to release"; exit 1; }
+	@.ci/release "$(VERSION)" $(NESTED)
+
 # The simulation: docs/testing.md. A failing seed prints how to see it again.
 sim:
 	go test -count=1 ./internal/sim -run TestSeeds -seeds=2000
@@ -87,8 +108,9 @@ mutants:
 # Runs each fuzz target for a while. What it finds goes to testdata/fuzz, to be kept: from then on every test runs it.
 FUZZTIME = 30s
 fuzz: redis
-	@for f in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
-		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) . || exit 1; done
+	@for p in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do \
+		for f in $$(go test -list '^Fuzz' ./$$p | grep '^Fuzz'); do \
+			go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p || exit 1; done; done
 
 # Measures against other libraries, for about fourteen minutes, and writes docs/benchmarks.md.
 bench:
