@@ -14,7 +14,8 @@
 // A [Locker] sets a random token under a key on every node, with a script that takes effect only
 // where the key is free. It has the lock once a quorum (floor(N/2)+1) has confirmed. A [Handle]
 // stands for what was acquired: it can be extended, released and renewed in the background, and it
-// says by itself when the lock is lost. Several resources are locked all at once or not at all. A
+// says by itself when the lock is lost. Several resources are locked all at once or not at all. Those
+// who wait in [Locker.Acquire] are served in the order in which they came, over all processes. A
 // single node makes an ordinary Redis lock: it guards against the same mistakes of clients, but not
 // against the loss of the node.
 //
@@ -44,8 +45,6 @@
 // (https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html), and the Redlock
 // specification (https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/).
 //
-// Waiters are not served in order: they poll.
-//
 // # The life of a Handle
 //
 //	TryAcquire, Acquire, Adopt
@@ -71,6 +70,7 @@
 // Imports go down only.
 //
 //	redlock                the API and its policy: when to try, renew and give up, and what to say
+//	  internal/queue       who waits in this process, and what wakes them
 //	  internal/protocol    one token on all nodes: what is asked, how it is decided, what is taken back
 //	    internal/node      one master, or one cluster: queues, order, batches, repetition, probes
 //	    internal/quorum    the vote (pure)
@@ -90,6 +90,7 @@
 //	which clients are refused                   clients.go
 //	when a vote is won or lost                  internal/quorum
 //	how a split vote is settled                 internal/protocol/contest.go
+//	who is next, here                           internal/queue; on a node: scripts/queue.lua, wait.lua
 //	what a call sends and reads back            internal/protocol: acquire.go, extend.go, release.go, inspect.go
 //	how a round of calls is counted and timed   internal/protocol/round.go, and ask.go for one call of it
 //	what a script does                          scripts/*.lua; then its digest (make digests)

@@ -94,7 +94,8 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	return l, nil
 }
 
-// TryAcquire makes one attempt to lock the resource and never waits for a holder. It takes as long
+// TryAcquire makes one attempt to lock the resource and never waits for a holder, nor overtakes those
+// who wait in [Locker.Acquire]. It takes as long
 // as a quorum of nodes takes to answer, and at most the node timeout ([WithNodeTimeout]). Where it
 // fails, and takes back what some nodes have granted, it takes at most that once more.
 //
@@ -111,6 +112,10 @@ func (l *Locker) TryAcquire(ctx context.Context, resource string, opts ...Acquir
 
 // Acquire locks the resource, and waits until it can, until ctx ends or until [WithMaxWait] is
 // over. ctx bounds the acquisition only: the lock outlives it.
+//
+// Those who wait are served in the order in which they came, over all processes, as long as the
+// nodes are healthy: a release calls the next one. Where the nodes' messages cannot be had, waiting
+// polls ([WithRetryInterval]).
 //
 // When the wait ends without the lock, the error matches the reason of the last attempt ([ErrHeld]
 // or [ErrNoQuorum]) and, if ctx ended, [context.Cause] of ctx. Acquire also fails with [ErrClosed],

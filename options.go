@@ -106,10 +106,11 @@ func WithMaxOutage(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.maxOutage = d })
 }
 
-// WithRetryInterval sets the pause before the first new try of a waiting [Locker.Acquire], 100 ms
-// by default; it must be positive. The pause grows with each try, to eight times its start, and is
-// spread at random by half of itself, so that competitors do not move in step. A lock that is about
-// to expire is tried at its expiry.
+// WithRetryInterval sets the pause before the first new try of a waiting [Locker.Acquire] of whom
+// nobody has told that it is its turn; 100 ms by default; it must be positive. It is a fallback: as a
+// rule a release calls the next one at once. The pause is longer the more stand before, grows with
+// each try to eight times its start but not beyond 3.3 s, and is spread at random by half of itself.
+// A lock that is about to expire is tried at its expiry.
 func WithRetryInterval(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.retryInterval = d })
 }
