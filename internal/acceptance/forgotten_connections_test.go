@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
@@ -21,6 +22,10 @@ func TestConnectionThatAFirewallHasForgottenCostsOneNodeTimeout(t *testing.T) {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
 			ctx := context.Background()
 			servers, proxies, clients := proxied(t, nodes)
+			for i, p := range proxies { // whatever overlaps on the way, one connection is left
+				clients[i] = redis.NewClient(&redis.Options{Addr: p.Addr(), MaxIdleConns: 1})
+				t.Cleanup(func() { require.NoError(t, clients[i].Close()) })
+			}
 			l := open(t, clients, redlock.WithNodeTimeout(time.Second))
 			warmUp(t, clients)
 			require.NoError(t, onlyError(l.IsLocked(ctx, "before")))
