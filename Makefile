@@ -6,7 +6,7 @@ ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # Every module of the repository, and those besides the library.
 MODULES = . $(OTHERS)
-OTHERS = benchmarks deploy
+OTHERS = benchmarks deploy cmd/redlock
 
 # Those that are released: docs/releasing.md.
 NESTED = $(filter-out benchmarks deploy,$(OTHERS))
@@ -35,9 +35,11 @@ tidy:
 	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || exit 1; done
 	@go mod tidy -modfile=.ci/newest.mod -diff
 
-# On 386 too, where an int has 32 bits: it compiles everything, tests included.
+# On 386 too, where an int has 32 bits: it compiles everything, tests included. The command line tool for the other systems
+# that it is built for.
 vet:
 	@for m in $(MODULES); do (cd $$m && go vet ./... && GOARCH=386 go vet ./...) || exit 1; done
+	@for os in darwin windows; do (cd cmd/redlock && GOOS=$$os go vet ./...) || exit 1; done
 
 lint:
 	@for m in $(MODULES); do (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done

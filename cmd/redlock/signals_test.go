@@ -1,0 +1,84 @@
+//go:build unix
+
+package main_test
+
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSignalsGoOnToTheCommand(t *testing.T) {
+	t.Parallel()
+	p := launch(t, one(t), "run", "job", "sh", "-c",
+		`for s in TERM HUP INT QUIT USR1 USR2; do trap "echo $s" $s; done; echo ready; while :; do sleep 0.01; done`)
+	p.expect("ready")
+	for _, s := range []struct {
+		signal syscall.Signal
+		name   string
+	}{
+		{syscall.SIGHUP, "HUP"}, {syscall.SIGINT, "INT"}, {syscall.SIGQUIT, "QUIT"}, {syscall.SIGUSR1, "USR1"},
+		{syscall.SIGUSR2, "USR2"}, {syscall.SIGTERM, "TERM"},
+	} {
+		require.NoError(t, p.Process.Signal(s.signal))
+		p.expect(s.name)
+	}
+}
+
+func TestSignalEndsTheCommandAndItsChildren(t *testing.T) {
+	t.Parallel()
+	servers := one(t)
+	p := launch(t, servers, "run", "job", "sh", "-c", `sh -c 'trap "echo child; exit" TERM; echo ready; while :; do sleep 0.01; done' | cat`)
+	p.expect("ready")
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	p.finish().requireCode(t, 128+15)
+	require.Empty(t, servers[0].Keys(t), "the lock is released")
+}
+
+func TestStoppedCommandHearsASignal(t *testing.T) {
+	t.Parallel()
+	p := launch(t, one(t), "run", "job", "sh", "-c", `trap "echo TERM; exit 4" TERM; echo ready; kill -STOP $$; while :; do sleep 0.01; done`)
+	p.expect("ready")
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	p.expect("TERM")
+	p.finish().requireCode(t, 4)
+}
+
+func TestSignalEndsAWait(t *testing.T) {
+	t.Parallel()
+	servers := one(t)
+	take(t, servers, "job", 1<<40)
+	for _, args := range [][]string{{"run", "job", "echo", "ran"}, {"acquire", "job"}, {"wait", "job"}} {
+		for signal, want := range map[syscall.Signal]int{syscall.SIGTERM: 143, syscall.SIGINT: 130, syscall.SIGHUP: 129} {
+			servers[0].ResetStats(t)
+			p := launch(t, servers, args...)
+			eventually(t, func() bool { return servers[0].Stats(t)["evalsha"] > 0 }, "it waits")
+			require.NoError(t, p.Process.Signal(syscall.SIGUSR1)) // is of no concern
+			require.NoError(t, p.Process.Signal(signal))
+			r := p.finish().requireCode(t, want)
+			require.Empty(t, r.stdout)
+			require.Contains(t, r.stderr, "ended by a signal")
+		}
+	}
+	require.Equal(t, []string{"lock:job"}, servers[0].Keys(t))
+}
+
+func TestIgnoredSignalsStayIgnored(t *testing.T) {
+	t.Parallel()
+	servers := one(t)
+	p := prepare(t, servers)
+	p.Args = append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, binary}, "run", "job", "sh", "-c", "echo ready; read line")
+	sh, err := exec.LookPath("sh")
+	require.NoError(t, err)
+	p.Path = sh
+	stdin, err := p.StdinPipe()
+	require.NoError(t, err)
+	p.start()
+	p.expect("ready")
+	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
+	_, err = stdin.Write([]byte("\n"))
+	require.NoError(t, err)
+	p.finish().requireCode(t, 0)
+}
