@@ -61,7 +61,8 @@ const patience = 30 * time.Second
 type process struct {
 	*exec.Cmd
 	t      *testing.T
-	lines  *bufio.Reader // of its standard output
+	stdout io.ReadCloser
+	lines  *bufio.Reader // of stdout
 	stderr bytes.Buffer
 	began  time.Time
 }
@@ -89,9 +90,10 @@ func launch(t *testing.T, servers []*redistest.Server, args ...string) *process 
 
 func (p *process) start() {
 	p.t.Helper()
-	out, err := p.StdoutPipe()
+	var err error
+	p.stdout, err = p.StdoutPipe()
 	require.NoError(p.t, err)
-	p.lines = bufio.NewReader(out)
+	p.lines = bufio.NewReader(p.stdout)
 	p.began = time.Now()
 	require.NoError(p.t, p.Start())
 	p.t.Cleanup(func() {
@@ -112,11 +114,17 @@ func (p *process) expect(want string) {
 // line returns the next line of the standard output.
 func (p *process) line() string {
 	p.t.Helper()
-	timer := time.AfterFunc(patience, func() { _ = p.Process.Kill() })
+	timer := time.AfterFunc(patience, p.giveUp)
 	defer timer.Stop()
 	line, err := p.lines.ReadString('\n')
 	require.NoError(p.t, err, "the standard output ended with %q; standard error: %s", line, &p.stderr)
 	return strings.TrimSuffix(line, "\n")
+}
+
+// giveUp ends a redlock that takes too long. Its command may have the standard output open still.
+func (p *process) giveUp() {
+	_ = p.Process.Kill()
+	_ = p.stdout.Close()
 }
 
 // result is what came of a redlock.
@@ -129,7 +137,7 @@ type result struct {
 // finish waits for the end of a redlock.
 func (p *process) finish() result {
 	p.t.Helper()
-	timer := time.AfterFunc(patience, func() { _ = p.Process.Kill() })
+	timer := time.AfterFunc(patience, p.giveUp)
 	defer timer.Stop()
 	stdout, err := io.ReadAll(p.lines)
 	require.NoError(p.t, err)
