@@ -43,19 +43,27 @@ func (c *command) terminate() error { return c.signal(syscall.SIGTERM) }
 // kill ends COMMAND.
 func (c *command) kill() error { return c.signal(syscall.SIGKILL) }
 
+// killRest ends what COMMAND, which has ended, has left behind in its group.
+func (c *command) killRest() error {
+	if c.shares {
+		return nil
+	}
+	return c.kill()
+}
+
 // signal sends a signal to COMMAND, or to its whole group where that is not ours. A process that
 // is stopped cannot handle a signal before it goes on.
 func (c *command) signal(s syscall.Signal) error {
-	pid := c.process.Pid
-	if !c.shares {
-		pid = -pid
+	send := func(s syscall.Signal) error { return syscall.Kill(-c.process.Pid, s) }
+	if c.shares {
+		send = func(s syscall.Signal) error { return c.process.Signal(s) } // to no other one with its number
 	}
-	err := syscall.Kill(pid, s)
+	err := send(s)
 	if err == nil && s != syscall.SIGKILL {
-		err = syscall.Kill(pid, syscall.SIGCONT)
+		err = send(syscall.SIGCONT)
 	}
-	if errors.Is(err, syscall.ESRCH) {
-		return nil // it has ended
+	if errors.Is(err, syscall.ESRCH) || errors.Is(err, os.ErrProcessDone) {
+		return nil
 	}
 	return err
 }

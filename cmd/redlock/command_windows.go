@@ -31,5 +31,8 @@ func (c *command) kill() error {
 	return nil
 }
 
+// killRest cannot be had here: a group is no more than who gets a Ctrl-Break.
+func (c *command) killRest() error { return nil }
+
 // statusOf returns the exit code of a process.
 func statusOf(state *os.ProcessState) int { return state.ExitCode() }

@@ -45,8 +45,9 @@ func (l *locker) close(most time.Duration) {
 	}
 }
 
-// closeTime is what a command that has done its work gives nodes that are slow.
-const closeTime = time.Second
+// closeTime is what a command that has done its work gives nodes that are slow: long enough to say
+// of one that hangs that it does.
+const closeTime = clientTimeout + clientTimeout/2
 
 // with calls f with a Locker and a context that ends when a signal asks the process to end.
 func (g *globals) with(f func(ctx context.Context, l *locker) error) error {

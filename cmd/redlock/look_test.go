@@ -63,7 +63,11 @@ func TestTopShowsTheLocksThereAre(t *testing.T) {
 	take(t, servers[:1], "minority", time.Minute)
 	servers[0].Do(t, "set", "locks:x", "another application's")
 	servers[0].Do(t, "zadd", "lock:set", 1, "x")
-	servers[0].Do(t, "set", "lock:{job:1}:fence", "7")
+	for _, s := range servers {
+		s.Do(t, "set", "lock:{job}:1:fence", "7")
+		s.Do(t, "set", "{lock:other}:fence", "7")
+	}
+	take(t, servers, "{job}:fence", time.Minute) // a lock that looks like a counter
 	names := func(args ...string) (all []string) {
 		lines := strings.Split(redlock(t, servers, append([]string{"top", "--once"}, args...)...).requireCode(t, 0).stdout, "\n")
 		require.Contains(t, lines[0], "nodes 3/3")
@@ -74,7 +78,7 @@ func TestTopShowsTheLocksThereAre(t *testing.T) {
 		}
 		return all
 	}
-	require.Equal(t, []string{"job:1", "other"}, names())
+	require.Equal(t, []string{"job:1", "other", "{job}:fence"}, names())
 	require.Equal(t, []string{"job:1"}, names("job:*"))
 	require.Empty(t, names("jo"))
 	require.Zero(t, servers[0].Stats(t)["keys"])

@@ -28,6 +28,10 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("CLI_TEST_COUNTS") != "" {
+		countInterrupts()
+		return
+	}
 	dir, err := os.MkdirTemp("", "redlock-cli")
 	if err != nil {
 		panic(err)
@@ -76,6 +80,7 @@ func prepare(t *testing.T, servers []*redistest.Server, args ...string) *process
 	if len(servers) > 0 {
 		p.Env = append(p.Env, "REDLOCK_NODES="+urls(servers))
 	}
+	p.WaitDelay = 5 * time.Second // a command that was left behind has the standard error open
 	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return p
 }
@@ -217,6 +222,9 @@ func pause(t *testing.T, servers ...*redistest.Server) {
 		t.Cleanup(func() { require.NoError(t, s.Resume()) })
 	}
 }
+
+// goOn is the end of a command that goes on for longer than any test, but not for ever.
+const goOn = `i=0; while [ $i -lt 2000 ]; do sleep 0.02; i=$((i+1)); done`
 
 // alive reports whether a process runs.
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }

@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 )
 
 // listen returns a channel of the signals that are meant for COMMAND, or that end redlock. Signals
 // that were ignored when redlock began, as under nohup, stay ignored.
-func listen() <-chan os.Signal {
+func listen() chan os.Signal {
 	signals := make(chan os.Signal, 16)
 	for _, s := range forwarded {
 		if !signal.Ignored(s) {
@@ -19,8 +20,9 @@ func listen() <-chan os.Signal {
 }
 
 // untilSignal calls f with a context that ends with the first signal that asks a process to end.
-// Then the error is that signal, unless f has done its work all the same.
-func untilSignal(signals <-chan os.Signal, f func(ctx context.Context) error) error {
+// Then the error is that signal. If f has done its work all the same, whoever reads the channel next
+// gets the signal.
+func untilSignal(signals chan os.Signal, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	done, stopped := make(chan struct{}), make(chan struct{})
@@ -40,8 +42,16 @@ func untilSignal(signals <-chan os.Signal, f func(ctx context.Context) error) er
 	err := f(ctx)
 	close(done)
 	<-stopped
-	if err != nil && ctx.Err() != nil {
-		return &exit{codeOf(context.Cause(ctx)), err}
+	var ended signalled
+	if !errors.As(context.Cause(ctx), &ended) {
+		return err
 	}
-	return err
+	if err != nil {
+		return &exit{codeOf(ended), err}
+	}
+	select {
+	case signals <- ended.signal:
+	default: // full of others that end COMMAND
+	}
+	return nil
 }

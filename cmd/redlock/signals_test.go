@@ -13,7 +13,7 @@ import (
 func TestSignalsGoOnToTheCommand(t *testing.T) {
 	t.Parallel()
 	p := launch(t, one(t), "run", "job", "sh", "-c",
-		`for s in TERM HUP INT QUIT USR1 USR2; do trap "echo $s" $s; done; echo ready; while :; do sleep 0.01; done`)
+		`for s in TERM HUP INT QUIT USR1 USR2; do trap "echo $s" $s; done; echo ready; `+goOn)
 	p.expect("ready")
 	for _, s := range []struct {
 		signal syscall.Signal
@@ -30,7 +30,7 @@ func TestSignalsGoOnToTheCommand(t *testing.T) {
 func TestSignalEndsTheCommandAndItsChildren(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
-	p := launch(t, servers, "run", "job", "sh", "-c", `sh -c 'trap "echo child; exit" TERM; echo ready; while :; do sleep 0.01; done' | cat`)
+	p := launch(t, servers, "run", "job", "sh", "-c", `sh -c 'trap "echo child; exit" TERM; echo ready; `+goOn+`' | cat`)
 	p.expect("ready")
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	p.finish().requireCode(t, 128+15)
@@ -39,8 +39,13 @@ func TestSignalEndsTheCommandAndItsChildren(t *testing.T) {
 
 func TestStoppedCommandHearsASignal(t *testing.T) {
 	t.Parallel()
-	p := launch(t, one(t), "run", "job", "sh", "-c", `trap "echo TERM; exit 4" TERM; echo ready; kill -STOP $$; while :; do sleep 0.01; done`)
-	p.expect("ready")
+	p := launch(t, one(t), "run", "job", "sh", "-c", `trap "echo TERM; exit 4" TERM; echo $$; kill -STOP $$; `+goOn)
+	pid := p.line()
+	eventually(t, func() bool {
+		state, err := exec.Command("ps", "-o", "stat=", "-p", pid).Output()
+		require.NoError(t, err)
+		return state[0] == 'T'
+	}, "COMMAND is stopped")
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	p.expect("TERM")
 	p.finish().requireCode(t, 4)
@@ -69,16 +74,15 @@ func TestIgnoredSignalsStayIgnored(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
 	p := prepare(t, servers)
-	p.Args = append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, binary}, "run", "job", "sh", "-c", "echo ready; read line")
+	p.Args = append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, binary}, "run", "job",
+		"sh", "-c", `trap "echo USR1; exit 0" USR1; echo ready; `+goOn)
 	sh, err := exec.LookPath("sh")
 	require.NoError(t, err)
 	p.Path = sh
-	stdin, err := p.StdinPipe()
-	require.NoError(t, err)
 	p.start()
 	p.expect("ready")
 	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
-	_, err = stdin.Write([]byte("\n"))
-	require.NoError(t, err)
+	require.NoError(t, p.Process.Signal(syscall.SIGUSR1)) // behind a HUP, if that went on
+	p.expect("USR1")
 	p.finish().requireCode(t, 0)
 }

@@ -10,18 +10,20 @@ import (
 	"time"
 )
 
-// lockState is what is known of a lock, as it is written in JSON. Fields may be added.
+// lockState is what is known of a lock, as it is written in JSON. Times are in seconds. Fields may be
+// added.
 type lockState struct {
 	Resource string   `json:"resource"`
-	State    string   `json:"state"`           // free, locked or unknown
-	Owner    string   `json:"owner,omitempty"` // its label
-	TTL      *float64 `json:"ttl,omitempty"`   // seconds; missing where there is no lock, or one that never expires
-	Held     *float64 `json:"held,omitempty"`  // seconds for which top has seen this owner
-	Waiters  int      `json:"waiters"`         //
-	Fence    uint64   `json:"fence,omitempty"` //
+	State    string   `json:"state"` // free, locked or unknown
+	Owner    string   `json:"owner,omitempty"`
+	TTL      *float64 `json:"ttl,omitempty"`  // missing where there is no lock, or one that never expires
+	Held     *float64 `json:"held,omitempty"` // for how long top has seen this owner
+	Waiters  int      `json:"waiters"`
+	Fence    uint64   `json:"fence,omitempty"`
 	Error    string   `json:"error,omitempty"` // why the state is unknown
-	err      error    // the same
-	ttl      time.Duration
+
+	err error
+	ttl time.Duration // as Inspect has it
 }
 
 // look asks the nodes about a lock.
@@ -64,9 +66,10 @@ func (l *locker) lookAll(ctx context.Context, names []string) []lockState {
 	return states
 }
 
-// row is a lock's line in a table with this head.
+// lockHead is the head of a table of locks.
 var lockHead = []string{"LOCK", "STATE", "OWNER", "TTL", "HELD", "WAITING", "FENCE"}
 
+// row is a lock's line in such a table.
 func (s *lockState) row() []string {
 	row := []string{printable(s.Resource), s.State, "-", "-", "-", fmt.Sprint(s.Waiters), "-"}
 	if s.State == "locked" {

@@ -3,8 +3,10 @@
 package main_test
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,18 +112,37 @@ func TestCommandReadsFromTheTerminal(t *testing.T) {
 	require.Empty(t, servers[0].Keys(t))
 }
 
+// countInterrupts is a command that counts how often it is interrupted until it is terminated. A
+// shell would take two that come together for one.
+func countInterrupts() {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	fmt.Println("ready")
+	n := 0
+	for s := range signals {
+		if s == syscall.SIGTERM {
+			break
+		}
+		n++
+		fmt.Println("INT")
+	}
+	fmt.Println("interrupts:", n)
+}
+
 func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
-	term := onTerminal(t, servers, "run", "job", "sh", "-c",
-		`n=0; trap 'n=$((n+1)); echo INT' INT; trap 'echo "TERM after $n"; exit 6' TERM; echo ready; while :; do sleep 0.2; done`)
+	counter, err := os.Executable()
+	require.NoError(t, err)
+	term := onTerminal(t, servers, "run", "job", "env", "CLI_TEST_COUNTS=1", counter)
 	term.shows("ready\n")
 	term.press("\x03")
 	term.shows("INT\n")
-	require.NoError(t, term.Process.Signal(syscall.SIGTERM)) // behind whatever redlock has sent before
-	term.shows("TERM after 1\n")
-	require.Equal(t, 6, term.ends())
-	require.Equal(t, 1, strings.Count(term.shown(), "INT\n"))
+	// What a terminal sends to redlock, it sends to COMMAND too: redlock passes none of it on.
+	require.NoError(t, term.Process.Signal(syscall.SIGINT))
+	require.NoError(t, term.Process.Signal(syscall.SIGTERM)) // behind the INT, if that went on
+	term.shows("interrupts: 1\n")
+	require.Equal(t, 0, term.ends())
 	require.Empty(t, servers[0].Keys(t))
 }
 
@@ -162,7 +183,7 @@ func TestForceAsksOnATerminal(t *testing.T) {
 	term.shows("Release it? [y/N] ")
 	term.press("y\n")
 	require.Equal(t, 0, term.ends())
-	require.Contains(t, term.shown(), `"job" is released`)
+	term.shows(`"job" is released`)
 	require.Empty(t, value(t, servers[2], "job"))
 }
 
@@ -190,6 +211,7 @@ func TestTopDrawsOnATerminal(t *testing.T) {
 	}
 	term := onTerminal(t, servers, "top", "-i", "0.1")
 	term.shows("\x1b[?1049h")
+	term.shows("\x1b[H")
 	term.shows("locks 9")
 	term.shows("\x1b[K\na     locked  somebody  ")
 	term.shows("... and 2 more") // of eleven lines, ten fit less this one

@@ -119,7 +119,8 @@ func (l *locker) snap(ctx context.Context, pattern string) snapshot {
 		}
 	}
 	for _, state := range l.lookAll(ctx, slices.Sorted(maps.Keys(names))) {
-		if state.State != "free" { // given up meanwhile, or left on a minority
+		free := state.State == "free" // given up meanwhile, or left on a minority
+		if !free && !isFence(l.key(state.Resource), state.Owner) {
 			s.Locks = append(s.Locks, state)
 		}
 	}
@@ -132,9 +133,7 @@ func (l *locker) scan(ctx context.Context, node *redis.Client, pattern string) (
 	prefix := l.key("")
 	keys := node.ScanType(ctx, 0, escapePattern(prefix)+pattern, perCall, "string").Iterator()
 	for keys.Next(ctx) {
-		if key := keys.Val(); !isFence(key) {
-			names = append(names, strings.TrimPrefix(key, prefix))
-		}
+		names = append(names, strings.TrimPrefix(keys.Val(), prefix))
 	}
 	return names, keys.Err()
 }
@@ -145,8 +144,13 @@ func escapePattern(text string) string {
 }
 
 // isFence reports whether a key is the counter of fencing tokens that belongs to the key of a lock
-// with a hash tag. That of any other key begins with another character than a lock's key.
-func isFence(key string) bool { return strings.Contains(key, "{") && strings.HasSuffix(key, "}:fence") }
+// with a hash tag. Its value is no token of ours. The counters of other locks do not begin as keys
+// of locks do.
+func isFence(key, owner string) bool {
+	_, behind, _ := strings.Cut(key, "{")
+	tag, _, tagged := strings.Cut(behind, "}")
+	return tagged && tag != "" && strings.HasSuffix(key, ":fence") && owner == "unknown"
+}
 
 // sightings remember since when locks have had their owners.
 type sightings map[string]sighting

@@ -78,7 +78,7 @@ func (w *watch) ended(err error) error {
 	}
 	until, lost := w.h.ValidUntil(), w.h.Err() != nil
 	if lost || w.warned {
-		w.report(nil, w.cmd.kill()) // whoever is left of its group
+		w.report(nil, w.cmd.killRest())
 	}
 	if !lost {
 		released := w.h.Release(context.Background())
