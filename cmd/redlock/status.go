@@ -78,7 +78,7 @@ func (s *lockState) row() []string {
 			row[3] = "for ever"
 		}
 	}
-	if s.Held != nil {
+	if s.Held != nil && *s.Held > 0 {
 		row[4] = short(time.Duration(*s.Held * float64(time.Second)))
 	}
 	if s.Fence != 0 {
