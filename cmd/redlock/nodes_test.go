@@ -42,7 +42,7 @@ func TestPasswordSocketAndPrefix(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
 	s := servers[0]
-	s.Do(t, "acl", "setuser", "locker", "on", ">p@ss,word", "~my:*", "+@all")
+	s.Do(t, "acl", "setuser", "locker", "on", ">p@ss,word", "~my:*", "~{my:*", "&redlock:*", "+@all")
 	with := func(user string, args ...string) result {
 		return redlock(t, nil, append([]string{"--nodes=redis://" + user + s.Addr()}, args...)...)
 	}
