@@ -72,6 +72,37 @@ var examples = []struct {
 		"takes over film-2 from worker-",
 		"ledger    each of 6 jobs finished once",
 	}},
+	{"cache", []string{
+		"cache     is empty; 8 processes ask for the page",
+		"builds the page",
+		"cache     served edition 1 to all 8, built once",
+		"cache     is out of date; 8 processes ask for the page",
+		"builds the page",
+		"of 8 meanwhile, built once",
+	}},
+	{"cron", []string{
+		"sends the invoices",
+		"sends the invoices",
+		"host-a    runs the report: the printer is on fire",
+		"host-b    asks for the report: ran is true",
+		"host-c    asks for the report: ran is false",
+		"has the backup's tick of this hour, for good",
+	}},
+	{"handover", []string{
+		"rival     waits for the lock",
+		"old       is told to stop",
+		"new       adopts the lock and goes on with part 4",
+		"new       is through and releases",
+		"rival     has the lock, and finds the whole film",
+	}},
+	{"nested", []string{
+		"gives up: held by another owner",
+		"both      took orders, then stock, 10 times each",
+		"both      took both at once, 10 times each, in opposite orders",
+		"bob       closed the month 5 times",
+		"alice     has orders and tries it once more: ErrHeld",
+		"alice     passes on what it has",
+	}},
 }
 
 // bin is the directory of the executables, which TestMain builds.
