@@ -17,6 +17,7 @@ var (
 	fenced    = regexp.MustCompile("(?ms)^```.*?^```$")
 	testName  = regexp.MustCompile("\\bTest[A-Z][A-Za-z0-9]+\\b")
 	makeGoal  = regexp.MustCompile("\\bmake ([a-z][a-z-]*)\\b")
+	testRun   = regexp.MustCompile(`go test \./(\S+) -run (\w+)`)
 	codeParts = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]+`")
 )
 
@@ -61,7 +62,7 @@ func anchors(page string) []string {
 }
 
 // Names checks that the tests and the targets of make that a page names exist in the repository at root. A name may be
-// the beginning of a test's, as -run takes it.
+// the beginning of a test's, as -run takes it. Where a page gives the command, the test is in the package of the command.
 func Names(t *testing.T, page, root string) {
 	t.Helper()
 	tests := testsBelow(t, root)
@@ -71,6 +72,12 @@ func Names(t *testing.T, page, root string) {
 		for _, name := range testName.FindAllString(code, -1) {
 			if !slices.ContainsFunc(tests, func(s string) bool { return strings.HasPrefix(s, name) }) {
 				t.Errorf("%s names %s, but no test's name begins so", page, name)
+			}
+		}
+		for _, m := range testRun.FindAllStringSubmatch(code, -1) {
+			here := testsBelow(t, filepath.Join(root, m[1]))
+			if !slices.ContainsFunc(here, func(s string) bool { return strings.Contains(s, m[2]) }) {
+				t.Errorf("%s says %q, which runs nothing", page, m[0])
 			}
 		}
 		for _, m := range makeGoal.FindAllStringSubmatch(code, -1) {
