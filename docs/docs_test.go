@@ -115,9 +115,11 @@ func libraryDirs(t *testing.T) []string {
 var (
 	verb = regexp.MustCompile(`%[-+#0-9.]*[a-z]`)
 	word = regexp.MustCompile(`[A-Za-z]{2,}`)
+	code = regexp.MustCompile(`^[A-Z]{3,} ?$`) // the beginning of a server's reply
 )
 
-// sentencesIn returns the string literals in the code of a package that have two words or more, by where they are.
+// sentencesIn returns the string literals in the code of a package that have two words or more, or are the code of a
+// server's error, by where they are.
 func sentencesIn(t *testing.T, dir string) map[token.Position]string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -135,7 +137,8 @@ func sentencesIn(t *testing.T, dir string) map[token.Position]string {
 				text, err := strconv.Unquote(l.Value)
 				require.NoError(t, err)
 				text = strings.TrimPrefix(text, "redlock: ")
-				if len(word.FindAllString(verb.ReplaceAllString(text, ""), -1)) > 1 && strings.Contains(text, " ") {
+				words := word.FindAllString(verb.ReplaceAllString(text, ""), -1)
+				if len(words) > 1 && strings.Contains(text, " ") || code.MatchString(text) {
 					all[fset.Position(l.Pos())] = text
 				}
 			}
