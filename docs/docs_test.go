@@ -118,8 +118,8 @@ var (
 	code = regexp.MustCompile(`^[A-Z]{3,} ?$`) // the beginning of a server's reply
 )
 
-// sentencesIn returns the string literals in the code of a package that have two words or more, or are the code of a
-// server's error, by where they are.
+// sentencesIn returns the string literals in the code of a package that have two words or more, or
+// are the code of a server's error, by where they are.
 func sentencesIn(t *testing.T, dir string) map[token.Position]string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))

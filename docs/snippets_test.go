@@ -13,7 +13,8 @@ import (
 	"github.com/rediskit/redlock/internal/pages"
 )
 
-// With the newest go-redis: a snippet may show an option of the client's that the oldest does not have.
+// With the newest go-redis: a snippet may show an option of the client's that the oldest does not
+// have.
 func TestSnippetsCompile(t *testing.T) {
 	scene, err := os.ReadFile("testdata/scene.go")
 	require.NoError(t, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/redis/rueidis/rueidislock"
 
 	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
 )
 
 // rows are the lines of the table in README.md, each with the test of what it says. Whoever changes a line changes it here,
@@ -261,10 +262,10 @@ func manualExtension(t *testing.T) {
 // cancelledAttempt takes the name on two of three servers. The third one grants it, then the context ends.
 func cancelledAttempt(t *testing.T) {
 	servers, clients := start(t, 3)
+	for _, c := range clients[:2] {
+		noError(t, c.Set(t.Context(), "r", "a stranger's", ttl).Err())
+	}
 	attempt := func(try func(ctx context.Context, clients []*redis.Client)) {
-		for _, c := range clients[:2] {
-			noError(t, c.Set(t.Context(), "r", "a stranger's", ttl).Err())
-		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		hooked := []*redis.Client{clients[0], clients[1], redis.NewClient(&redis.Options{Addr: servers[2].Addr()})}
@@ -272,7 +273,6 @@ func cancelledAttempt(t *testing.T) {
 		try(ctx, hooked)
 		noError(t, hooked[2].Close())
 	}
-
 	attempt(func(ctx context.Context, clients []*redis.Client) {
 		if err := openRedsync(clients).NewMutex("r").LockContext(ctx); err == nil {
 			t.Error("redsync has the lock")
@@ -293,8 +293,12 @@ func cancelledAttempt(t *testing.T) {
 		noError(t, l.Close())
 	})
 
-	// rueidislock gives up on a server whose replies are late, and deletes what was set.
-	p := servers[2].Proxy(t)
+	rueidislockCancelled(t, servers[2])
+}
+
+// rueidislockCancelled cancels an attempt whose reply is held up: what was set is deleted.
+func rueidislockCancelled(t *testing.T, server *redistest.Server) {
+	p := server.Proxy(t)
 	peer := openRueidislock(t, p.Addr(), 1)
 	_, cancelWarm, err := peer.TryWithContext(t.Context(), "warm")
 	noError(t, err)
@@ -306,11 +310,11 @@ func cancelledAttempt(t *testing.T) {
 		_, _, err := peer.TryWithContext(ctx, "r")
 		done <- err
 	}()
-	eventually(t, "rueidislock's key", func() bool { return slices.Contains(servers[2].Keys(t), "rueidislock:0:r") })
+	eventually(t, "rueidislock's key", func() bool { return slices.Contains(server.Keys(t), "rueidislock:0:r") })
 	cancel()
 	p.HoldReplies(false)
 	within(t, "the end of its attempt", done)
-	eventually(t, "rueidislock's clean-up", func() bool { return !slices.Contains(servers[2].Keys(t), "rueidislock:0:r") })
+	eventually(t, "rueidislock's clean-up", func() bool { return !slices.Contains(server.Keys(t), "rueidislock:0:r") })
 }
 
 // afterGrant does something when a first command has been answered, and before go-redis hears of it.

@@ -104,23 +104,20 @@ func (o *office) deadlock(ctx context.Context) error {
 		}
 		o.say(w.name, "has %s and asks for %s", names[i], names[1-i])
 		inner, err := w.locker.Acquire(ctx, names[1-i], redlock.WithMaxWait(300*time.Millisecond))
-		if errors.Is(err, redlock.ErrHeld) {
+		switch {
+		case errors.Is(err, redlock.ErrHeld):
 			o.say(w.name, "gives up: held by another owner")
 			gaveUp[i] = err
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 		return inner.Release(ctx)
 	})
-	if err != nil {
-		return err
-	}
-	if gaveUp[0] == nil && gaveUp[1] == nil {
+	if err == nil && gaveUp[0] == nil && gaveUp[1] == nil {
 		return errors.New("both had both locks: they cannot have waited for each other")
 	}
-	return nil
+	return err
 }
 
 // oneOrder has both workers take the locks in the same order.

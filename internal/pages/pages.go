@@ -21,7 +21,8 @@ var (
 	codeParts = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]+`")
 )
 
-// Links checks that what a page links to in the repository exists, headings included. Others' sites are not asked.
+// Links checks that what a page links to in the repository exists, headings included. Others' sites
+// are not asked.
 func Links(t *testing.T, page string) {
 	t.Helper()
 	text := read(t, page)
@@ -61,8 +62,9 @@ func anchors(page string) []string {
 	return all
 }
 
-// Names checks that the tests and the targets of make that a page names exist in the repository at root. A name may be
-// the beginning of a test's, as -run takes it. Where a page gives the command, the test is in the package of the command.
+// Names checks that the tests and the targets of make that a page names exist in the repository at
+// root. A name may be the beginning of a test's, as -run takes it. Where a page gives the command,
+// the test is in the package of the command.
 func Names(t *testing.T, page, root string) {
 	t.Helper()
 	tests := testsBelow(t, root)

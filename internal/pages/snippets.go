@@ -1,5 +1,6 @@
-// Package pages checks the pages of the repository (README.md, docs/*.md) against the code: that their Go snippets
-// compile, that their links and the tests and targets that they name exist. It is for tests only.
+// Package pages checks the pages of the repository (README.md, docs/*.md) against the code: that
+// their Go snippets compile, that their links and the tests and targets that they name exist. It is
+// for tests only.
 package pages
 
 import (
@@ -20,10 +21,11 @@ import (
 	"testing"
 )
 
-// Snippets compiles every block of a page that is marked as Go. A block is a file, or declarations, or statements. What
-// it uses without declaring it, the scene has: the source of a file with imports and declarations. Blocks may say what
-// a reader takes as said: a variable may be declared twice, or not be used. What can be imported is what go list finds
-// in the working directory, with the given flags.
+// Snippets compiles every block of a page that is marked as Go. A block is a file, or declarations,
+// or statements. What it uses without declaring it, the scene has: the source of a file with
+// imports and declarations. Blocks may say what a reader takes as said: a variable may be declared
+// twice, or not be used. What can be imported is what go list finds in the working directory, with
+// the given flags.
 func Snippets(t *testing.T, page, scene string, flags ...string) {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -125,7 +127,8 @@ func (c *compiler) compile(snippet string) []error {
 	conf := types.Config{
 		Importer: importer.ForCompiler(fset, "gc", c.lookup),
 		Error: func(err error) {
-			// Soft errors leave no doubt about the types: a variable or an import that is not used, := without a new variable.
+			// Soft errors leave no doubt about the types: a variable or an import that is not used,
+			// := without a new variable.
 			var e types.Error
 			if !errors.As(err, &e) || !e.Soft {
 				errs = append(errs, err)
