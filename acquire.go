@@ -17,7 +17,10 @@ import (
 // plan is an acquisition whose arguments have been checked.
 type plan struct {
 	callConfig
-	keys protocol.Keys
+	keys    protocol.Keys
+	account *account // nil without an observer
+
+	campaign *candidate // of Lead; else nil
 }
 
 // plan checks the arguments of an acquisition.
@@ -35,7 +38,7 @@ func (l *Locker) plan(resources []string, opts []AcquireOption) (*plan, error) {
 		return nil, fmt.Errorf("redlock: resource %s cannot be locked on a Redis Cluster: because of its braces, "+
 			"the keys of its queue would have another slot; leave out the } that no { comes before", protocol.Quote(misfit))
 	}
-	return &plan{call, keys}, nil
+	return &plan{callConfig: call, keys: keys}, nil
 }
 
 // renewedUnlessTold returns the plan with renewal, unless an option said no.
@@ -58,6 +61,7 @@ func (l *Locker) attempt(ctx context.Context, p *plan, at *protocol.Place) (h *H
 		return nil, nil, err
 	}
 	defer l.leave()
+	p.account.tries()
 	h, r, err = l.tryOnce(ctx, p, at)
 	if err != nil && r.Moving() {
 		// On a Redis Cluster that moves a slot, a script with several of its keys has to wait for
@@ -78,13 +82,14 @@ func (l *Locker) tryOnce(ctx context.Context, p *plan, at *protocol.Place) (*Han
 		r, cause = l.contend(ctx, h, p.firstTTL())
 	} else { // whose turn it is, the queues decide
 		r = h.claim.Stand(p.firstTTL(), at)
+		r.For(ctx)
 		r.Send()
 		cause = r.Wait(ctx)
 	}
 	var err error
 	if r.Outcome() != quorum.Won {
 		err = l.quorumError(r, p.keys.Resources)
-	} else if err = h.begin(r, r.Lease(), p.maxHold); err == nil {
+	} else if err = h.begin(r, r.Lease(), p); err == nil {
 		return h, r, nil
 	}
 	cleaned := h.claim.Abandon()
@@ -105,6 +110,7 @@ func (l *Locker) tryOnce(ctx context.Context, p *plan, at *protocol.Place) (*Han
 func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *protocol.Round, cause error) {
 	began, patience := time.Now(), l.nodes.TimeoutFor(ttl)
 	r = h.claim.Acquire(ttl)
+	r.For(ctx)
 	r.Send()
 	cause = r.Wait(ctx)
 	for round := 0; cause == nil && prevails(r); round++ {
@@ -215,13 +221,19 @@ func (l *Locker) lastTry(w *wait, p *plan, cause error) (*Handle, error) {
 
 // adopt looks for a token on the nodes and makes it a Handle.
 func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, error) {
+	if err := l.enter(ctx, "adopt", p.keys.Resources); err != nil {
+		return nil, err
+	}
+	defer l.leave()
+	p.account.tries()
 	h := l.newHandle(p, token)
 	r := h.claim.Find(p.ttl)
+	r.For(ctx)
 	r.Send()
 	cause := r.Wait(ctx)
 	if r.Outcome() == quorum.Won {
 		kept := lease.Lease{Start: r.Lease().Start, TTL: min(r.Kept(), maxTTL), Drift: l.drift}
-		err := h.begin(r, kept, p.maxHold)
+		err := h.begin(r, kept, p)
 		switch {
 		case err == nil:
 			return h, nil

@@ -73,7 +73,7 @@ func (h *Handle) forget(key context.Context) {
 	h.mu.Lock()
 	defer h.unlock()
 	delete(h.contexts, key)
-	if len(h.contexts) == 0 && h.done == nil && !h.renewal.On {
+	if len(h.contexts) == 0 && h.done == nil && !h.renewal.On && h.account == nil {
 		h.unwatchLocked()
 	}
 }

@@ -86,7 +86,9 @@
 //	New, Do, TryDo, Adopt, Close                lock.go; Once: once.go
 //	an option, its default or its check         options.go
 //	an error's text, or what it matches         errors.go; what counts as a misconfiguration: misconfigured.go
-//	a log line                                  log.go, where it comes from a node; else where it is logged
+//	a log line                                  log.go, where it tells of an event or a node; else where it is logged
+//	an event                                    events.go (what it says), observe.go (when it is told)
+//	who leads, and how candidates campaign      election.go
 //	which clients are refused                   clients.go
 //	when a vote is won or lost                  internal/quorum
 //	how a split vote is settled                 internal/protocol/contest.go

@@ -115,14 +115,19 @@ func (l *Locker) quorumError(r *protocol.Round, resources []string) *QuorumError
 func (l *Locker) answers(s *protocol.Shortfall) []NodeError {
 	nodes := make([]NodeError, len(s.Answers))
 	for i, a := range s.Answers {
-		nodes[i] = NodeError{a.Node, a.Addr, a.Err}
-		var refused *protocol.Refusal
-		if errors.As(a.Err, &refused) && !refused.Gone {
-			label, _ := protocol.Label(refused.Owner)
-			nodes[i].Err = &HeldError{refused.Resource, label, refused.Left, refused.Waited}
-		}
+		nodes[i] = NodeError{a.Node, a.Addr, forPeople(a.Err)}
 	}
 	return nodes
+}
+
+// forPeople returns what a node said as users may see it: without the owner's token.
+func forPeople(err error) error {
+	var refused *protocol.Refusal
+	if errors.As(err, &refused) && !refused.Gone {
+		label, _ := protocol.Label(refused.Owner)
+		return &HeldError{refused.Resource, label, refused.Left, refused.Waited}
+	}
+	return err
 }
 
 // tooSlow reports whether a node just did not answer, for all that is known.

@@ -24,28 +24,38 @@ func (h *Handle) Extend(ctx context.Context, ttl time.Duration) error {
 	if err := h.l.checkTTL(ttl); err != nil {
 		return err
 	}
+	if h.account != nil {
+		return h.extendTold(ctx, ttl)
+	}
+	_, err := h.extend(ctx, ttl)
+	return err
+}
+
+// extend is Extend with a valid argument. It tells how many sites were healed.
+func (h *Handle) extend(ctx context.Context, ttl time.Duration) (healed int, err error) {
 	if ended := h.Err(); ended != nil {
-		return stateError("extend", h.claim.Resources(), ended)
+		return 0, stateError("extend", h.claim.Resources(), ended)
 	}
 	if err := h.l.enter(ctx, "extend", h.claim.Resources()); err != nil {
-		return err
+		return 0, err
 	}
 	defer h.l.leave()
 	h.mu.Lock()
 	if h.lookLocked() != nil {
 		defer h.unlock()
-		return stateError("extend", h.claim.Resources(), h.err)
+		return 0, stateError("extend", h.claim.Resources(), h.err)
 	}
 	// Under the mutex: a Release from here on takes a later number than the extension, which so
 	// cannot lengthen the life of keys that are to stay until the end of a minimum hold.
 	r := h.claim.Extend(ttl, func(r *protocol.Round) { h.extended(r, ttl) })
 	shorter := r.Lease().End().Before(h.lease.End())
 	h.unlock()
+	r.For(ctx)
 	r.Send()
-	if err := h.await(ctx, r); err != nil || !shorter {
-		return err
+	if err = h.await(ctx, r); err == nil && shorter {
+		err = h.shorten(ctx, r.Lease())
 	}
-	return h.shorten(ctx, r.Lease())
+	return r.Healed(), err
 }
 
 // extended takes the result of an extension by hand, which renewal then goes on with.
@@ -105,6 +115,7 @@ func (h *Handle) shorten(ctx context.Context, proved lease.Lease) error {
 	r := h.claim.Shorten(max(proved.TTL, h.minHoldLeft()), h.shortened)
 	h.armLocked()
 	h.unlock()
+	r.For(ctx)
 	r.Send()
 	return h.await(ctx, r)
 }
@@ -121,16 +132,22 @@ func (h *Handle) shortened(r *protocol.Round) {
 // await waits for an extension and returns what came of it.
 func (h *Handle) await(ctx context.Context, r *protocol.Round) error {
 	cause := r.Wait(ctx)
-	ended, outcome := h.Err(), r.Outcome()
-	switch {
+	err := h.cameOf(r, h.Err())
+	if short, ok := err.(*QuorumError); ok && cause != nil {
+		return interrupt(ctx, cause, short)
+	}
+	return err
+}
+
+// cameOf returns what came of an extension: of a handle that has ended, if ended is not nil.
+func (h *Handle) cameOf(r *protocol.Round, ended error) error {
+	switch outcome := r.Outcome(); {
 	case outcome == quorum.Refused && ended == ErrLost:
 		return h.l.lost(r)
 	case ended != nil:
 		return stateError("extend", h.claim.Resources(), ended)
 	case outcome == quorum.Won:
 		return nil
-	case cause != nil:
-		return interrupt(ctx, cause, h.l.quorumError(r, h.claim.Resources()))
 	default:
 		return h.l.quorumError(r, h.claim.Resources())
 	}

@@ -35,10 +35,14 @@ type Handle struct {
 	renewing *protocol.Round // under way; nil: none is
 	failures int             // renewals that failed since the last one that did not
 	watching bool            // the Locker's schedule has the alarm
+	lost     bool            // it had ended before the first Release; guarded by ending
 	alarm    timers.Alarm
 
+	ending   sync.Once // the first Release ends the handle
 	release  sync.Once // the first call decides
 	released error     // its result
+
+	account *account // for the observer; nil without one
 }
 
 // newHandle returns the handle of an attempt that has sent nothing yet.
@@ -50,7 +54,7 @@ func (l *Locker) newHandle(p *plan, token string) *Handle {
 }
 
 // begin starts the life of the handle with the lease that a round has won.
-func (h *Handle) begin(r *protocol.Round, won lease.Lease, maxHold time.Duration) error {
+func (h *Handle) begin(r *protocol.Round, won lease.Lease, p *plan) error {
 	h.mu.Lock()
 	defer h.unlock()
 	// The clock again: the answers may have come when nothing of the lease was left.
@@ -62,16 +66,28 @@ func (h *Handle) begin(r *protocol.Round, won lease.Lease, maxHold time.Duration
 	h.acquired, h.lease = won.Start, won
 	h.claim.Prove(won)
 	if closed, ok := h.l.closedAt(); ok && closed.Before(won.End()) {
-		h.endLocked(ErrClosed)
+		h.endLocked(CauseClosed, "") // before there is anybody to tell
 		return stateError(r.Op(), h.claim.Resources(), ErrClosed)
 	}
-	if h.renewal.On {
-		if maxHold > 0 {
-			h.renewal.Until = won.Start.Add(maxHold)
-		}
-		h.watchLocked()
+	if h.renewal.On && p.maxHold > 0 {
+		h.renewal.Until = won.Start.Add(p.maxHold)
+	}
+	if h.account = p.account; h.account != nil {
+		h.account.granted = r.Yes()
 	}
 	return nil
+}
+
+// start has the handle renewed and its end noticed, where somebody wants that from the beginning.
+func (h *Handle) start() {
+	if !h.renewal.On && h.account == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.unlock()
+	if h.lookLocked() == nil {
+		h.watchLocked()
+	}
 }
 
 // unlock frees the mutex and then runs what was posted: contexts that end run code of the user's,
@@ -162,38 +178,43 @@ func (h *Handle) lookLocked() error {
 	}
 	end := h.lease.End()
 	if closed, ok := h.l.closedAt(); ok && closed.Before(end) {
-		h.endLocked(ErrClosed)
+		h.endLocked(CauseClosed, "")
 	} else if !time.Now().Before(end) {
-		h.l.log.warn("lock lost", "resources", h.claim.Resources(), "reason", h.whyOverLocked())
-		h.endLocked(ErrLost)
+		h.endLocked(h.whyOverLocked())
 	}
 	return h.err
 }
 
-// whyOverLocked says why the lease ended.
-func (h *Handle) whyOverLocked() string {
+// whyOverLocked says why the lease is over.
+func (h *Handle) whyOverLocked() (Cause, string) {
 	switch {
 	case h.failures > 0:
-		return fmt.Sprintf("its lease is over: %d renewals in a row failed", h.failures)
+		return CauseExpired, fmt.Sprintf("its lease is over: %d renewals in a row failed", h.failures)
 	case !h.renewal.Until.IsZero() && !h.lease.End().Before(h.renewal.Until.Add(-h.lease.TTL)):
-		return "its maximum hold is over"
+		return CauseMaxHold, "its maximum hold is over"
 	case h.renewal.On:
-		return "its lease is over: no renewal was answered in time"
+		return CauseExpired, "its lease is over: no renewal was answered in time"
 	default:
-		return "its lease is over and it is not renewed"
+		return CauseExpired, "its lease is over and it is not renewed"
 	}
 }
 
 // refusedLocked ends the handle after a round in which the nodes denied it, and takes back what is
 // left of the lock.
 func (h *Handle) refusedLocked(r *protocol.Round) {
-	h.l.log.warn("lock lost", "resources", h.claim.Resources(), "reason", said(h.l.answers(r.Shortfall())))
-	h.endLocked(ErrLost)
+	answers, cause := h.l.answers(r.Shortfall()), CauseGone
+	for _, n := range answers {
+		if _, taken := n.Err.(*HeldError); taken {
+			cause = CauseTaken
+		}
+	}
+	h.endLocked(cause, said(answers))
 	h.posted = append(h.posted, func() { h.claim.Abandon() })
 }
 
 // endLocked ends the handle for good. h.err is nil before.
-func (h *Handle) endLocked(err error) {
+func (h *Handle) endLocked(cause Cause, reason string) {
+	err := cause.err()
 	h.err = err
 	h.claim.End()
 	if h.done != nil {
@@ -208,6 +229,7 @@ func (h *Handle) endLocked(err error) {
 		h.posted = append(h.posted, line.Lost)
 	}
 	h.unwatchLocked()
+	h.endsLocked(cause, reason)
 }
 
 // watchLocked makes sure that the end of the lease and of the Locker are noticed when they come.
@@ -245,32 +267,42 @@ func (h *Handle) Release(ctx context.Context) error {
 	closed := h.l.enter(context.Background(), "release", h.claim.Resources())
 	if closed == nil {
 		defer h.l.leave()
+		// The contexts end here, before the first byte goes out: the next owner must find none alive.
+		h.ending.Do(h.endByHand)
+	} else {
+		h.Err() // ends it
 	}
+	h.tellUntold() // out of every Do: an observer may call Release
 	h.release.Do(func() {
+		start := time.Now()
 		if closed != nil || h.Err() == ErrClosed {
 			h.released = stateError("release", h.claim.Resources(), ErrClosed)
-			return
+		} else {
+			h.released = h.letGo(ctx)
 		}
-		h.released = h.letGo()
+		h.releaseDone(ctx, start)
 	})
+	h.tellUntold()
 	return h.released
 }
 
-// letGo ends the handle and takes the lock off the nodes.
-func (h *Handle) letGo() error {
+// endByHand ends the handle, unless it has ended.
+func (h *Handle) endByHand() {
 	h.mu.Lock()
-	wasLost := h.lookLocked() != nil
-	if !wasLost {
-		h.endLocked(ErrReleased)
+	defer h.unlock()
+	if h.lost = h.lookLocked() != nil; !h.lost {
+		h.endLocked(CauseReleased, "")
 	}
-	// The contexts end here, before the first byte goes out: the next owner must find none alive.
-	h.unlock()
+}
 
+// letGo takes the lock of a handle that has ended off the nodes.
+func (h *Handle) letGo(ctx context.Context) error {
 	r := h.farewell()
+	r.For(ctx)
 	r.Send()
 	r.Wait(context.Background())
 	switch outcome := r.Outcome(); {
-	case wasLost:
+	case h.lost:
 		return stateError("release", h.claim.Resources(), ErrLost)
 	case outcome == quorum.Won:
 		return nil

@@ -42,6 +42,7 @@ func (l *Locker) Inspect(ctx context.Context, resource string) (Status, error) {
 	}
 	defer l.leave()
 	r := l.nodes.Inspect(p.keys, p.ttl)
+	r.For(ctx)
 	r.Send()
 	cause := r.Wait(ctx)
 	s.Waiters = r.Waiting()

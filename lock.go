@@ -88,7 +88,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	}
 	l.life, l.end = context.WithCancelCause(context.Background())
 	l.nodes = protocol.NewNodes(protocol.Config{
-		Scripts: scripts, Timeout: c.nodeTimeout, Drift: c.drift, Life: l.life, Tell: l.log.trouble,
+		Scripts: scripts, Timeout: c.nodeTimeout, Drift: c.drift, Life: l.life, Tell: l.trouble, Heard: l.heardIfObserved(),
 	}, clients, clustered)
 	l.line = queue.New(l.nodes, "redlock:"+protocol.NewToken("")[:22], l.noMessages)
 	return l, nil
@@ -136,7 +136,7 @@ func (l *Locker) Do(ctx context.Context, resource string, fn func(ctx context.Co
 	if err != nil {
 		return err
 	}
-	h, err := l.acquire(ctx, p.renewedUnlessTold())
+	h, err := l.get(ctx, p.renewedUnlessTold())
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (l *Locker) TryDo(ctx context.Context, resource string, fn func(ctx context
 	if err != nil {
 		return err
 	}
-	h, _, err := l.attempt(ctx, p.renewedUnlessTold(), nil)
+	h, err := l.try(ctx, p.renewedUnlessTold())
 	if err != nil {
 		return err
 	}
@@ -164,14 +164,21 @@ func (l *Locker) run(ctx context.Context, h *Handle, fn func(ctx context.Context
 		if ended != nil && !errors.Is(err, ended) {
 			err = errors.Join(err, stateError("do", h.Resources(), ended))
 		}
-		switch rel := h.Release(ctx); {
-		case errors.Is(rel, ErrLost) && !errors.Is(err, ErrLost):
+		if rel := l.letGo(ctx, h); errors.Is(rel, ErrLost) && !errors.Is(err, ErrLost) {
 			err = errors.Join(err, rel)
-		case errors.Is(rel, ErrNoQuorum): // the work is done, and the keys expire
-			l.log.warn("release failed", "resources", h.Resources(), "error", rel)
 		}
 	}()
 	return fn(h.Context(ctx))
+}
+
+// letGo releases a lock under which all is done. That it could not be deleted is told to the log:
+// the keys expire.
+func (l *Locker) letGo(ctx context.Context, h *Handle) error {
+	err := h.Release(ctx)
+	if errors.Is(err, ErrNoQuorum) {
+		l.log.warn("release failed", "resources", h.Resources(), "error", err)
+	}
+	return err
 }
 
 // Adopt continues a lock that another process has handed over by its token ([Handle.Token]). It
@@ -190,11 +197,11 @@ func (l *Locker) Adopt(ctx context.Context, resources []string, token string, op
 	if err != nil {
 		return nil, err
 	}
-	if err := l.enter(ctx, "adopt", p.keys.Resources); err != nil {
-		return nil, err
+	if p.account = l.account(ctx, p); p.account != nil {
+		p.account.adopted = true
 	}
-	defer l.leave()
-	return l.adopt(ctx, p, token)
+	h, err := l.adopt(ctx, p, token)
+	return l.acquired(p, h, err)
 }
 
 // Close ends the Locker: waiting calls return [ErrClosed], renewal stops, handles end with

@@ -2,6 +2,7 @@ package redlock
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 
@@ -51,15 +52,35 @@ func (q *logQueue) add(level slog.Level, msg string, args ...any) {
 func (q *logQueue) warn(msg string, args ...any) { q.add(slog.LevelWarn, msg, args...) }
 func (q *logQueue) info(msg string, args ...any) { q.add(slog.LevelInfo, msg, args...) }
 
-// trouble tells of what no caller learns otherwise. Called with locks held.
+// Observe logs the events that no call returns.
+func (q *logQueue) Observe(e Event) {
+	switch e := e.(type) {
+	case LeaseEnded:
+		if e.Err == ErrLost {
+			q.warn("lock lost", "resources", e.Resources, "reason", e.Reason)
+		}
+	case ExtendDone:
+		switch {
+		case e.Err == nil && e.Failures > 0:
+			q.info("lock renewed again", "resources", e.Resources, "failures", e.Failures)
+		case e.Failures == 1 && errors.Is(e.Err, ErrNoQuorum):
+			q.warn("renewal failed and is tried again until the lease ends", "resources", e.Resources,
+				"left", e.Left, "error", e.Err)
+		}
+	case NodeState:
+		if at := []any{"node", e.Node, "addr", e.Addr}; e.Up {
+			q.info("a node answers again",
+				append(at, "failed calls", e.Failed, "after", e.Down, "locks not deleted", e.Stayed)...)
+		} else {
+			q.warn("a node fails", append(at, "op", e.Op, "error", e.Err)...)
+		}
+	}
+}
+
+// trouble logs what is not an event.
 func (q *logQueue) trouble(t protocol.Trouble) {
 	at := []any{"node", t.Node, "addr", t.Addr}
 	switch t.Kind {
-	case protocol.NodeFails:
-		q.warn("a node fails", append(at, "op", t.Op, "error", t.Err)...)
-	case protocol.NodeAnswers:
-		q.info("a node answers again",
-			append(at, "failed calls", t.Calls, "after", t.For, "locks not deleted", t.Stays)...)
 	case protocol.Healed:
 		q.info("a node has lost a lock and gets it again", append(at, "resources", t.Resources)...)
 	case protocol.KeysStay:

@@ -16,8 +16,7 @@ func (l *Locker) TryAcquireMulti(ctx context.Context, resources []string, opts .
 	if err != nil {
 		return nil, err
 	}
-	h, _, err := l.attempt(ctx, p, nil)
-	return h, err
+	return l.try(ctx, p)
 }
 
 // AcquireMulti locks all the resources, and waits until it can have them all at once: while it
@@ -29,7 +28,7 @@ func (l *Locker) AcquireMulti(ctx context.Context, resources []string, opts ...A
 	if err != nil {
 		return nil, err
 	}
-	return l.acquire(ctx, p)
+	return l.get(ctx, p)
 }
 
 // normalise returns the resources sorted and without duplicates, or says why they cannot be locked.

@@ -31,7 +31,7 @@ func (l *Locker) Once(ctx context.Context, name string, every time.Duration, fn 
 	}
 	p.minHold = every - min(every/10, time.Minute)
 	p.ttl = min(p.ttl, max(every, time.Second, 4*l.nodeTimeout))
-	h, _, err := l.attempt(ctx, p.renewedUnlessTold(), nil)
+	h, err := l.try(ctx, p.renewedUnlessTold())
 	if errors.Is(err, ErrHeld) {
 		return false, nil
 	}

@@ -34,6 +34,7 @@ type config struct {
 	nodeTimeout time.Duration // 0: derived from the TTL
 	drift       float64
 	logger      *slog.Logger // may be nil
+	observer    Observer     // may be nil
 	err         error        // the first invalid option
 }
 

@@ -44,23 +44,23 @@ func (h *Handle) renewed(r *protocol.Round) {
 	if h.renewing == r {
 		h.renewing = nil
 	}
+	left := time.Until(h.lease.End())
 	if h.lookLocked() != nil {
 		h.tooLateLocked(r)
+		if h.err == ErrLost {
+			h.renewalDoneLocked(r, 0, h.failures)
+		}
 		return
 	}
+	failures := h.failures
 	if r.Outcome() == quorum.Unreachable {
-		h.renewal.Failed = time.Now()
-		if h.failures++; h.failures == 1 {
-			h.l.log.warn("renewal failed and is tried again until the lease ends", "resources", h.claim.Resources(),
-				"left", time.Until(h.lease.End()), "error", h.l.quorumError(r, h.claim.Resources()))
-		}
+		failures++
+		h.renewal.Failed, h.failures = time.Now(), failures
 	} else {
-		if h.failures > 0 {
-			h.l.log.info("lock renewed again", "resources", h.claim.Resources(), "failures", h.failures)
-		}
 		h.renewal.Failed, h.failures = time.Time{}, 0
 	}
 	h.settledLocked(r)
+	h.renewalDoneLocked(r, left, failures)
 }
 
 // armLocked has tick called when whatever comes next is due.
@@ -77,6 +77,6 @@ func (h *Handle) armLocked() {
 	}
 	if !h.l.schedule.Set(&h.alarm, next) {
 		h.watching = false
-		h.endLocked(ErrClosed)
+		h.endLocked(CauseClosed, "")
 	}
 }

@@ -37,6 +37,7 @@ func (l *Locker) sleep(ctx context.Context, d time.Duration) error {
 // wait is a call that tries again and again.
 type wait struct {
 	l         *Locker
+	plan      *plan
 	op        string
 	resources []string
 	outer     context.Context // the caller's
@@ -54,7 +55,7 @@ type wait struct {
 
 func (l *Locker) newWait(ctx context.Context, op string, p *plan) *wait {
 	w := &wait{
-		l: l, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {}, sleep: l.sleep,
+		l: l, plan: p, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {}, sleep: l.sleep,
 		next: p.retryInterval, longest: 8 * p.retryInterval, maxOutage: p.maxOutage,
 	}
 	if p.maxWait > 0 {
@@ -95,6 +96,7 @@ func (w *wait) pause(hint time.Duration, err error) error {
 	}
 	cause := w.l.over(w.ctx)
 	if cause == nil {
+		w.plan.account.waits(w.l, w.plan, err)
 		cause = w.sleep(w.ctx, d)
 	}
 	if cause == nil {

@@ -11,6 +11,7 @@
 //	    adopt_test.go           Adopt: a lock that another process has handed over
 //	    trydo_test.go           TryDo
 //	    once_test.go            Once, also in virtual time
+//	    lead_test.go            Lead: one leader at a time, and how it changes
 //	    maxoutage_test.go       WithMaxOutage: a wait that ends when Redis is down
 //
 //	having a lock
@@ -37,6 +38,10 @@
 //	    secrets_test.go         what nobody may read in errors, logs and formats
 //	    options_test.go         which options and arguments are refused, and what the others do
 //
+//	observing
+//	    observer_test.go        what an observer is told, and how often
+//	    cost_test.go            what it costs to have one, and to have none
+//
 //	servers and processes in trouble
 //	    outage_test.go          nodes that are down, hung or slow: a minority, and a majority
 //	    forgotten_connections_test.go  a firewall has forgotten the connections
@@ -61,11 +66,12 @@
 //	virtual time: exact to the nanosecond, and an hour passes at once
 //	    virtual_lease_test.go, virtual_attempt_test.go, virtual_wait_test.go, virtual_renewal_test.go,
 //	    virtual_late_test.go, virtual_once_test.go, virtual_hold_test.go, virtual_close_test.go,
-//	    virtual_contest_test.go, virtual_order_test.go
+//	    virtual_contest_test.go, virtual_order_test.go, virtual_lead_test.go
 //
 //	what tests use
 //	    main_test.go            servers with clients, with and without proxies, and Lockers
 //	    helpers_test.go         look at keys, wait for things, break servers
+//	    observer_helpers_test.go  an observer that keeps what it is told
 //	    tap_test.go             see a client's requests and hold them up
 //	    onelock_helpers_test.go  many callers at the same moment
 //	    virtual_node_test.go    a node in virtual time

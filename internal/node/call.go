@@ -39,6 +39,9 @@ type Call struct {
 	// after this one.
 	Repeated bool
 
+	// Batch is how many calls shared its latest round trip.
+	Batch uint16
+
 	slot uint16 // of its keys, on a Redis Cluster
 
 	// Guarded by the node's mutex.

@@ -73,6 +73,9 @@ func (s *stream) loadLocked(t *trip, now time.Time) bool {
 		t.batch = append(t.batch, c)
 		t.patience = max(t.patience, c.patience())
 	}
+	for _, c := range t.batch {
+		c.Batch = uint16(len(t.batch))
+	}
 	if s.queue.length == 0 {
 		s.sweepAt = minSweep
 	}

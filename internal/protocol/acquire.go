@@ -141,7 +141,7 @@ func (c *Claim) queueLocked(a *ask, err error) {
 // not answered yet is not asked: it will not be faster now.
 func (r *Round) Again(patience time.Duration) *Round {
 	again := r.claim.Acquire(r.ttl)
-	again.timeout, again.modest, again.before = patience, true, r.beaten
+	again.timeout, again.modest, again.before, again.ctx = patience, true, r.beaten, r.ctx
 	return again
 }
 
@@ -158,6 +158,7 @@ func (c *Claim) healLocked(a *ask) {
 	s := &c.sites[a.site]
 	if s.has == ourKeys { // else it was only late with its first grant
 		c.nodes.tell(Trouble{Kind: Healed, Node: s.node, Resources: c.keys.Resources})
+		a.round.healed++
 		s.has = nothing
 	}
 	if s.latest == nil { // else the acquire that is under way does it

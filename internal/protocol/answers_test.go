@@ -165,12 +165,12 @@ func TestOutageIsToldWhenItBeginsAndWhenItEnds(t *testing.T) {
 			require.Empty(t, say(failure(serverError(code))), "it is of the call, not of the node")
 		}
 		began := time.Now()
-		require.Equal(t, []Trouble{{Kind: NodeFails, Node: 0, Addr: "node", Op: "extend", Err: io.EOF}}, say(failure(io.EOF)))
+		require.Equal(t, []Trouble{{Kind: NodeFails, Node: 0, Addr: "node", Op: "extend", Err: io.EOF, Reachable: 1, Needed: 2}}, say(failure(io.EOF)))
 		require.Empty(t, say(failure(serverError("LOADING"))))
 		require.Empty(t, say(failure(serverError("WRONGTYPE Operation"))), "which does not end it either")
 		pass(3 * time.Second)
 		require.Empty(t, say(failure(io.EOF)))
-		require.Equal(t, []Trouble{{Kind: NodeAnswers, Node: 0, Addr: "node", Calls: 3, For: time.Since(began)}}, say((*request).yes))
+		require.Equal(t, []Trouble{{Kind: NodeAnswers, Node: 0, Addr: "node", Calls: 3, For: time.Since(began), Reachable: 2, Needed: 2}}, say((*request).yes))
 		require.Empty(t, say((*request).yes))
 		require.Len(t, say(failure(io.EOF)), 1, "another one")
 		require.Len(t, say(func(q *request) { q.refuse(stranger, time.Second) }), 1, "a no is an answer")
@@ -187,7 +187,7 @@ func TestKeysThatCouldNotBeDeletedAreTold(t *testing.T) {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		require.NoError(t, errors.Join(s.Close(ended, time.Minute)...))
-		require.Equal(t, []Trouble{{Kind: KeysStay, Node: 0, Addr: "node", Stays: 2}}, s.heard())
+		require.Equal(t, []Trouble{{Kind: KeysStay, Node: 0, Addr: "node", Stays: 2, Reachable: 0, Needed: 1}}, s.heard())
 	})
 }
 

@@ -67,6 +67,7 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 
 	a.heard = time.Now()
 	err := a.said(call)
+	a.tellLocked(call, err)
 	if a.apartLocked(call, &err) {
 		return true
 	}

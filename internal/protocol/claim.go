@@ -121,6 +121,7 @@ func (c *Claim) unlock() {
 	for _, f := range posted {
 		f()
 	}
+	c.nodes.passOn()
 }
 
 // wantedLocked reports whether a grant would still be of use.

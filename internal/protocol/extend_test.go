@@ -235,7 +235,7 @@ func TestNodeThatLostOurKeysGetsThemAgain(t *testing.T) {
 		}
 		heal := lost()
 		require.Equal(t, []any{"1~" + token, int64(20_000)}, heal.args)
-		require.Equal(t, []Trouble{{Kind: Healed, Node: 0, Addr: "node", Resources: []string{"a"}}}, s.heard())
+		require.Equal(t, []Trouble{{Kind: Healed, Node: 0, Addr: "node", Resources: []string{"a"}, Reachable: 3, Needed: 2}}, s.heard())
 
 		c.Extend(20*time.Second, func(*Round) {}).Send()
 		s.actors[1].next("extend").yes()

@@ -21,7 +21,8 @@ type Config struct {
 	Timeout time.Duration // what a node may take to answer; 0: a quarter of the TTL, 20 ms to 1 s
 	Drift   float64
 	Life    context.Context // ends, with its cause, when the Locker is closed
-	Tell    func(Trouble)   // what no caller learns otherwise; called with locks held: must not block
+	Tell    func(Trouble)   // what no caller learns otherwise; called one at a time, in order, without any lock held
+	Heard   func(Heard)     // each answer; may be nil; called without any lock held
 }
 
 // Nodes are the independent masters among which a quorum decides.
@@ -30,6 +31,7 @@ type Nodes struct {
 	nodes     []peer
 	clustered bool // one of them is a Redis Cluster
 	deadlines timers.Deadlines
+	news      news
 }
 
 // peer is one of the nodes.
@@ -77,6 +79,7 @@ func (n *Nodes) Close(ctx context.Context, grace time.Duration) []error {
 		}()
 	}
 	wg.Wait()
+	n.passOn()
 	return errs
 }
 
@@ -87,3 +90,6 @@ func (n *Nodes) name(i int) string {
 	}
 	return fmt.Sprintf("node %d", i)
 }
+
+// Len returns how many nodes there are.
+func (n *Nodes) Len() int { return len(n.nodes) }

@@ -44,14 +44,16 @@ type Round struct {
 	verb    *verb
 	start   time.Time // taken before the first byte goes out
 	timeout time.Duration
-	ttl     time.Duration // what is asked for
-	number  int           // of the latest shortening when the round was prepared
-	each    bool          // each site has a vote, not each node
-	modest  bool          // does not ask sites that have not answered the acquire yet
-	late    bool          // votes that come after the end can still win or lose it
-	final   bool          // the end of the Locker does not cut it short
-	before  int           // see beaten: rounds before this one
-	then    func(*Round)  // called when the round is settled, without any lock held; may be nil
+	ttl     time.Duration   // what is asked for
+	number  int             // of the latest shortening when the round was prepared
+	each    bool            // each site has a vote, not each node
+	modest  bool            // does not ask sites that have not answered the acquire yet
+	late    bool            // votes that come after the end can still win or lose it
+	final   bool            // the end of the Locker does not cut it short
+	healed  int32           // sites that had lost our keys and get them again; guarded by the claim's mutex
+	before  int             // see beaten: rounds before this one
+	then    func(*Round)    // called when the round is settled, without any lock held; may be nil
+	ctx     context.Context // see For; may be nil
 
 	// Guarded by the claim's mutex.
 	asks     []ask

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock/internal/node"
+	"github.com/rediskit/redlock/internal/quorum"
 )
 
 // Trouble is what no caller learns of otherwise.
@@ -23,6 +24,8 @@ type Trouble struct {
 	Calls     int           // NodeAnswers: how many failed meanwhile
 	For       time.Duration // NodeAnswers: how long
 	Stays     int           // NodeAnswers, KeysStay: locks whose keys could not be deleted
+	Reachable int           // nodes that do not fail now
+	Needed    int           // nodes that make a quorum
 }
 
 // Kind is what sort of trouble it is.
@@ -35,10 +38,53 @@ const (
 	KeysStay                // when the Locker was closed, keys were left that expire by themselves
 )
 
-// tell passes trouble on.
+// news is trouble on its way to Tell.
+type news struct {
+	some    atomic.Bool // whether there is any
+	mu      sync.Mutex
+	list    []Trouble
+	telling bool
+}
+
+// tell has trouble told as soon as no lock is held: see passOn.
 func (n *Nodes) tell(t Trouble) {
 	t.Addr = n.Addr(t.Node)
-	n.Tell(t)
+	n.news.mu.Lock()
+	defer n.news.mu.Unlock()
+	// Under the mutex: whatever is told last says how it is.
+	t.Reachable, t.Needed = len(n.nodes), quorum.Size(len(n.nodes))
+	for i := range n.nodes {
+		if n.nodes[i].health.failing.Load() {
+			t.Reachable--
+		}
+	}
+	n.news.list = append(n.news.list, t)
+	n.news.some.Store(true)
+}
+
+// passOn tells the news. Where somebody else is at it, that goroutine goes on with them: so they are
+// told in the order in which they arose, though nobody waits for anybody.
+func (n *Nodes) passOn() {
+	if !n.news.some.Load() {
+		return
+	}
+	n.news.mu.Lock()
+	defer n.news.mu.Unlock()
+	if n.news.telling {
+		return
+	}
+	n.news.telling = true
+	for len(n.news.list) > 0 {
+		list := n.news.list
+		n.news.list = nil
+		n.news.mu.Unlock()
+		for _, t := range list {
+			n.Tell(t)
+		}
+		n.news.mu.Lock()
+	}
+	n.news.telling = false
+	n.news.some.Store(false)
 }
 
 // health is whether a node does what it is asked, so that an outage is told twice: when it begins
@@ -74,11 +120,11 @@ func (n *Nodes) note(i int, op string, err error, sent time.Time) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if !h.since.IsZero() {
+			h.failing.Store(false) // first: what is told counts the nodes that fail
 			n.tell(Trouble{
 				Kind: NodeAnswers, Node: i, Calls: h.calls, For: time.Since(h.since), Stays: int(h.stays.Swap(0)),
 			})
 			h.since, h.calls, h.over = time.Time{}, 0, time.Now()
-			h.failing.Store(false)
 		}
 	}
 }
