@@ -180,22 +180,18 @@ func TestObserverIsToldOfAsManyEndsAsBeginnings(t *testing.T) {
 }
 
 func TestObserverIsToldOfExtensions(t *testing.T) {
-	servers, clients := masters(t, 3)
+	servers, proxies, clients := proxied(t, 3)
 	var r recorder
 	l := open(t, clients, redlock.WithObserver(&r), redlock.WithTTL(30*time.Second))
 	h, err := l.TryAcquire(from("acquire"), "a")
 	require.NoError(t, err)
 	takenEverywhere(t, h, servers...)
 	uproot(t, "a", servers[0])
-	requireHealed := func() redlock.ExtendDone {
-		require.NoError(t, h.Extend(from("extend"), time.Minute))
-		all := told[redlock.ExtendDone](&r)
-		return all[len(all)-1]
-	}
-	var e redlock.ExtendDone
-	for e.Healed == 0 && ownerOn(t, servers[0], "a") != h.Token() { // else the node was outrun, and healed later
-		e = requireHealed()
-	}
+	proxies[1].Delay(100 * time.Millisecond) // the node that has lost the lock is not outrun
+	proxies[2].Delay(100 * time.Millisecond)
+	require.NoError(t, h.Extend(from("extend"), time.Minute))
+	e := theOne[redlock.ExtendDone](t, &r)
+	require.Equal(t, 1, e.Healed)
 	require.Equal(t, "extend", callerIn(e.Context))
 	require.Equal(t, []string{"a"}, e.Resources)
 	require.False(t, e.Renewal)
