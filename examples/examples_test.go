@@ -67,6 +67,15 @@ var examples = []struct {
 		"lock      acme: ",
 		"script    acme: ",
 	}},
+	{"leader", []string{
+		" leads",
+		"demo  asks ",
+		" leads",
+		"demo  hand-over after ",
+		"demo  kills ",
+		" leads",
+		"the dead leader's lock had to expire",
+	}},
 	{"jobqueue", []string{
 		"crashes in the middle of film-2",
 		"takes over film-2 from worker-",

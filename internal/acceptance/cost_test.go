@@ -2,6 +2,8 @@ package acceptance_test
 
 import (
 	"context"
+	"runtime/debug"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,9 +17,15 @@ type nobody struct{}
 
 func (nobody) Observe(redlock.Event) {}
 
-// allocationsBeforeObservers are the allocations of an acquire and a release of one resource on one node before there were observers, with the
-// oldest go-redis. Newer ones may allocate less.
-const allocationsBeforeObservers = 37
+// allocationsBeforeObservers are those of an acquire and a release of one resource on one node before there were observers, with the
+// oldest go-redis. The race detector adds some.
+func allocationsBeforeObservers() float64 {
+	info, ok := debug.ReadBuildInfo()
+	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return 40
+	}
+	return 37
+}
 
 func TestLockThatNobodyObservesAllocatesNoMoreThanBefore(t *testing.T) {
 	ctx := context.Background()
@@ -33,7 +41,7 @@ func TestLockThatNobodyObservesAllocatesNoMoreThanBefore(t *testing.T) {
 		}
 	}
 	pair()
-	require.LessOrEqual(t, testing.AllocsPerRun(1000, pair), float64(allocationsBeforeObservers))
+	require.LessOrEqual(t, testing.AllocsPerRun(1000, pair), allocationsBeforeObservers())
 }
 
 // What an observer costs an acquire and a release, besides what it does itself.

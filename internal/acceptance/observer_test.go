@@ -15,7 +15,13 @@ import (
 
 func TestObserverIsToldOfAcquisitions(t *testing.T) {
 	servers, clients := masters(t, 3)
-	var r, r2 recorder
+	var r recorder
+	var holder atomic.Pointer[redlock.Handle]
+	r2 := recorder{then: func(e redlock.Event) {
+		if _, ok := e.(redlock.Waiting); ok { // now it can have the lock
+			_ = holder.Load().Release(context.Background())
+		}
+	}}
 	l := open(t, clients, redlock.WithObserver(&r), redlock.WithTTL(time.Minute))
 	other := open(t, clients, redlock.WithObserver(&r2), redlock.WithRetryInterval(time.Millisecond))
 	before := time.Now()
@@ -40,11 +46,7 @@ func TestObserverIsToldOfAcquisitions(t *testing.T) {
 	require.Zero(t, refused.Validity)
 	require.Empty(t, told[redlock.Waiting](&r2))
 
-	r2.then = func(e redlock.Event) { // it waits: now it can have the lock
-		if _, ok := e.(redlock.Waiting); ok {
-			require.NoError(t, h.Release(context.Background()))
-		}
-	}
+	holder.Store(h)
 	h, err = other.Acquire(from("c"), "a")
 	require.NoError(t, err)
 	w, got := theOne[redlock.Waiting](t, &r2), told[redlock.AcquireDone](&r2)[1]
