@@ -66,10 +66,11 @@ func (h *Handle) extended(r *protocol.Round, ttl time.Duration) {
 		h.tooLateLocked(r)
 		return
 	}
-	if r.Outcome() == quorum.Won {
+	outcome := r.Outcome()
+	if outcome == quorum.Won {
 		h.renewal.TTL = min(h.renewal.Full, ttl)
 	}
-	h.settledLocked(r)
+	h.settledLocked(r, outcome)
 }
 
 // tooLateLocked takes back what an extension has given to a lock that was lost meanwhile: the nodes
@@ -81,8 +82,8 @@ func (h *Handle) tooLateLocked(r *protocol.Round) {
 }
 
 // settledLocked moves the lease after an extension, or ends the handle if the nodes deny the lock.
-func (h *Handle) settledLocked(r *protocol.Round) {
-	switch r.Outcome() {
+func (h *Handle) settledLocked(r *protocol.Round, outcome quorum.Outcome) {
+	switch outcome {
 	case quorum.Won:
 		// Not after a later shortening, which may undo what the round proves.
 		if next := r.Lease(); next.End().After(h.lease.End()) && !r.Overtaken() {
@@ -132,7 +133,7 @@ func (h *Handle) shortened(r *protocol.Round) {
 // await waits for an extension and returns what came of it.
 func (h *Handle) await(ctx context.Context, r *protocol.Round) error {
 	cause := r.Wait(ctx)
-	err := h.cameOf(r, h.Err())
+	err := h.cameOf(r, r.Outcome(), h.Err())
 	if short, ok := err.(*QuorumError); ok && cause != nil {
 		return interrupt(ctx, cause, short)
 	}
@@ -140,8 +141,8 @@ func (h *Handle) await(ctx context.Context, r *protocol.Round) error {
 }
 
 // cameOf returns what came of an extension: of a handle that has ended, if ended is not nil.
-func (h *Handle) cameOf(r *protocol.Round, ended error) error {
-	switch outcome := r.Outcome(); {
+func (h *Handle) cameOf(r *protocol.Round, outcome quorum.Outcome, ended error) error {
+	switch {
 	case outcome == quorum.Refused && ended == ErrLost:
 		return h.l.lost(r)
 	case ended != nil:

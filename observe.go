@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock/internal/protocol"
+	"github.com/rediskit/redlock/internal/quorum"
 )
 
 // Observer is told what happens: see [WithObserver].
@@ -184,13 +185,13 @@ func (h *Handle) releaseDone(ctx context.Context, start time.Time) {
 }
 
 // renewalDoneLocked has a renewal told that has ended with so much of the former lease left.
-func (h *Handle) renewalDoneLocked(r *protocol.Round, left time.Duration, failures int) {
+func (h *Handle) renewalDoneLocked(r *protocol.Round, outcome quorum.Outcome, left time.Duration, failures int) {
 	if h.account == nil && failures == 0 {
 		return // not even the log would tell it
 	}
 	e := ExtendDone{
 		Resources: h.claim.Resources(), Start: r.Start(), Duration: time.Since(r.Start()), Renewal: true,
-		TTL: r.TTL(), Left: max(0, left), Healed: r.Healed(), Failures: failures, Err: h.cameOf(r, h.err),
+		TTL: r.TTL(), Left: max(0, left), Healed: r.Healed(), Failures: failures, Err: h.cameOf(r, outcome, h.err),
 	}
 	if h.err == nil {
 		e.Validity = max(0, time.Until(h.lease.End()))

@@ -44,23 +44,23 @@ func (h *Handle) renewed(r *protocol.Round) {
 	if h.renewing == r {
 		h.renewing = nil
 	}
-	left := time.Until(h.lease.End())
+	outcome, left := r.Outcome(), time.Until(h.lease.End()) // of one moment: a late answer may yet win it
 	if h.lookLocked() != nil {
 		h.tooLateLocked(r)
 		if h.err == ErrLost {
-			h.renewalDoneLocked(r, 0, h.failures)
+			h.renewalDoneLocked(r, outcome, 0, h.failures)
 		}
 		return
 	}
 	failures := h.failures
-	if r.Outcome() == quorum.Unreachable {
+	if outcome == quorum.Unreachable {
 		failures++
 		h.renewal.Failed, h.failures = time.Now(), failures
 	} else {
 		h.renewal.Failed, h.failures = time.Time{}, 0
 	}
-	h.settledLocked(r)
-	h.renewalDoneLocked(r, left, failures)
+	h.settledLocked(r, outcome)
+	h.renewalDoneLocked(r, outcome, left, failures)
 }
 
 // armLocked has tick called when whatever comes next is due.
