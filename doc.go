@@ -89,7 +89,7 @@
 //	a log line                                  log.go, where it tells of an event or a node; else where it is logged
 //	an event                                    events.go (what it says), observe.go (when it is told)
 //	who leads, and how candidates campaign      election.go
-//	which clients are refused                   clients.go
+//	which clients are refused                   clients.go; what Check finds: check.go
 //	when a vote is won or lost                  internal/quorum
 //	how a split vote is settled                 internal/protocol/contest.go
 //	who is next, here                           internal/queue; on a node: scripts/queue.lua, wait.lua

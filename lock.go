@@ -45,6 +45,7 @@ type Locker struct {
 	config
 	nodes    *protocol.Nodes
 	line     *queue.Line
+	clients  []node.Client    // those of the nodes
 	schedule *timers.Schedule // of the handles that somebody watches or that are renewed
 	log      logQueue
 
@@ -83,7 +84,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 		return nil, err
 	}
 	l := &Locker{
-		config: c, schedule: timers.NewSchedule(), log: logQueue{logger: c.logger},
+		config: c, clients: clients, schedule: timers.NewSchedule(), log: logQueue{logger: c.logger},
 		last: make(chan struct{}, 1), drained: make(chan struct{}),
 	}
 	l.life, l.end = context.WithCancelCause(context.Background())

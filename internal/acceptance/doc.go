@@ -34,6 +34,7 @@
 //
 //	looking and asking
 //	    inspect_test.go         IsLocked and Inspect
+//	    check_test.go           Check: what is wrong before it hurts
 //	    errors_test.go          what errors say, and what they match
 //	    secrets_test.go         what nobody may read in errors, logs and formats
 //	    options_test.go         which options and arguments are refused, and what the others do
