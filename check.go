@@ -20,12 +20,12 @@ import (
 // master, is the same server as another of the list, forbids a command or the keys, or may evict
 // locks. It takes, extends, reads and releases a lock under a name of its own on each node, all at
 // the same time: that shows more than asking for permissions does. What a server may not tell (INFO
-// is forbidden) is no failure. With an empty prefix ([WithKeyPrefix]) neither is a name that the user
-// may not use: there is no telling which ones will be used.
+// is forbidden) is no failure. With an empty prefix ([WithKeyPrefix]) neither is a name that the
+// user may not use: there is no telling which ones will be used.
 //
-// It returns nil or a [CheckError], within ctx and a few node timeouts; [ErrClosed]; and ctx's error
-// and cause, with what was found by then. A node that stops to answer in the middle of the check
-// takes as long as its client waits.
+// It returns nil or a [CheckError], within ctx and a few node timeouts; [ErrClosed]; and ctx's
+// error and cause, with what was found by then. A node that stops to answer in the middle of the
+// check takes as long as its client waits.
 func (l *Locker) Check(ctx context.Context) error {
 	if err := l.enter(ctx, "check", []string{"nodes"}); err != nil {
 		return err
@@ -53,9 +53,9 @@ func (l *Locker) Check(ctx context.Context) error {
 	}
 }
 
-// CheckError lists what [Locker.Check] has found. Its text has a line for each finding, with what to
-// do about it. It matches [ErrNoQuorum] where so many nodes are of no use that a quorum is missing,
-// and [ErrMisconfigured] where no waiting mends that.
+// CheckError lists what [Locker.Check] has found. Its text has a line for each finding, with what
+// to do about it. It matches [ErrNoQuorum] where so many nodes are of no use that a quorum is
+// missing, and [ErrMisconfigured] where no waiting mends that.
 type CheckError struct {
 	Nodes []NodeError // one for each finding, by node
 

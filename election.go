@@ -10,9 +10,10 @@ import (
 
 // Lead campaigns for name and runs fn as its leader: no two processes lead at the same time. The
 // context that fn gets ends with ctx and with the leadership, before anybody else can be leader;
-// then fn should return at once. Campaigning is acquiring name as [Locker.Acquire] does, except that
-// it goes on as long as ctx lasts, through outages too: [WithMaxWait] and [WithMaxOutage] have no
-// effect. The leadership is renewed unless [WithAutoRenewal] says no; [WithMaxHold] ends each term.
+// then fn should return at once. Campaigning is acquiring name as [Locker.Acquire] does, except
+// that it goes on as long as ctx lasts, through outages too: [WithMaxWait] and [WithMaxOutage] have
+// no effect. The leadership is renewed unless [WithAutoRenewal] says no; [WithMaxHold] ends each
+// term.
 //
 // When the leadership is lost, or fn returns nil, Lead campaigns again, but not before fn has
 // returned. Between two terms of a candidate lies the retry interval ([WithRetryInterval]), more or
@@ -54,8 +55,8 @@ func (l *Locker) Lead(ctx context.Context, name string, fn func(ctx context.Cont
 	}
 }
 
-// term runs fn as the leader and gives the leadership up. It returns fn's error, without what fn was
-// told by a leadership that had ended.
+// term runs fn as the leader and gives the leadership up. It returns fn's error, without what fn
+// was told by a leadership that had ended.
 func (l *Locker) term(ctx context.Context, h *Handle, fn func(ctx context.Context) error) (err error) {
 	defer func() { _ = l.letGo(ctx, h) }() // also when fn panics; a loss is no error of Lead's
 	err = fn(h.Context(ctx))

@@ -39,9 +39,9 @@ type AcquireDone struct {
 	Err       error         // what the call returns
 }
 
-// ExtendDone is the end of an extension, by hand or by automatic renewal. A renewal that had failed,
-// since the answers came too late, is told once more if they prove it in the end. One that a Release
-// or Close overtakes is not told.
+// ExtendDone is the end of an extension, by hand or by automatic renewal. A renewal that had
+// failed, since the answers came too late, is told once more if they prove it in the end. One that
+// a Release or Close overtakes is not told.
 type ExtendDone struct {
 	Context   context.Context // of Extend; nil for a renewal
 	Resources []string
@@ -79,9 +79,9 @@ func (c Cause) err() error {
 	return ErrLost
 }
 
-// LeaseEnded is told exactly once for each AcquireDone without an error, after it: also for a handle
-// that nobody watches and that was forgotten, since with an observer the Locker watches each handle.
-// Only the end of the process keeps it from being told.
+// LeaseEnded is told exactly once for each AcquireDone without an error, after it: also for a
+// handle that nobody watches and that was forgotten, since with an observer the Locker watches each
+// handle. Only the end of the process keeps it from being told.
 type LeaseEnded struct {
 	Context   context.Context // of the acquisition
 	Resources []string

@@ -23,8 +23,8 @@ type Observer interface {
 // nothing is told, and nothing is paid.
 //
 // With an observer the Locker watches each of its handles as if Done had been called, so that its
-// end is noticed and told when it comes. A handle is then kept in memory until it ends, also one that
-// was forgotten, and with it the context of its acquisition.
+// end is noticed and told when it comes. A handle is then kept in memory until it ends, also one
+// that was forgotten, and with it the context of its acquisition.
 func WithObserver(o Observer) Option {
 	return lockerOption(func(c *config) { c.observer = o })
 }

@@ -33,12 +33,21 @@ type line struct {
 	at   time.Time
 }
 
-// enter starts a candidate.
-func (e *election) enter(name string) error {
+// enter starts candidates.
+func (e *election) enter(names ...string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
+	for _, name := range names {
+		if err := e.start(program, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *election) start(program, name string) error {
 	c := &candidate{name, exec.Command(program, "-candidate", name, "-redis", e.addrs, "-prefix", e.prefix)}
 	c.cmd.Stderr = os.Stderr
 	said, err := c.cmd.StdoutPipe()

@@ -67,10 +67,8 @@ func addresses(nodes []*redis.Client) string {
 
 // show runs the demonstration and checks what it shows.
 func (e *election) show(ctx context.Context) error {
-	for _, name := range []string{"anna", "ben", "carl"} {
-		if err := e.enter(name); err != nil {
-			return err
-		}
+	if err := e.enter("anna", "ben", "carl"); err != nil {
+		return err
 	}
 	first, _, err := e.nextLeader(ctx)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 // Rehearse runs every script on one node, under keys that nobody else knows, and leaves nothing
-// there. It returns what failed first: what the server, the network or the client said, a *NoAnswer,
-// or the cause of ctx or of the end of the Locker.
+// there. It returns what failed first: what the server, the network or the client said, a
+// *NoAnswer, or the cause of ctx or of the end of the Locker.
 func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duration) error {
 	c := &Claim{}
 	c.Init(n, k, NewToken("check"), ttl)

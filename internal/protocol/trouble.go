@@ -62,8 +62,8 @@ func (n *Nodes) tell(t Trouble) {
 	n.news.some.Store(true)
 }
 
-// passOn tells the news. Where somebody else is at it, that goroutine goes on with them: so they are
-// told in the order in which they arose, though nobody waits for anybody.
+// passOn tells the news. Where somebody else is at it, that goroutine goes on with them: so they
+// are told in the order in which they arose, though nobody waits for anybody.
 func (n *Nodes) passOn() {
 	if !n.news.some.Load() {
 		return

@@ -5,16 +5,13 @@ import (
 	"fmt"
 	"log"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 )
 
-// What every example needs and what has nothing to do with locks. Each example has its own copy of this
-// file, so that its directory can be copied and run anywhere. In your program redis.NewClient takes the
-// place of openNodes.
+// What has nothing to do with locks. In your program redis.NewClient takes the place of openNodes.
 
 const redisUsage = "comma-separated `host:port` list of independent Redis masters (default: nodes embedded in this process)"
 
@@ -57,18 +54,6 @@ func closeClients(clients []*redis.Client) {
 		if err := client.Close(); err != nil {
 			log.Printf("close the client of %s: %v", client.Options().Addr, err)
 		}
-	}
-}
-
-// narrator returns a printer of lines such as " 0.103s  worker-2  waits for order:42". The time counts
-// from the call of narrator. Goroutines may share the printer.
-func narrator() func(who, format string, args ...any) {
-	start := time.Now()
-	var mu sync.Mutex
-	return func(who, format string, args ...any) {
-		mu.Lock() // one line at a time, in the order of their times
-		defer mu.Unlock()
-		fmt.Printf("%6.3fs  %-9s %s\n", time.Since(start).Seconds(), who, fmt.Sprintf(format, args...))
 	}
 }
 
