@@ -22,7 +22,7 @@ var mutants = []mutant{
 		"internal/lease/lease.go", "l.TTL - time.Duration(float64(l.TTL)*l.Drift) - rounding", "l.TTL - rounding",
 	}}},
 	{"validity from the answer on", "the key's time runs from when the request was sent, or soon after", []edit{{
-		"acquire.go", "h.begin(r, r.Lease(), p.maxHold)", "h.begin(r, lease.Lease{Start: time.Now(), TTL: p.firstTTL(), Drift: l.drift}, p.maxHold)",
+		"acquire.go", "h.begin(r, r.Lease(), p)", "h.begin(r, lease.Lease{Start: time.Now(), TTL: p.firstTTL(), Drift: l.drift}, p)",
 	}}},
 	{"extension from the answer on", "the same, for an extension", []edit{{
 		"extend.go", "if next := r.Lease(); next.End()", "next := r.Lease()\n\t\tnext.Start = time.Now()\n\t\tif next.End()",
