@@ -35,6 +35,7 @@ type AcquireDone struct {
 	Granted   int           // nodes that had granted the lock when that was decided; others may follow
 	Nodes     int           // of so many
 	Validity  time.Duration // how long the lock can be trusted from now on; 0 if Err is not nil
+	Lock      uint64        // numbers the locks of a Locker, for whoever puts the events of one together; 0 if Err is not nil
 	Fence     uint64        // the fencing token; 0 without fencing
 	Err       error         // what the call returns
 }
@@ -53,6 +54,7 @@ type ExtendDone struct {
 	Validity  time.Duration // how long the lock can be trusted from now on; 0 if it has ended
 	Healed    int           // nodes that had lost the lock, and get it again; those that answer later do not count
 	Failures  int           // renewals in a row that have failed up to this one; 0 for an Extend
+	Lock      uint64        // that of its AcquireDone
 	Err       error
 }
 
@@ -90,6 +92,7 @@ type LeaseEnded struct {
 	Left      time.Duration // what was left of the lease then: 0 if it had run out
 	Cause     Cause
 	Reason    string // of a loss, for people
+	Lock      uint64 // that of its AcquireDone
 	Fence     uint64
 	Err       error // ErrReleased, ErrLost or ErrClosed
 }
@@ -101,6 +104,7 @@ type ReleaseDone struct {
 	Start     time.Time
 	Duration  time.Duration
 	Overrun   time.Duration // how long the lock had been lost when Release was called; 0 if it was not
+	Lock      uint64        // that of its AcquireDone
 	Err       error
 }
 

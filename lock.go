@@ -52,6 +52,7 @@ type Locker struct {
 	life    context.Context // ends with ErrClosed when Close begins
 	end     context.CancelCauseFunc
 	running atomic.Int64  // calls under way; see enter
+	locks   atomic.Uint64 // locks that were told to the observer
 	last    chan struct{} // gets a value when the last of them returns after that
 
 	mu       sync.Mutex

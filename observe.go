@@ -47,6 +47,7 @@ type account struct {
 	waited   bool
 	adopted  bool
 	granted  int        // nodes
+	lock     uint64     // the number of the lock
 	campaign *candidate // of Lead; nil: it is no leadership
 
 	// Guarded by the handle's mutex.
@@ -107,7 +108,8 @@ func (l *Locker) acquired(p *plan, h *Handle, err error) (*Handle, error) {
 		var short *QuorumError
 		switch {
 		case err == nil:
-			done.Granted, done.Fence = a.granted, h.Fence()
+			a.lock = l.locks.Add(1)
+			done.Granted, done.Lock, done.Fence = a.granted, a.lock, h.Fence()
 			done.Validity = max(0, time.Until(h.lease.End())) // nobody else has the handle yet
 		case errors.As(err, &short):
 			done.Granted = short.Got
@@ -144,7 +146,7 @@ func (h *Handle) endsLocked(cause Cause, reason string) {
 		h.posted = append(h.posted, func() { h.l.tell(e) })
 		return
 	}
-	e.Context, a.ended = a.ctx, now
+	e.Context, e.Lock, a.ended = a.ctx, a.lock, now
 	a.untold = append(a.untold, e)
 	if a.campaign != nil {
 		a.untold = append(a.untold, a.campaign.stepsDown(e))
@@ -176,7 +178,8 @@ func (h *Handle) releaseDone(ctx context.Context, start time.Time) {
 	h.mu.Lock()
 	defer h.unlock()
 	e := ReleaseDone{
-		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: time.Since(start), Err: h.released,
+		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: time.Since(start), Lock: h.account.lock,
+		Err: h.released,
 	}
 	if h.err != ErrReleased {
 		e.Overrun = max(0, start.Sub(h.account.ended))
@@ -193,6 +196,9 @@ func (h *Handle) renewalDoneLocked(r *protocol.Round, outcome quorum.Outcome, le
 		Resources: h.claim.Resources(), Start: r.Start(), Duration: time.Since(r.Start()), Renewal: true,
 		TTL: r.TTL(), Left: max(0, left), Healed: r.Healed(), Failures: failures, Err: h.cameOf(r, outcome, h.err),
 	}
+	if h.account != nil {
+		e.Lock = h.account.lock
+	}
 	if h.err == nil {
 		e.Validity = max(0, time.Until(h.lease.End()))
 	}
@@ -206,7 +212,7 @@ func (h *Handle) extendTold(ctx context.Context, ttl time.Duration) error {
 	now := time.Now()
 	e := ExtendDone{
 		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: now.Sub(start), TTL: ttl,
-		Left: max(0, before.Sub(now)), Healed: healed, Err: err,
+		Left: max(0, before.Sub(now)), Healed: healed, Lock: h.account.lock, Err: err,
 	}
 	if h.Err() == nil {
 		e.Validity = max(0, h.ValidUntil().Sub(now))

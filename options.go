@@ -118,7 +118,7 @@ func WithRetryInterval(d time.Duration) AcquireOption {
 
 // WithAutoRenewal says whether the lock is renewed in the background, every third of its TTL, until
 // it is released, lost, or at the end of [WithMaxHold]. By default it is not, except under
-// [Locker.Do], [Locker.TryDo] and [Locker.Once].
+// [Locker.Do], [Locker.TryDo], [Locker.Once] and [Locker.Lead].
 //
 // Without renewal and without a release the key lives for exactly its TTL: a guard against
 // duplicates, say, may outlive the process that set it.

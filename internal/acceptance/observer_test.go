@@ -257,7 +257,12 @@ func TestObserverIsToldOfReleases(t *testing.T) {
 	l := open(t, clients, redlock.WithObserver(&r))
 	h, err := l.TryAcquire(from("acquire"), "a")
 	require.NoError(t, err)
+	require.NoError(t, h.Extend(from("extend"), time.Minute))
 	require.NoError(t, h.Release(from("release")))
+	require.Equal(t, []uint64{1, 1, 1, 1}, []uint64{
+		theOne[redlock.AcquireDone](t, &r).Lock, theOne[redlock.ExtendDone](t, &r).Lock,
+		theOne[redlock.LeaseEnded](t, &r).Lock, theOne[redlock.ReleaseDone](t, &r).Lock,
+	})
 	require.NoError(t, h.Release(from("again")))
 	e := theOne[redlock.ReleaseDone](t, &r)
 	require.Equal(t, "release", callerIn(e.Context))
