@@ -435,3 +435,45 @@ func ExampleHandle_Done() {
 	// packed
 	// sent
 }
+
+func ExampleLocker_Lead() {
+	locker, stop := startLocker()
+	defer stop()
+
+	ctx, shutDown := context.WithCancelCause(context.Background())
+	err := locker.Lead(ctx, "scheduler", func(ctx context.Context) error {
+		fmt.Println("this process leads")
+		shutDown(errors.New("shutting down")) // stands for a signal
+		<-ctx.Done()                          // work until the leadership ends
+		return ctx.Err()
+	}, redlock.WithTTL(10*time.Second)) // how long nobody leads after the leader has crashed
+	fmt.Println(err)
+	// Output:
+	// this process leads
+	// shutting down
+}
+
+func ExampleLocker_Check() {
+	nodes, stopNodes := startNodes()
+	defer stopNodes()
+	locker, err := redlock.New(nodes)
+	if err != nil {
+		panic(err)
+	}
+	defer locker.Close()
+
+	fmt.Println(locker.Check(context.Background()))
+	nodes[1].Close() // a mistake
+	err = locker.Check(context.Background())
+	var found *redlock.CheckError
+	if errors.As(err, &found) {
+		for _, n := range found.Nodes {
+			fmt.Println("node", n.Node, n.Err)
+		}
+	}
+	fmt.Println("ready:", !errors.Is(err, redlock.ErrNoQuorum))
+	// Output:
+	// <nil>
+	// node 1 cannot be used for locks: redis: client is closed (a client was closed before the Locker)
+	// ready: true
+}
