@@ -151,12 +151,13 @@ func TestCheck(t *testing.T) {
 	require.Equal(t, "3 of 3 nodes are well\n", redlock(t, servers, "check").requireCode(t, 0).stdout)
 
 	servers[0].Do(t, "config", "set", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
-	servers[1].Do(t, "replicaof", "127.0.0.1", "1")
 	twice := strings.Replace(urls(servers[2:]), "127.0.0.1", "localhost", 1)
 	r := redlock(t, nil, "check", "--nodes", urls(servers)+","+twice).requireCode(t, 1)
 	require.Contains(t, r.stderr, "node 0 ("+servers[0].Addr()+"): may evict locks")
-	require.Contains(t, r.stderr, "node 1 ("+servers[1].Addr()+"): is a slave of 127.0.0.1")
-	require.Contains(t, r.stderr, "nodes 2 and 3 are one server")
+	require.Contains(t, r.stderr, "is the same server as node 2")
+	servers[1].Do(t, "replicaof", "127.0.0.1", "1")
+	r = redlock(t, servers, "check").requireCode(t, 1)
+	require.Contains(t, r.stderr, "node 1 ("+servers[1].Addr()+"): is a replica of 127.0.0.1")
 	require.NoError(t, servers[0].Kill())
-	redlock(t, servers, "check").requireCode(t, 1)
+	redlock(t, servers, "check").requireCode(t, 69)
 }

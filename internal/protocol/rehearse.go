@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -26,6 +27,14 @@ func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duratio
 		r.For(ctx)
 		r.Send()
 		cause := r.Wait(ctx)
+		if r.Outcome() == quorum.Won && v == acquireVerb {
+			cause = c.rehearseWaiting(ctx, r.ttl)
+			if cause == nil {
+				continue
+			}
+			c.Abandon()
+			return cause
+		}
 		if r.Outcome() == quorum.Won {
 			continue
 		}
@@ -37,6 +46,37 @@ func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duratio
 		return err
 	}
 	return nil
+}
+
+// rehearseWaiting has somebody stand in the queue of a lock that the claim has, and leave it again.
+func (c *Claim) rehearseWaiting(ctx context.Context, ttl time.Duration) error {
+	place := NewPlace(c.nodes, c.keys, "1@redlock:check")
+	place.Sure, place.Heard = func(int) bool { return false }, func(int, *Refusal) {}
+	place.Ticket, place.Patience, place.Unsure = 1, ttl, ttl
+	waiter := &Claim{}
+	waiter.Init(c.nodes, c.keys, NewToken("check"), ttl)
+	waiter.sites, waiter.place = slices.Clone(c.sites[:1]), place
+	waiter.sites[0].latest, waiter.sites[0].has = nil, nothing
+	waiter.mu.Lock()
+	r := waiter.partLocked(standVerb, ttl, 0)
+	waiter.mu.Unlock()
+	r.For(ctx)
+	r.Send()
+	cause := r.Wait(ctx)
+	place.state.Store(left)
+	if cleaned := waiter.Abandon(); cleaned != nil {
+		cleaned.Wait(ctx)
+	}
+	err := r.failure()
+	var refused *Refusal
+	switch {
+	case errors.As(err, &refused):
+		return nil
+	case cause != nil:
+		return cause
+	default:
+		return err
+	}
 }
 
 // failure returns why the first site of a round that was not won did not say yes.
