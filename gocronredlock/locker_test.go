@@ -164,6 +164,7 @@ func TestUnlockIsIdempotentAndNeedsNoContext(t *testing.T) {
 	cancel()
 	require.NoError(t, lock.Unlock(ctx))
 	require.NoError(t, lock.Unlock(ctx))
+	require.ErrorContains(t, context.Cause(locker.Context(context.Background(), report)), "holds no lock")
 	noKeys(t, servers)
 
 	_, err = locker.Lock(ctx, report)
