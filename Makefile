@@ -6,10 +6,10 @@ ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # Every module of the repository, and those besides the library.
 MODULES = . $(OTHERS)
-OTHERS = benchmarks deploy cmd/redlock examples/asynqleader
+OTHERS = benchmarks deploy cmd/redlock examples/asynqleader gocronredlock integrations
 
 # Those that are released: docs/releasing.md.
-NESTED = $(filter-out benchmarks deploy examples/%,$(OTHERS))
+NESTED = $(filter-out benchmarks deploy integrations examples/%,$(OTHERS))
 
 # A go.work of yours changes neither the Go nor the go-redis that the tests run with.
 export GOWORK = off
