@@ -3,6 +3,7 @@ package peers
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,6 +126,16 @@ func valuesOf(t *testing.T, clients []*redis.Client, key string) []string {
 		}
 		values[i] = v
 	}
+	return values
+}
+
+// everywhere waits until a key stands on all servers, and returns its values: a lock is had when a quorum has granted it.
+func everywhere(t *testing.T, clients []*redis.Client, key string) (values []string) {
+	t.Helper()
+	eventually(t, key+" on all servers", func() bool {
+		values = valuesOf(t, clients, key)
+		return !slices.Contains(values, "")
+	})
 	return values
 }
 

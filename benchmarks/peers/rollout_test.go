@@ -42,7 +42,7 @@ func TestLocksOfTwoLibrariesExcludeEachOther(t *testing.T) {
 		ctx := t.Context()
 		held, err := first.try(ctx, t.Name())
 		noError(t, err)
-		before := valuesOf(t, clients, t.Name())
+		before := everywhere(t, clients, t.Name())
 		_, err = second.try(ctx, t.Name())
 		wantError(t, err, errTaken)
 		if after := valuesOf(t, clients, t.Name()); !slices.Equal(before, after) {
@@ -60,12 +60,13 @@ func TestLateReleaseLeavesTheOtherLibrarysLockAlone(t *testing.T) {
 		ctx := t.Context()
 		late, err := first.try(ctx, t.Name())
 		noError(t, err)
+		everywhere(t, clients, t.Name())
 		for _, c := range clients { // as if it had expired
 			noError(t, c.Del(ctx, t.Name()).Err())
 		}
 		held, err := second.try(ctx, t.Name())
 		noError(t, err)
-		before := valuesOf(t, clients, t.Name())
+		before := everywhere(t, clients, t.Name())
 		if err := late.Release(ctx); err == nil {
 			t.Fatal("the release of a lock that is over should fail")
 		}
@@ -162,10 +163,11 @@ func TestListsThatDifferByOneServerExcludeEachOther(t *testing.T) {
 	_, clients := start(t, 5)
 	for n := 1; n < 5; n++ {
 		few, more := openRedlock(t, clients[:n]), openRedlock(t, clients[:n+1])
-		for _, order := range [][2]*redlock.Locker{{few, more}, {more, few}} {
-			h, err := order[0].TryAcquire(t.Context(), "r")
+		for i, order := range [][2]*redlock.Locker{{few, more}, {more, few}} {
+			name := fmt.Sprintf("%d servers or one more, %d", n, i)
+			h, err := order[0].TryAcquire(t.Context(), name)
 			noError(t, err)
-			_, err = order[1].TryAcquire(t.Context(), "r")
+			_, err = order[1].TryAcquire(t.Context(), name)
 			wantError(t, err, redlock.ErrHeld)
 			noError(t, h.Release(t.Context()))
 		}
