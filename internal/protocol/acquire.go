@@ -102,16 +102,23 @@ func (c *Claim) Join(node int) {
 	}
 }
 
-// Times passes on what the nodes' clocks showed when they answered, and when they were asked and
-// heard.
-func (r *Round) Times(look func(node int, shown int64, asked, heard time.Time)) {
+// NodeTime is what a node's clock showed when it answered.
+type NodeTime struct {
+	Node         int
+	Shown        int64 // microseconds
+	Asked, Heard time.Time
+}
+
+// Times returns what the nodes' clocks showed, where they have said so.
+func (r *Round) Times() (times []NodeTime) {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
 	for i := range r.asks {
 		if a := &r.asks[i]; a.shown > 1 {
-			look(r.node(i), a.shown, r.asked, a.heard)
+			times = append(times, NodeTime{r.node(i), a.shown, a.asked, a.heard})
 		}
 	}
+	return times
 }
 
 // supersede takes back what has not been sent: a newer attempt of the same waiter is on its way.

@@ -16,7 +16,8 @@ type ask struct {
 	site  int
 	call  node.Call
 	voted bool
-	heard time.Time // when the site answered
+	asked time.Time // when the site was asked
+	heard time.Time // when it answered
 	shown int64     // what its clock showed, in microseconds; small: unknown
 	err   error     // why the site did not say yes
 	rest  []string  // keys still to be asked about one by one; nil: they are not
@@ -36,6 +37,7 @@ func (r *Round) askLocked(a *ask) {
 	if r.verb.queues {
 		a.call.Keys = s.keys
 	}
+	a.asked = r.asked
 	a.left = math.MaxInt64 // until a node says less
 	if !r.verb.prepare(a) {
 		r.voteLocked(a, a.err)

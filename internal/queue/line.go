@@ -91,10 +91,16 @@ func (l *Line) hangUpLocked() {
 }
 
 // Look takes from a round what it tells of the nodes' clocks.
+//
+// A claim asks for the Line's mutex with its own held, so whoever has the Line's must not ask a
+// claim or a round for anything.
 func (l *Line) Look(r *protocol.Round) {
+	times := r.Times()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r.Times(l.clock.look)
+	for _, t := range times {
+		l.clock.look(t.Node, t.Shown, t.Asked, t.Heard)
+	}
 }
 
 // groupLocked returns the group of some resources.

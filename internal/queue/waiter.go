@@ -163,13 +163,14 @@ func (w *Waiter) standLocked() {
 
 // Refused says that an attempt did not get the lock, and how long it took.
 func (w *Waiter) Refused(r *protocol.Round) {
+	took := r.Took() // before: see Line.Look
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
 	w.group.used = time.Now()
 	w.line.clock.guess()
 	w.standLocked()
 	w.attempts++
-	w.late = min(max(4*r.Took(), leastLate)<<min(w.attempts, 8), mostLate)
+	w.late = min(max(4*took, leastLate)<<min(w.attempts, 8), mostLate)
 }
 
 // Hint returns when to try at the latest, where the keys that are in the way expire after d. Whoever
