@@ -66,8 +66,10 @@ func (l *Locker) attempt(ctx context.Context, p *plan, at *protocol.Place) (h *H
 	if err != nil && r.Moving() {
 		// On a Redis Cluster that moves a slot, a script with several of its keys has to wait for
 		// the end of that, and one with a single key has not.
-		p.keys = p.keys.Apart()
-		h, r, err = l.tryOnce(ctx, p, nil)
+		// A place in the queues is for a claim on the whole, so the next attempt begins anew.
+		apart := *p
+		apart.keys = p.keys.Apart()
+		h, r, err = l.tryOnce(ctx, &apart, nil)
 	}
 	return h, r, err
 }
@@ -167,7 +169,7 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 		q.Leave()
 		return nil, err
 	}
-	if q.Won(&h.claim) {
+	if q.Won(&h.claim, h.ValidUntil()) {
 		h.standing(q)
 	}
 	return h, nil

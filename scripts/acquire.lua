@@ -46,6 +46,9 @@ end
 
 local ok, reply = pcall(acquire)
 if reply ~= 1 then
-  for i = 1, taken do redis.pcall('DEL', KEYS[i]) end
+  for i = 1, taken do
+    redis.pcall('DEL', KEYS[i])
+    if #KEYS > n then pcall(call, i) end -- whoever has come since an earlier run took it
+  end
 end
 if ok then return reply end

@@ -10,6 +10,8 @@
 -- A name in the queue is number .. '@' .. inbox: the inbox is a channel to which its process listens.
 -- The sign is + where the process has heard that it does so on this very server: then nobody who
 -- hears means nobody who waits.
+--
+-- Where scripts may not ask for the time, there are no queues: nobody could be forgotten in them.
 
 local n
 local grace = 250000 -- microseconds that somebody who was called has to come
@@ -28,6 +30,7 @@ local function text(number) return string.format('%.0f', number) end -- tostring
 -- Puts somebody into the queue of KEYS[i], or keeps them there, for so many milliseconds behind a
 -- sign. The keys of the queue outlive everybody in it by a second.
 local function enqueue(i, who, ticket, signed)
+  if now() == 0 then return end
   local sign, patience = string.sub(signed, 1, 1), tonumber(string.sub(signed, 2))
   redis.call('ZADD', KEYS[n + i], ticket, who)
   redis.call('HSET', KEYS[2 * n + i], who, sign .. text(now() + patience * 1000))

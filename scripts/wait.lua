@@ -23,11 +23,11 @@ if #ARGV ~= 7 or not n or n < 1 or #KEYS ~= 3 * n or token == '' or not tonumber
   return redis.error_reply('ERR bad arguments')
 end
 
--- Returns why we cannot have KEYS[i], or nil.
+-- Returns why we cannot have KEYS[i], or nil. We stand in its queue, unless there is none.
 local function obstacle(i)
   local owner = redis.call('GET', KEYS[i])
   if owner == token then return end
-  if owner or first(i) ~= who then
+  if owner or (first(i) or who) ~= who then
     local pttl = owner and redis.call('PTTL', KEYS[i]) or -2
     return {i, owner or '', pttl, now(), redis.call('ZRANK', KEYS[n + i], who) or 0}
   end

@@ -133,3 +133,37 @@ func TestMultiLockInASlotThatIsBeingMoved(t *testing.T) {
 		})
 	}
 }
+
+// What waits while a slot is being moved goes on when the lock is released, and when the move is over.
+func TestWaitingInASlotThatIsBeingMoved(t *testing.T) {
+	for name, resources := range map[string][]string{"one": {"{x}a"}, "two": {"{x}a", "{x}b"}} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			noLeak(t)
+			c := redistest.StartCluster(t, 3)
+			l := open(t, []*redis.ClusterClient{c.Client(t)}, redlock.WithNodeTimeout(5*time.Second))
+			other := open(t, []*redis.ClusterClient{c.Client(t)}, redlock.WithNodeTimeout(5*time.Second))
+			h, err := l.TryAcquireMulti(ctx, resources)
+			require.NoError(t, err)
+			m := beginMove(t, c, lockKey(resources[0]))
+			before := shardCalls(t, c)
+			watching := inBackground(func() error { return other.WaitForUnlock(ctx, resources[0]) })
+			waiting := inBackground(func() error {
+				h, err := other.AcquireMulti(ctx, resources)
+				if err != nil {
+					return err
+				}
+				return h.Release(ctx)
+			})
+			eventually(t, func() bool { return shardCalls(t, c) > before+12 }, "nobody tries")
+			require.NoError(t, h.Release(ctx))
+			require.NoError(t, outcome(t, watching, "the watcher"))
+			require.NoError(t, outcome(t, waiting, "the waiter"))
+			m.end(t, c)
+			h, err = l.AcquireMulti(ctx, resources)
+			require.NoError(t, err)
+			require.NoError(t, h.Release(ctx))
+		})
+	}
+}

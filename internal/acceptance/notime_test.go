@@ -43,3 +43,30 @@ func TestLocksAreExtendedAndRenewedWhereScriptsMayNotAskForTheTime(t *testing.T)
 	require.NoError(t, h.Release(ctx))
 	requireEmpty(t, s)
 }
+
+// Without a clock nobody in a queue could ever be forgotten: a waiter that is gone, or frozen, must not hold up the others.
+func TestWaiterThatIsGoneHoldsNobodyUpWhereScriptsMayNotAskForTheTime(t *testing.T) {
+	ctx := context.Background()
+	s := redistest.Start(t)
+	client, gone := asUser(t, s, "~*", "&*", "+@all", "-time"), redis.NewClient(&redis.Options{Addr: s.Addr(), Username: "locker", Password: "secret"})
+	l := open(t, []*redis.Client{client})
+	first, err := redlock.New([]*redis.Client{gone})
+	require.NoError(t, err)
+	h, err := l.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	bored, cancel := context.WithCancel(ctx)
+	defer cancel()
+	before := s.CommandCount(t, "evalsha")
+	left := inBackground(func() error { return onlyError(first.Acquire(bored, "r")) })
+	eventually(t, func() bool { return s.CommandCount(t, "evalsha") > before+3 }, "nobody waits")
+	frozen := newGate(t) // what it sends does not arrive any more, nor that it leaves
+	tapOf(gone).onSend(func(string) error { frozen.pass(); return context.Canceled })
+	next := inBackground(func() error { return onlyError(l.Acquire(ctx, "r", redlock.WithMaxWait(12*time.Second))) })
+	require.NoError(t, h.Release(ctx))
+	require.NoError(t, outcome(t, next, "the next waiter"))
+	cancel()
+	frozen.open()
+	outcome(t, left, "the one that is gone")
+	require.NoError(t, gone.Close())
+	_ = first.Close() // its client is gone
+}

@@ -24,8 +24,7 @@ func (n *Node) repeat(c *Call) bool {
 	if c.Err == nil || c.RepeatUntil.IsZero() || c.Err == ErrNotSent || c.Err == ErrClosed {
 		return false
 	}
-	keysApart := len(c.Keys) > 1 && redis.HasErrorPrefix(c.Err, "TRYAGAIN")
-	if c.failures == 0 || keysApart { // before the next try can go out and overwrite c.Err
+	if c.failures == 0 || c.Moving(c.Err) { // before the next try can go out and overwrite c.Err
 		c.Repeating = true
 		again := c.Receiver.Receive(c)
 		c.Repeating = false
@@ -50,6 +49,13 @@ func (n *Node) repeat(c *Call) bool {
 		n.repeats.pause = time.AfterFunc(n.pauseAfterLocked(c.failures), n.resume)
 	}
 	return true
+}
+
+// Moving reports whether an error is because a Redis Cluster moves the slot of several keys of the
+// call: it may be sent anew with one of them. It is ASK where go-redis has been sent to and fro until
+// it gave up.
+func (c *Call) Moving(err error) bool {
+	return len(c.Keys) > 1 && (redis.HasErrorPrefix(err, "TRYAGAIN") || redis.HasErrorPrefix(err, "ASK"))
 }
 
 // pauseAfterLocked returns how long to wait after so many failures. Close has no time to lose.

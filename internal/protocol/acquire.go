@@ -85,6 +85,13 @@ func (c *Claim) Stand(ttl time.Duration, at *Place) *Round {
 	return c.roundLocked(standVerb, ttl)
 }
 
+// Place returns where the claim's owner stands in the queues, which its release leaves; nil: nowhere.
+func (c *Claim) Place() *Place {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.place
+}
+
 // Join asks a node for the lock that others have granted: it was still somebody else's there when
 // they did, and now the node calls. It leaves the queue if the lock has ended meanwhile.
 func (c *Claim) Join(node int) {
@@ -139,6 +146,9 @@ func (c *Claim) queueLocked(a *ask, err error) {
 	var refused *Refusal
 	if errors.As(err, &refused) {
 		heard, node := c.place.Heard, c.sites[a.site].node
+		if len(c.sites) > len(c.nodes.nodes) {
+			refused = refused.timeless()
+		}
 		c.posted = append(c.posted, func() { heard(node, refused) })
 	}
 }

@@ -123,7 +123,7 @@ func (a *ask) said(call *node.Call) error {
 // out then. An acquire is not cut up, since it takes all keys or none: see Keys.Apart.
 func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
 	switch {
-	case code(*err) == "TRYAGAIN" && len(call.Keys) > 1 && !a.round.verb.takes:
+	case call.Moving(*err) && !a.round.verb.takes:
 		a.rest, a.worst = a.round.claim.sites[a.site].lockKeys(), nil
 	case a.rest == nil || call.Repeating:
 		return false

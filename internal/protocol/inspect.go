@@ -39,6 +39,9 @@ func inspectArgs(a *ask) []any {
 }
 
 func watchArgs(a *ask) []any {
+	if !a.queued() {
+		return nil
+	}
 	p := a.round.claim.place
 	return []any{p.Name, p.patienceAt(a.round.claim.sites[a.site].node)}
 }

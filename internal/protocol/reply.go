@@ -31,6 +31,14 @@ func (r *Refusal) Error() string {
 	}
 }
 
+// timeless returns the refusal without its time, for a node with several sites: they have clocks of
+// their own, and a call does not say from which of them it comes.
+func (r *Refusal) timeless() *Refusal {
+	without := *r
+	without.Time = 0
+	return &without
+}
+
 func remaining(left time.Duration) string {
 	if left < 0 {
 		return " and never expires"

@@ -75,8 +75,7 @@ func (r *Round) Moving() bool {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
 	for i := range r.asks {
-		a := &r.asks[i]
-		if len(r.claim.sites[a.site].keys) > 1 && code(a.err) == "TRYAGAIN" {
+		if a := &r.asks[i]; a.voted && a.call.Moving(a.err) {
 			return true
 		}
 	}

@@ -26,7 +26,7 @@ type Line struct {
 
 	mu      sync.Mutex
 	number  uint64
-	groups  map[string]*group
+	groups  map[groupName]*group
 	members map[uint64]member // who gets messages, by number
 	inboxes *protocol.Inboxes // nil: nobody has needed them for a while
 	told    bool              // trouble was
@@ -55,10 +55,9 @@ const (
 
 // group is everybody in a Locker who waits for the same resources.
 type group struct {
-	name    string
 	waiters []*Waiter // in the order in which they came; only the first is in the nodes' queues
 	holder  *Waiter   // has the lock, and will put the first one into the queues; nil: nobody
-	covered time.Time // since when
+	covered time.Time // until when: see Waiter.Won
 	used    time.Time // when somebody last waited
 	watch   *watch    // nil: nobody watches
 }
@@ -68,7 +67,7 @@ type group struct {
 func New(n *protocol.Nodes, channel string, trouble func(node int, err error)) *Line {
 	return &Line{
 		nodes: n, life: n.Life, channel: channel, trouble: trouble,
-		groups: make(map[string]*group), members: make(map[uint64]member), clock: newClock(n.Count()),
+		groups: make(map[groupName]*group), members: make(map[uint64]member), clock: newClock(n.Count()),
 	}
 }
 
@@ -105,17 +104,31 @@ func (l *Line) Look(r *protocol.Round) {
 
 // groupLocked returns the group of some resources.
 func (l *Line) groupLocked(k protocol.Keys) *group {
-	name := strings.Join(k.Resources, "\x00")
-	if len(k.Resources) > 1 {
-		name = strconv.Itoa(len(k.Resources)) + "\x00" + name
-	}
+	name := nameOf(k.Resources)
 	g := l.groups[name]
 	if g == nil {
-		g = &group{name: name}
+		g = &group{}
 		l.groups[name] = g
 	}
 	l.sweepLaterLocked()
 	return g
+}
+
+// groupName tells the groups apart, whatever bytes are in the names of their resources.
+type groupName struct {
+	resources int
+	names     string
+}
+
+func nameOf(resources []string) groupName {
+	if len(resources) == 1 {
+		return groupName{1, resources[0]}
+	}
+	var names strings.Builder
+	for _, r := range resources {
+		names.WriteString(strconv.Itoa(len(r)) + ":" + r)
+	}
+	return groupName{len(resources), names.String()}
 }
 
 // enlistLocked has a member get messages, and sees to it that there are some.

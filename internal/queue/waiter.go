@@ -38,6 +38,7 @@ type Waiter struct {
 	claim    *protocol.Claim // the one that has the lock
 	active   bool            // turn is closed
 	handed   bool            // a release of this Locker has put it into the queues
+	waited   bool            // it was refused, or handed its place: others had the lock
 	nodes    []standing
 	called   time.Time // when the first node called it after the latest attempt; zero: none has
 	standBy  time.Time // when to try since whoever was called may not come; zero: nobody was
@@ -51,6 +52,7 @@ type Waiter struct {
 type standing struct {
 	open   bool  // as far as is known, the node would grant the lock
 	closed int64 // when the node last refused it, by its clock
+	called int64 // when the node last called it since the latest attempt began, by its clock
 }
 
 // Join takes a place at the end of this Locker's line. The caller tries again after the given time at
@@ -113,7 +115,7 @@ func (w *Waiter) uncoveredIn() time.Duration {
 	if w.group.holder == nil {
 		return coverTime
 	}
-	return max(0, time.Until(w.group.covered.Add(coverTime)))
+	return max(0, time.Until(w.group.covered))
 }
 
 // takeTurn lets the first of a group ask the nodes although somebody here has the lock: for all we
@@ -122,7 +124,7 @@ func (w *Waiter) takeTurn() {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
 	g := w.group
-	if g.holder != nil && time.Since(g.covered) >= coverTime {
+	if g.holder != nil && !time.Now().Before(g.covered) {
 		g.holder = nil
 	}
 	g.nextLocked()
@@ -141,6 +143,9 @@ func (w *Waiter) Place() *protocol.Place {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
 	w.called, w.standBy = time.Time{}, time.Time{}
+	for i := range w.nodes {
+		w.nodes[i].called = 0
+	}
 	return w.place
 }
 
@@ -157,7 +162,7 @@ func (w *Waiter) standLocked() {
 	number, name := l.nameLocked()
 	w.number, w.place = number, protocol.NewPlace(l.nodes, w.keys, name)
 	w.place.Ticket, w.place.Sure, w.place.Heard = ticket, l.sure, w.heard
-	w.place.Patience, w.place.Unsure = patience, min(3*w.polls, patience)
+	w.place.Patience, w.place.Unsure = patience, min(3*w.polls+2*grace, patience)
 	l.enlistLocked(number, w)
 }
 
@@ -170,6 +175,7 @@ func (w *Waiter) Refused(r *protocol.Round) {
 	w.line.clock.guess()
 	w.standLocked()
 	w.attempts++
+	w.waited = true
 	w.late = min(max(4*took, leastLate)<<min(w.attempts, 8), mostLate)
 }
 
@@ -193,11 +199,13 @@ func (w *Waiter) Before() int {
 func (w *Waiter) heard(node int, r *protocol.Refusal) {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
+	s := &w.nodes[node]
 	if r == nil {
-		w.nodes[node].open = true
+		s.open = true
 		return
 	}
-	w.nodes[node] = standing{closed: r.Time}
+	// A call that was sent after the refusal may have overtaken it: they come over two connections.
+	s.closed, s.open = r.Time, s.called > r.Time
 	w.before = r.Before
 }
 
@@ -213,7 +221,7 @@ func (w *Waiter) hearLocked(node int, word string, shown int64) (then func()) {
 	case shown != 0 && shown <= s.closed:
 		return nil // from before it said no
 	case word == wordCome:
-		s.open = true
+		s.open, s.called = true, shown
 	case word == wordStandBy:
 		w.standBy = time.Now().Add(grace + graceSlack)
 	}
@@ -294,23 +302,35 @@ func (l *Line) wait(ctx context.Context, d time.Duration, news <-chan struct{}, 
 // longest keeps what is added to the clock from being too much for it.
 const longest = 10 * 365 * 24 * time.Hour
 
-// Won says that the waiter has the lock, by the claim. It returns whether others here wait for it:
-// then Release or Lost must be told of its end.
-func (w *Waiter) Won(c *protocol.Claim) (awaited bool) {
-	w.line.mu.Lock()
-	defer w.line.mu.Unlock()
+// Won says that the waiter has the lock, by the claim, until the given time at least. It returns
+// whether others here wait for it: then Release or Lost must be told of its end. They ask the nodes
+// by themselves when the lock is held for long, or may be over without a word.
+func (w *Waiter) Won(c *protocol.Claim, until time.Time) (awaited bool) {
+	l, at := w.line, c.Place() // before: see Line.Look
+	l.mu.Lock()
 	w.removeLocked()
 	g := w.group
-	g.used = time.Now()
-	w.won, w.claim = g.used, c
-	if w.place != nil {
-		w.place.Holds()
+	w.won, w.claim = time.Now(), c
+	awaited = len(g.waiters) > 0
+	if w.waited || awaited {
+		g.used = w.won
 	}
-	if len(g.waiters) == 0 {
-		return false
+	if awaited {
+		g.holder, g.covered = w, earlier(until, w.won.Add(coverTime))
 	}
-	g.holder, g.covered = w, g.used
-	return true
+	place := w.place
+	if place != nil && place != at {
+		delete(l.members, w.number)
+	}
+	l.mu.Unlock()
+	switch {
+	case place == nil:
+	case place == at:
+		place.Holds()
+	default:
+		place.Leave(l.nodes, w.keys) // the lock's release knows nothing of it
+	}
+	return awaited
 }
 
 // removeLocked takes the waiter out of its group.
@@ -336,6 +356,7 @@ func (w *Waiter) Release() *protocol.Place {
 	next := g.waiters[0]
 	next.standLocked()
 	next.handed = next.place != nil
+	next.waited = true
 	next.activateLocked()
 	return next.place
 }

@@ -16,12 +16,12 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"4e1a2fd1ca1fe616c772f8655f21640d0240ad5c": nativeAcquire,
-	"6f9bc520df8404fea3c280c2e4e1a3e600972cde": nativeWait,
+	"6e6f8a5b46c7234ceee2baa59e29d86daac6bbea": nativeAcquire,
+	"dde7f8d15760a9146b1c104e25f78e632608cbed": nativeWait,
 	"f8f1f02b67aefd29d8ead519026413236dbd9329": nativeExtend,
-	"8d09455014ab9e91399fb5e18424fae18576b027": nativeRelease,
+	"f1ff56e1e46d4e3757d10ed7ed5d9d018d85172a": nativeRelease,
 	"f437736ad0ca4a5ad4de66dafd8c4f469f5ff982": nativeInspect,
-	"a1437353876acb7063f176579177de829594c712": nativeWatch,
+	"d80d0a6b7eed86fe0bff91da3dc70481144319ec": nativeWatch,
 }
 
 var errBadArguments = errors.New("ERR bad arguments")
@@ -88,8 +88,11 @@ func nativeAcquire(m *memory, keys, args []string) any {
 			failure = m.take(i, key, args[0], ttl)
 		}
 		if failure != nil {
-			for _, ours := range locks[:i] {
+			for j, ours := range locks[:i] {
 				m.Del(ours)
+				if l != nil {
+					l.call(j)
+				}
 			}
 			if refused, ok := failure.([]any); ok && l != nil {
 				return append(refused, int(l.time))

@@ -178,7 +178,7 @@ func (l *lines) obstacle(i int, token, who string) any {
 		pttl = l.pttl(l.keys[i])
 	} else {
 		owner = ""
-		if l.head(i) == who {
+		if head := l.head(i); head == "" || head == who {
 			return nil
 		}
 	}
@@ -186,14 +186,15 @@ func (l *lines) obstacle(i int, token, who string) any {
 }
 
 func nativeWatch(m *memory, keys, args []string) any {
-	if len(keys) != 3 || !named(args[0]) || !signed(args[1]) {
+	told := len(args) > 0
+	if told && (len(keys) != 3 || !named(args[0]) || !signed(args[1])) || !told && len(keys) != 1 {
 		return errBadArguments
 	}
 	owner := m.get(keys[0])
 	if err, ok := owner.(error); ok {
 		return err
 	}
-	if owner != nil {
+	if owner != nil && told {
 		m.lines(keys, 1).enqueue(0, args[0], math.Inf(1), args[1])
 	}
 	return []any{owner, m.pttl(keys[0])}

@@ -21,7 +21,7 @@ type script struct {
 
 // arity is how many arguments each verb has behind the keys: without the keys of the queues, and with them.
 var arity = map[string][2]int{
-	"acquire": {2, 3}, "wait": {-1, 7}, "extend": {4, -1}, "release": {2, 7}, "inspect": {0, 1}, "watch": {-1, 2},
+	"acquire": {2, 3}, "wait": {-1, 7}, "extend": {4, -1}, "release": {2, 7}, "inspect": {0, 1}, "watch": {0, 2},
 }
 
 var header = regexp.MustCompile(`^-- ([a-z]+):`)
