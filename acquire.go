@@ -199,15 +199,23 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
 		}
 		hint := time.Duration(math.MaxInt64)
 		if r != nil {
-			if errors.Is(err, ErrHeld) {
-				q.Refused(r)
-			}
+			failed(q, r, err)
 			hint = q.Hint(r.FreeIn())
 		}
 		w.atLeast(p.retryInterval * time.Duration(q.Before()+1))
 		if err := w.pause(hint, err); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// failed tells those who wait here what came of an attempt of the first one.
+func failed(q *queue.Waiter, r *protocol.Round, err error) {
+	switch {
+	case errors.Is(err, ErrHeld):
+		q.Refused(r)
+	case errors.Is(err, ErrNoQuorum):
+		q.Unanswered()
 	}
 }
 

@@ -119,3 +119,23 @@ func TestMaxOutageIsForOneCallOrForAll(t *testing.T) {
 	require.ErrorContains(t, err, "maximum outage")
 	require.Empty(t, servers[0].Keys(t))
 }
+
+// Of those who wait for one resource in a Locker one asks the nodes for all. The others are not to wait for an outage one after
+// the other.
+func TestMaxOutageIsTheSameForAllWhoWaitInALocker(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 1)
+	const outage = 600 * time.Millisecond
+	l := open(t, clients, redlock.WithMaxOutage(outage), redlock.WithNodeTimeout(200*time.Millisecond))
+	warmUp(t, clients)
+	down.strike(t, servers[0])
+	began := time.Now()
+	var waiting []<-chan error
+	for range 8 {
+		waiting = append(waiting, inBackground(func() error { return onlyError(l.Acquire(ctx, "a")) }))
+	}
+	for _, w := range waiting {
+		requireOnly(t, outcome(t, w, "a waiter"), redlock.ErrNoQuorum)
+	}
+	require.Less(t, time.Since(began), 4*outage)
+}

@@ -24,6 +24,9 @@ type Call struct {
 	// HeldBack makes the call wait for calls that hold back one of its keys; see Node.HoldBack.
 	HeldBack bool
 
+	// HoldsBack are the keys on which the call holds others back from the start; see Node.HoldBack.
+	HoldsBack []string
+
 	Receiver Receiver
 
 	// Reply is the script's reply, and Err what went wrong: the script's error, or the client's.

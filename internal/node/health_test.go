@@ -183,7 +183,7 @@ func TestCloseWaitsForAProbe(t *testing.T) {
 	require.NoError(t, server.Resume())
 	require.NoError(t, in.next(t).Err)
 	_, err := shut(n, 10*time.Millisecond, 10*time.Millisecond)
-	require.EqualError(t, err, "the Redis client's Dialer has not returned")
+	require.EqualError(t, err, "the Redis client has not given up a connection that it was making")
 	close(open)
 	require.NoError(t, n.Close(t.Context(), 0))
 }

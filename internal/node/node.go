@@ -111,9 +111,12 @@ func (n *Node) SendAfter(c, earlier *Call) bool {
 	}
 	if c.waits > 0 {
 		c.state = parked
-		return true
+	} else {
+		n.enqueueLocked(c)
 	}
-	n.enqueueLocked(c)
+	if len(c.HoldsBack) > 0 {
+		n.holdBackLocked(c, c.HoldsBack)
+	}
 	return true
 }
 

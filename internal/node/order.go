@@ -27,6 +27,10 @@ func (c *Call) followLocked(earlier *Call) {
 func (n *Node) HoldBack(c *Call, keys []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.holdBackLocked(c, keys)
+}
+
+func (n *Node) holdBackLocked(c *Call, keys []string) {
 	if c.state == fresh || c.state == done || c.failures > 0 {
 		return
 	}

@@ -139,10 +139,13 @@ func (c *Claim) supersede() {
 
 // queueLocked keeps track of where the owner of a claim may stand, after an answer.
 func (c *Claim) queueLocked(a *ask, err error) {
-	if !a.round.verb.stands || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
+	if v := a.round.verb; !v.stands && !v.watches || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
 		return
 	}
-	c.place.listed[a.site].Store(err != nil)
+	c.place.listed[a.site].Store(err != nil || a.round.verb.watches && a.held)
+	if a.round.verb.watches {
+		return
+	}
 	var refused *Refusal
 	if errors.As(err, &refused) {
 		heard, node := c.place.Heard, c.sites[a.site].node

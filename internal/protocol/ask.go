@@ -45,18 +45,18 @@ func (r *Round) askLocked(a *ask) {
 	}
 	a.call.Args = r.verb.args(a)
 	s.leaving = s.leaving || r.verb.deletes
+	if r.verb.deletes && (c.place != nil || c.next != nil) {
+		// It changes the queues too: what the same waiters send next must not overtake it.
+		a.call.HoldsBack = s.lockKeys()
+	}
 	// Behind the acquire that the site has not answered: a release that overtook it would find
 	// nothing to delete, and an extension would take the lock for gone.
 	if !c.nodes.nodes[s.node].SendAfter(&a.call, s.latest) {
 		r.voteLocked(a, context.Cause(c.nodes.Life))
 		return
 	}
-	switch {
-	case r.verb.takes:
+	if r.verb.takes {
 		s.latest = &a.call
-	case r.verb.deletes && (c.place != nil || c.next != nil):
-		// It changes the queues too: what the same waiters send next must not overtake it.
-		c.nodes.nodes[s.node].HoldBack(&a.call, s.lockKeys())
 	}
 }
 
@@ -190,7 +190,7 @@ func (c *Claim) followLocked(a *ask, err error) {
 	switch {
 	case r.verb.takes && !stays && s.has != nothing && !s.leaving && !c.wantedLocked():
 		c.cleanLocked(a.site)
-	case r.verb.stands && c.over && !s.leaving && c.place.mayStayAt(a.site):
+	case (r.verb.watches || r.verb.stands && c.over) && !s.leaving && c.place.mayStayAt(a.site):
 		c.cleanLocked(a.site)
 	case r.verb.heals && r.outcome == quorum.Won:
 		c.healLocked(a)

@@ -19,7 +19,7 @@ var (
 	// watchVerb is inspect for somebody who wants to be told when the key is free.
 	watchVerb = &verb{
 		name: "inspect", script: func(s *Scripts) *node.Script { return s.watch },
-		prepare: sendWithinTimeout, args: watchArgs, read: readOwner, rule: ownerKnown, queues: true,
+		prepare: sendWithinTimeout, args: watchArgs, read: readOwner, rule: ownerKnown, queues: true, watches: true,
 	}
 
 	// findVerb asks whether the keys hold our token.
@@ -57,7 +57,7 @@ func (n *Nodes) Inspect(k Keys, ttl time.Duration) *Round {
 // Watch is Inspect for somebody who wants to be told when the resource is free.
 func (n *Nodes) Watch(k Keys, ttl time.Duration, at *Place) *Round {
 	c := &Claim{}
-	c.Init(n, k, "", ttl)
+	c.Init(n, k, NewToken(""), ttl) // it has nothing, but may have to leave a queue
 	c.place = at
 	return c.roundLocked(watchVerb, ttl)
 }

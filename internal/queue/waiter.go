@@ -179,6 +179,16 @@ func (w *Waiter) Refused(r *protocol.Round) {
 	w.late = min(max(4*took, leastLate)<<min(w.attempts, 8), mostLate)
 }
 
+// Unanswered says that an attempt found no quorum of nodes. Nobody is told of the end of that, so all
+// who wait here are to see for themselves, each as long as they care to.
+func (w *Waiter) Unanswered() {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	for _, other := range w.group.waiters {
+		other.activateLocked()
+	}
+}
+
 // Hint returns when to try at the latest, where the keys that are in the way expire after d. Whoever
 // does not stand first lets the first one try before.
 func (w *Waiter) Hint(d time.Duration) time.Duration {

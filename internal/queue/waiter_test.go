@@ -1,10 +1,16 @@
 package queue
 
 import (
+	"context"
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock/internal/protocol"
+	"github.com/rediskit/redlock/internal/quorum"
 )
 
 // A claim asks the line whether it hears a node while it has its own mutex: a line that asked a claim
@@ -44,4 +50,237 @@ func TestLineAsksNoClaimWithItsMutexHeld(t *testing.T) {
 		})
 	}
 	require.Equal(t, 3, w.attempts+1)
+}
+
+// stand gives a waiter its place in the nodes' queues, as a refusal does.
+func (w *Waiter) stand() {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	w.line.clock.guess()
+	w.standLocked()
+}
+
+func (l *Line) hear(node int, word string, w *Waiter, shown int64) {
+	l.receive(node, fmt.Sprintf("%s %d %d", word, w.number, shown))
+}
+
+func TestOneOfEachGroupAsksTheNodes(t *testing.T) {
+	l, _ := lineOver(t, 1)
+	var all []*Waiter
+	for range 3 {
+		all = append(all, l.Join(l.keys("r"), time.Second))
+	}
+	other := l.Join(l.keys("s"), time.Second)
+	require.True(t, all[0].active && other.active)
+	require.False(t, all[1].active || all[2].active)
+	all[1].Leave() // it was not its turn
+	require.False(t, all[2].active)
+	all[0].Leave()
+	require.True(t, all[2].active)
+	all[2].Leave()
+	other.Leave()
+	require.Empty(t, l.members)
+}
+
+func TestEndOfALockLetsTheNextWaiterAsk(t *testing.T) {
+	for name, end := range map[string]func(w *Waiter) *protocol.Place{
+		"released":     (*Waiter).Release,
+		"lost":         func(w *Waiter) *protocol.Place { w.Lost(); return nil },
+		"and released": func(w *Waiter) *protocol.Place { w.Lost(); return w.Release() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := lineOver(t, 1)
+			first, next, last := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second)
+			first.stand()
+			c, r := l.attempt(t, first)
+			require.Equal(t, quorum.Won, r.Outcome())
+			require.True(t, first.Won(c, time.Now().Add(limit)))
+			require.False(t, next.active)
+			place := end(first)
+			c.Release(place).Send()
+			require.True(t, next.active)
+			require.False(t, last.active)
+			handed, err := next.Turn(context.Background())
+			require.NoError(t, err)
+			require.Equal(t, name == "released", handed)
+			require.Equal(t, handed, place != nil)
+			require.Same(t, next.place, next.Place())
+			next.Leave()
+			require.True(t, last.active)
+			last.Leave()
+			require.Empty(t, l.members)
+		})
+	}
+}
+
+// Whoever has the lock may never say that it is over, or keep it for long: then the next one asks the nodes all the same.
+func TestWaiterDoesNotRelyOnTheHolderForLong(t *testing.T) {
+	for name, tt := range map[string]struct{ lease, covered time.Duration }{
+		"a long lease":  {time.Hour, coverTime},
+		"a short lease": {50 * time.Millisecond, 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := lineOver(t, 1)
+			first, next := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second)
+			c, _ := l.attempt(t, first)
+			began := time.Now()
+			require.True(t, first.Won(c, began.Add(tt.lease)))
+			require.WithinDuration(t, began.Add(tt.covered), first.group.covered, coverTime/4)
+			_, err := next.Turn(context.Background())
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, time.Since(began), tt.covered)
+			require.Nil(t, first.Release(), "the next one stands there by itself")
+			c.Release(nil).Send()
+			next.Leave()
+		})
+	}
+}
+
+func TestNobodyIsToldOfAnEndThatNobodyWaitsFor(t *testing.T) {
+	l, _ := lineOver(t, 1)
+	w := l.Join(l.keys("r"), time.Second)
+	c, _ := l.attempt(t, w)
+	require.False(t, w.Won(c, time.Now().Add(limit)))
+	require.True(t, w.group.used.IsZero(), "nobody has waited")
+	next := l.Join(l.keys("r"), time.Second)
+	require.True(t, next.active)
+	require.Nil(t, next.place, "nothing tells that it will have to wait")
+	next.Leave()
+	c.Release(nil).Send()
+}
+
+// A lock that was taken without the waiter's place knows nothing of the place, so nothing else leaves the queues.
+func TestPlaceIsLeftByWhoeverGetsTheLockWithoutIt(t *testing.T) {
+	l, servers := lineOver(t, 3)
+	foreign(t, servers, "r")
+	w := l.Join(l.keys("r"), time.Second)
+	w.stand()
+	refused, r := l.attempt(t, w)
+	require.Equal(t, quorum.Refused, r.Outcome())
+	refused.Abandon()
+	for _, s := range servers {
+		require.Eventually(t, func() bool { return len(s.Keys()) == 3 }, limit, time.Millisecond, "%v", s.Keys())
+	}
+	c := &protocol.Claim{}
+	c.Init(l.nodes, l.keys("other"), protocol.NewToken(""), limit)
+	require.False(t, w.Won(c, time.Now().Add(limit)))
+	for _, s := range servers {
+		require.Eventually(t, func() bool { return len(s.Keys()) == 1 }, limit, time.Millisecond, "%v", s.Keys())
+	}
+	require.Empty(t, l.members)
+}
+
+func TestGroupsOfDifferentResourcesAreDifferent(t *testing.T) {
+	seen := make(map[groupName][]string)
+	for _, resources := range [][]string{
+		{"a"}, {"a", "b"}, {"ab"}, {"a", "b", "c"}, {"a\x00b"}, {"2\x00a\x00b"}, {"a\x00b", "c"}, {"a", "b\x00c"},
+		{"1:a1:b"}, {"1:a", "b"}, {"a", "1:b"},
+	} {
+		name := nameOf(resources)
+		require.NotContains(t, seen, name, "%q", resources)
+		seen[name] = resources
+	}
+}
+
+func TestWhenTheNextAttemptIsDue(t *testing.T) {
+	l, _ := lineOver(t, 5)
+	w := l.Join(l.keys("r"), time.Second)
+	defer w.Leave()
+	w.stand()
+	poll := time.Now().Add(time.Hour)
+	refuse := func(shown int64) {
+		for node := range 5 {
+			w.heard(node, &protocol.Refusal{Time: shown})
+		}
+	}
+	w.Place()
+	refuse(100)
+	require.Equal(t, poll, w.dueLocked(poll))
+
+	l.hear(0, wordCome, w, 100)
+	l.hear(1, wordCome, w, 99)
+	require.Equal(t, poll, w.dueLocked(poll), "calls from before the refusal")
+	l.hear(0, wordCome, w, 101)
+	l.hear(0, wordCome, w, 102)
+	require.Equal(t, w.called.Add(w.late), w.dueLocked(poll), "a little after the first call")
+	l.hear(1, wordCome, w, 101)
+	w.heard(2, nil) // what it had granted was taken back
+	require.Equal(t, w.called, w.dueLocked(poll), "a quorum would grant it")
+
+	w.Place()
+	refuse(200)
+	require.Equal(t, poll, w.dueLocked(poll), "an attempt begins anew")
+	l.hear(3, wordStandBy, w, 201)
+	require.WithinDuration(t, time.Now().Add(grace+graceSlack), w.dueLocked(poll), grace/2, "whoever was called may not come")
+	l.changed(3, nil)
+	require.Equal(t, w.called.Add(w.late), w.dueLocked(poll), "messages may have been lost")
+	require.Equal(t, w.called.Add(-time.Second), w.dueLocked(w.called.Add(-time.Second)), "the poll comes before")
+}
+
+// A call that is later than a refusal counts, whichever of the two arrives first: they come over two connections.
+func TestCallThatOvertakesTheRefusalBeforeIt(t *testing.T) {
+	l, _ := lineOver(t, 3)
+	w := l.Join(l.keys("r"), time.Second)
+	defer w.Leave()
+	w.stand()
+	w.Place()
+	for node := range 3 {
+		l.hear(node, wordCome, w, 101)
+		w.heard(node, &protocol.Refusal{Time: 100})
+	}
+	require.Equal(t, w.called, w.dueLocked(time.Now().Add(time.Hour)))
+	w.Place()
+	for node := range 3 {
+		w.heard(node, &protocol.Refusal{Time: 90}) // the node's clock was set back
+		require.False(t, w.nodes[node].open)
+	}
+}
+
+// The nodes call only those whom they wait for longer than for those who were called.
+func TestWhoeverMayNotBeHeardIsWaitedForLongEnoughToBeCalled(t *testing.T) {
+	l, _ := lineOver(t, 1)
+	for _, polls := range []time.Duration{time.Microsecond, 100 * time.Millisecond, time.Hour} {
+		w := l.Join(l.keys("r"), polls)
+		w.stand()
+		require.Greater(t, w.place.Unsure-w.polls*3/2, grace)
+		require.LessOrEqual(t, w.place.Unsure, patience)
+		w.Leave()
+	}
+}
+
+func TestHintLetsThoseInFrontTryBefore(t *testing.T) {
+	l, _ := lineOver(t, 1)
+	w := l.Join(l.keys("r"), time.Second)
+	defer w.Leave()
+	require.Equal(t, time.Second, w.Hint(time.Second))
+	w.before = 2
+	require.Equal(t, time.Second+grace+2*leastLate, w.Hint(time.Second))
+	require.Equal(t, time.Duration(math.MaxInt64), w.Hint(math.MaxInt64))
+}
+
+// Who waits behind others here learns of an outage from them, and may have less patience with it.
+func TestAllWhoWaitAskTheNodesInAnOutage(t *testing.T) {
+	l, _ := lineOver(t, 1)
+	first, second, third := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second)
+	first.Unanswered()
+	require.True(t, second.active && third.active)
+	for _, w := range []*Waiter{third, first, second} {
+		w.Leave()
+	}
+}
+
+func TestLineForgetsWhatNobodyUses(t *testing.T) {
+	l, _ := lineOver(t, 1)
+	w := l.Join(l.keys("r"), time.Second)
+	w.stand()
+	require.NotNil(t, l.inboxes)
+	l.sweep()
+	require.Len(t, l.groups, 1)
+	require.NotNil(t, l.inboxes)
+	w.Leave()
+	w.group.used = time.Now().Add(-2 * freshness)
+	l.sweep()
+	require.Empty(t, l.groups)
+	require.Nil(t, l.inboxes)
+	require.Nil(t, l.sweeper)
 }

@@ -16,7 +16,7 @@ type watch struct {
 	number   uint64
 	called   time.Time // when the first node said after the latest look that it is free; zero: none has
 	free     []bool    // by node
-	looked   time.Time // when the latest look began
+	looks    int       // begun so far
 }
 
 // Watcher is a call that waits until a resource is free.
@@ -24,7 +24,7 @@ type Watcher struct {
 	line  *Line
 	group *group
 	keys  protocol.Keys
-	came  time.Time
+	looks int           // that were begun before it came
 	turn  chan struct{} // closed when it is this one who asks the nodes
 	done  chan struct{} // closed when it was seen to be free
 	news  chan struct{}
@@ -45,7 +45,7 @@ func (l *Line) Watch(k protocol.Keys) *Watcher {
 		g.watch.place.Patience, g.watch.place.Unsure = patience, patience
 	}
 	w := &Watcher{
-		line: l, group: g, keys: k, came: time.Now(),
+		line: l, group: g, keys: k, looks: g.watch.looks,
 		turn: make(chan struct{}), done: make(chan struct{}), news: make(chan struct{}, 1),
 	}
 	g.watch.watchers = append(g.watch.watchers, w)
@@ -81,13 +81,16 @@ func (w *Watcher) wasSeen() bool {
 	return w.seen
 }
 
-// Look returns where the nodes are to find us. From now on it is known when the look began.
+// Look begins a look. It returns where the nodes are to find us: they may say that the resource is
+// free before the look is over.
 func (w *Watcher) Look() *protocol.Place {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
 	v := w.group.watch
-	v.looked, v.called = time.Now(), time.Time{}
+	v.looks++
+	v.called = time.Time{}
 	clear(v.free)
+	w.line.members[v.number] = w
 	return v.place
 }
 
@@ -95,17 +98,16 @@ func (w *Watcher) Look() *protocol.Place {
 func (w *Watcher) Held() {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
-	v := w.group.watch
-	v.place.Expect()
-	w.line.enlistLocked(v.number, w)
+	w.line.enlistLocked(w.group.watch.number, w)
 }
 
-// Free says that the resource was seen to be free, by a look that began after some had come.
+// Free says that the resource was seen to be free, by the latest look: to those who had come before
+// it was begun.
 func (w *Watcher) Free() {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
 	for _, other := range w.group.watch.watchers {
-		if !other.came.After(w.group.watch.looked) && !other.seen {
+		if other.looks < w.group.watch.looks && !other.seen {
 			other.seen = true
 			close(other.done)
 		}
@@ -114,7 +116,7 @@ func (w *Watcher) Free() {
 
 // Leave ends the wait.
 func (w *Watcher) Leave() {
-	if v, last := w.leave(); last && slices.Contains(v.free, false) { // else the nodes have forgotten us
+	if v, last := w.leave(); last {
 		v.place.Leave(w.line.nodes, w.keys)
 	}
 }
@@ -139,7 +141,7 @@ func (w *Watcher) hearLocked(node int, word string, _ int64) (then func()) {
 	if v == nil || word != wordFree && word != wordUp {
 		return nil
 	}
-	v.free[node] = true
+	v.free[node] = v.free[node] || word == wordFree
 	if v.called.IsZero() {
 		v.called = time.Now()
 	}
@@ -155,20 +157,22 @@ func (w *Watcher) expiredLocked(time.Time) bool { return false }
 // Wait waits until the next look is due, for d at most: when a quorum of nodes has said that the
 // resource is free, or a little after the first of them.
 func (w *Watcher) Wait(ctx context.Context, d time.Duration) error {
-	return w.line.wait(ctx, min(d, mostPolls), w.news, func(poll time.Time) time.Time {
-		v := w.group.watch
-		if v.called.IsZero() {
-			return poll
+	return w.line.wait(ctx, min(d, mostPolls), w.news, w.dueLocked)
+}
+
+func (w *Watcher) dueLocked(poll time.Time) time.Time {
+	v := w.group.watch
+	if v.called.IsZero() {
+		return poll
+	}
+	free := 0
+	for _, said := range v.free {
+		if said {
+			free++
 		}
-		free := 0
-		for _, said := range v.free {
-			if said {
-				free++
-			}
-		}
-		if free >= w.line.nodes.Need() {
-			return v.called
-		}
-		return earlier(poll, v.called.Add(leastLate))
-	})
+	}
+	if free >= w.line.nodes.Need() {
+		return v.called
+	}
+	return earlier(poll, v.called.Add(leastLate))
 }
