@@ -1,0 +1,378 @@
+package redlock_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// queues are a server with locks a, b, c and their queues. Whoever waits is "1@near", "2@near" and so on, whose inbox is heard, or
+// "1@nobody", whose is not.
+type queues struct {
+	*testing.T
+	client *redis.Client
+	inbox  *redis.PubSub
+}
+
+// onBothServers runs a test of queues with a real Redis and with a miniredis.
+func onBothServers(t *testing.T, test func(q *queues)) {
+	noLeak(t)
+	for server, client := range bothServers(t) {
+		t.Run(server, func(t *testing.T) {
+			inbox := client.Subscribe(t.Context(), "near")
+			defer func() { require.NoError(t, inbox.Close()) }()
+			_, err := inbox.Receive(t.Context())
+			require.NoError(t, err)
+			test(&queues{t, client, inbox})
+		})
+	}
+}
+
+// run runs a script on some locks, "a b", and returns the reply without the times in it.
+func (q *queues) run(script, locks string, args ...any) any {
+	q.Helper()
+	reply, err := runScript(q.T, q.client, script, withQueues(locks), args...)
+	if err != nil {
+		return err
+	}
+	switch v := reply.(type) {
+	case int64:
+		if v > 1 {
+			requireNow(q.T, v)
+			return "taken"
+		}
+	case []any:
+		if len(v) > 3 {
+			requireNow(q.T, v[3].(int64))
+			v[3] = "now"
+		}
+		return v
+	}
+	return reply
+}
+
+func requireNow(t *testing.T, micros int64) {
+	t.Helper()
+	require.WithinDuration(t, time.Now(), time.UnixMicro(micros), time.Minute)
+}
+
+func withQueues(locks string) []string {
+	keys := strings.Fields(locks)
+	for _, suffix := range []string{"queue", "until"} {
+		for _, lock := range strings.Fields(locks) {
+			keys = append(keys, "{"+lock+"}:"+suffix)
+		}
+	}
+	return keys
+}
+
+// wait runs the script wait for somebody, with their name for a token and a patience of 9 s.
+func (q *queues) wait(locks, who string, ticket int, mode string) any {
+	q.Helper()
+	return q.run("wait", locks, who, 60_000, len(strings.Fields(locks)), who, ticket, "+9000", mode)
+}
+
+// release runs the script release.
+func (q *queues) release(locks, token, leaver, stayer string) any {
+	q.Helper()
+	return q.run("release", locks, token, 0, len(strings.Fields(locks)), leaver, stayer, 5, "+9000")
+}
+
+// hold makes somebody hold locks.
+func (q *queues) hold(locks string) {
+	q.Helper()
+	for _, lock := range strings.Fields(locks) {
+		require.NoError(q, q.client.Set(q.Context(), lock, "holder", time.Minute).Err())
+	}
+}
+
+// line returns who stands in a queue.
+func (q *queues) line(lock string) string {
+	q.Helper()
+	names, err := q.client.ZRange(q.Context(), "{"+lock+"}:queue", 0, -1).Result()
+	require.NoError(q, err)
+	until, err := q.client.HKeys(q.Context(), "{"+lock+"}:until").Result()
+	require.NoError(q, err)
+	require.ElementsMatch(q, names, until)
+	return strings.Join(names, " ")
+}
+
+// patience returns for how long somebody is still waited for.
+func (q *queues) patience(lock, who string) time.Duration {
+	q.Helper()
+	signed, err := q.client.HGet(q.Context(), "{"+lock+"}:until", who).Result()
+	require.NoError(q, err)
+	due, err := strconv.ParseInt(signed[1:], 10, 64)
+	require.NoError(q, err)
+	now, err := q.client.Time(q.Context()).Result()
+	require.NoError(q, err)
+	return time.UnixMicro(due).Sub(now)
+}
+
+// forget lets the time pass for which somebody is waited for.
+func (q *queues) forget(lock, who string) {
+	q.Helper()
+	require.NoError(q, q.client.HSet(q.Context(), "{"+lock+"}:until", who, "+1").Err())
+}
+
+// words returns what the inbox has heard since it was last asked.
+func (q *queues) words() string {
+	q.Helper()
+	ctx, cancel := context.WithTimeout(q.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(q, q.client.Publish(ctx, "near", "end").Err())
+	var words []string
+	for {
+		m, err := q.inbox.ReceiveMessage(ctx)
+		require.NoError(q, err)
+		if m.Payload == "end" {
+			return strings.Join(words, ", ")
+		}
+		fields := strings.Fields(m.Payload)
+		require.Len(q, fields, 3)
+		sent, err := strconv.ParseInt(fields[2], 10, 64)
+		require.NoError(q, err)
+		requireNow(q.T, sent)
+		words = append(words, fields[0]+" "+fields[1])
+	}
+}
+
+func (q *queues) owner(lock string) string { return q.client.Get(q.Context(), lock).Val() }
+
+func refusedBy(i int64, owner string, before int64) []any {
+	if owner == "" {
+		return []any{i, "", absent, "now", before}
+	}
+	return []any{i, owner, inSeconds(60), "now", before}
+}
+
+func (q *queues) equal(want, got any) {
+	q.Helper()
+	requireReply(q.T, want, got, nil, true)
+}
+
+func TestQueueIsInTheOrderOfTickets(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.hold("a")
+		for range 2 { // the repetition changes nothing
+			q.equal(refusedBy(1, "holder", 0), q.wait("a", "3@near", 1<<52+30, "take"))
+		}
+		q.equal(refusedBy(1, "holder", 0), q.wait("a", "1@near", 1<<52+10, "take"))
+		q.equal(refusedBy(1, "holder", 1), q.wait("a", "2@near", 1<<52+20, "take"))
+		require.Equal(q, "1@near 2@near 3@near", q.line("a"))
+		require.InDelta(q, 9, q.patience("a", "1@near").Seconds(), 5)
+		require.InDelta(q, 10, q.client.PTTL(q.Context(), "{a}:queue").Val().Seconds(), 5)
+		require.InDelta(q, 10, q.client.PTTL(q.Context(), "{a}:until").Val().Seconds(), 5)
+		q.equal([]any{"holder", inSeconds(60), int64(3)}, q.run("inspect", "a", "waiting"))
+		require.Empty(q, q.words())
+	})
+}
+
+func TestReleaseCallsTheFirstInLine(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.hold("a")
+		for i := range 3 {
+			q.wait("a", fmt.Sprint(i+1, "@near"), i, "take")
+		}
+		for range 2 { // it is called once
+			q.equal(yes, q.release("a", "holder", "", ""))
+		}
+		require.Equal(q, "come 1, stand-by 2", q.words())
+		require.LessOrEqual(q, q.patience("a", "1@near"), 250*time.Millisecond)
+		q.equal(refusedBy(1, "", 0), q.wait("a", "1@near", 0, "stand")) // as after an attempt that was given up
+		require.Equal(q, "come 1, stand-by 2", q.words())
+		q.forget("a", "1@near")
+		q.equal("taken", q.wait("a", "2@near", 1, "take"))
+		require.Equal(q, "3@near", q.line("a"))
+		require.Equal(q, "2@near", q.owner("a"))
+		q.equal("taken", q.wait("a", "2@near", 1, "take")) // repeated
+		require.Equal(q, "3@near", q.line("a"))
+		require.Empty(q, q.words())
+	})
+}
+
+func TestWhoeverIsGoneIsNotWaitedFor(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.hold("a")
+		q.wait("a", "1@nobody", 1, "take")
+		q.wait("a", "2@nobody", 2, "take")
+		q.wait("a", "3@near", 3, "take")
+		q.equal(yes, q.release("a", "holder", "", ""))
+		require.Equal(q, "3@near", q.line("a"))
+		require.Equal(q, "come 3", q.words())
+	})
+}
+
+// Where it cannot be told that nobody hearing means nobody waiting, they are waited for, and called each time.
+func TestWhoeverMayNotHearIsNotTakenForGone(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.hold("a")
+		q.run("wait", "a", "token", 60_000, 1, "1@nobody", 1, "-9000", "take")
+		q.wait("a", "2@near", 2, "take")
+		q.equal(yes, q.release("a", "holder", "", ""))
+		require.Equal(q, "1@nobody 2@near", q.line("a"))
+		require.Greater(q, q.patience("a", "1@nobody"), time.Second)
+		q.equal(refusedBy(1, "", 1), q.wait("a", "2@near", 2, "take"))
+		require.Empty(q, q.words())
+	})
+}
+
+func TestNobodyOvertakesWhoeverWaits(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.hold("a")
+		q.wait("a", "1@near", 1, "take")
+		require.NoError(q, q.client.Del(q.Context(), "a").Err()) // it has expired
+		q.equal([]any{int64(1), "", absent, "now"}, q.run("acquire", "a", "mine", 60_000, 1))
+		require.Equal(q, "come 1", q.words())
+		q.equal(refusedBy(1, "", 1), q.wait("a", "2@near", 2, "take"))
+		require.Empty(q, q.words(), "it was called before")
+		q.equal([]any{int64(2), "", absent, "now"}, q.run("acquire", "b a", "mine", 60_000, 2))
+		require.Empty(q, q.owner("b"))
+		q.forget("a", "1@near")
+		q.forget("a", "2@near")
+		q.equal(yes, q.run("acquire", "a", "mine", 60_000, 1))
+		require.Empty(q, q.line("a"))
+	})
+}
+
+// An earlier run of an acquire may have taken a key, for which others have come since.
+func TestAcquireThatGivesAKeyBackCallsWhoeverWaitsForIt(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.equal(yes, q.run("acquire", "a", "mine", 60_000, 1))
+		q.wait("a", "1@near", 1, "take")
+		q.hold("b")
+		q.equal([]any{int64(2), "holder", inSeconds(60), "now"}, q.run("acquire", "a b", "mine", 60_000, 2))
+		require.Empty(q, q.owner("a"))
+		require.Equal(q, "come 1", q.words())
+	})
+}
+
+func TestSeveralLocksAreTakenTogether(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.hold("b")
+		q.equal(refusedBy(2, "holder", 0), q.wait("a b", "1@near", 1, "take"))
+		require.Empty(q, q.owner("a"))
+		q.equal(refusedBy(1, "", 1), q.wait("a", "2@near", 2, "take"))
+		require.Equal(q, "come 1, stand-by 2", q.words())
+		q.equal(yes, q.release("b", "holder", "", ""))
+		require.Equal(q, "come 1", q.words())
+		q.equal("taken", q.wait("a b", "1@near", 1, "take"))
+		require.Equal(q, "1@near 1@near", q.owner("a")+" "+q.owner("b"))
+		require.Equal(q, "2@near", q.line("a")+q.line("b"))
+		q.equal(yes, q.release("a b", "1@near", "1@near", ""))
+		require.Equal(q, "come 2", q.words())
+	})
+}
+
+// What is sent late, or repeated, when the attempt or the wait is over.
+func TestWaitThatComesTooLate(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.equal("taken", q.wait("a", "1@near", 1, "take"))
+		q.wait("a", "2@near", 2, "take")
+		for range 2 {
+			q.equal(refusedBy(1, "", 0), q.wait("a", "1@near", 1, "stand"))
+			require.Equal(q, "1@near 2@near", q.line("a"))
+			require.Empty(q, q.owner("a"), "given back")
+		}
+		require.Equal(q, "come 1, stand-by 2, come 1, stand-by 2", q.words(), "it is waited for anew each time")
+		for range 2 {
+			q.equal(refusedBy(1, "", 0), q.wait("a", "1@near", 1, "leave"))
+			require.Equal(q, "2@near", q.line("a"))
+		}
+		require.Equal(q, "come 2", q.words())
+		q.hold("a")
+		q.equal(refusedBy(1, "holder", 0), q.wait("a", "2@near", 2, "leave"))
+		require.Equal(q, "holder", q.owner("a"))
+		require.Empty(q, q.line("a"))
+	})
+}
+
+func TestReleasePutsTheNextOneIntoTheQueues(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.hold("a b")
+		q.wait("a", "9@near", 9, "take")
+		q.wait("b", "8@near", 1, "take") // of the owner, from before it had the lock
+		for range 2 {
+			q.equal(yes, q.release("a b", "holder", "8@near", "5@near"))
+			require.Equal(q, "5@near 9@near", q.line("a"))
+			require.Equal(q, "5@near", q.line("b"))
+		}
+		require.Equal(q, "come 5, stand-by 9, come 5, come 5, stand-by 9, come 5", q.words(), "the repetition puts it there anew")
+	})
+}
+
+// An undo: whoever has been granted too little goes on waiting. It knows that it may come, and the others do not.
+func TestReleaseByOneWhoStays(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		for _, lock := range []string{"a", "b"} {
+			require.NoError(q, q.client.Set(q.Context(), lock, "mine", time.Minute).Err())
+		}
+		q.wait("a", "9@near", 9, "take")
+		q.wait("b", "1@near", 1, "take")
+		q.equal(yes, q.release("a b", "mine", "5@near", "5@near"))
+		require.Equal(q, "5@near 9@near", q.line("a"))
+		require.Equal(q, "1@near 5@near", q.line("b"))
+		require.Equal(q, "come 1, stand-by 5", q.words())
+	})
+}
+
+func TestWatchersAreToldWhereNobodyWaits(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.equal([]any{nil, absent}, q.run("watch", "a", "1@near", "+9000"))
+		require.Empty(q, q.line("a"), "it is free")
+		q.hold("a")
+		for range 2 {
+			q.equal([]any{"holder", inSeconds(60)}, q.run("watch", "a", "1@near", "+9000"))
+		}
+		q.run("watch", "a", "2@nobody", "-9000")
+		q.wait("a", "3@near", 3, "take")
+		require.Equal(q, "3@near 1@near 2@nobody", q.line("a"))
+		q.equal([]any{"holder", inSeconds(60), int64(1)}, q.run("inspect", "a", "waiting"))
+		q.equal(yes, q.release("a", "holder", "", ""))
+		require.Equal(q, "come 3", q.words())
+		q.equal("taken", q.wait("a", "3@near", 3, "take"))
+		q.equal(yes, q.release("a", "3@near", "3@near", ""))
+		require.Equal(q, "free 1", q.words())
+		require.Empty(q, q.line("a"))
+		reply, err := runScript(q.T, q.client, "watch", []string{"a"})
+		requireReply(q.T, []any{nil, absent}, reply, err, true)
+	})
+}
+
+// A queue that is none stops those who would wait, and changes no lock.
+func TestKeyOfAQueueThatHasAnotherType(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		q.hold("a")
+		require.NoError(q, q.client.Set(q.Context(), "{b}:queue", "text", 0).Err())
+		require.Error(q, q.wait("a b", "1@near", 1, "take").(error))
+		require.Error(q, q.run("acquire", "b", "mine", 60_000, 1).(error))
+		require.Equal(q, "holder", q.owner("a"))
+		require.Empty(q, q.owner("b"))
+	})
+}
+
+func TestQueueScriptsRefuseBadArguments(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		for _, bad := range [][]any{
+			{"wait", "", 60_000, 1, "1@near", 1, "+9000", "take"}, {"wait", "mine", 0, 1, "1@near", 1, "+9000", "take"},
+			{"wait", "mine", 60_000, 2, "1@near", 1, "+9000", "take"}, {"wait", "mine", 60_000, 1, "near", 1, "+9000", "take"},
+			{"wait", "mine", 60_000, 1, "1@near", "x", "+9000", "take"}, {"wait", "mine", 60_000, 1, "1@near", 1, "9000", "take"},
+			{"wait", "mine", 60_000, 1, "1@near", 1, "+9000", "go"}, {"wait", "mine", 60_000, 1, "1@near", 1, "+9000"},
+			{"watch", "near", "+9000"}, {"watch", "1@near", "9000"}, {"watch", "1@near"}, {"watch"},
+			{"release", "mine", 0, 1, "near", "", 0, 0}, {"release", "mine", 0, 1, "", "near", 1, "+9000"},
+			{"release", "mine", 0, 1, "", "1@near", "x", "+9000"}, {"release", "mine", 0, 1, "", "1@near", 1, "9000"},
+			{"release", "mine", 0, 2, "", "", 0, 0}, {"acquire", "mine", 60_000, 2}, {"inspect", "waiting", 1}, {"inspect", "who"},
+		} {
+			err, failed := q.run(bad[0].(string), "a", bad[1:]...).(error)
+			require.True(q, failed, bad)
+			require.ErrorContains(q, err, "bad arguments", bad)
+			require.Zero(q, q.client.DBSize(q.Context()).Val())
+		}
+	})
+}
