@@ -203,7 +203,11 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
 			hint = q.Hint(r.FreeIn())
 		}
 		w.atLeast(p.retryInterval * time.Duration(q.Before()+1))
-		if err := w.pause(hint, err); err != nil {
+		err = w.pause(hint, err)
+		if r != nil {
+			l.line.Look(r) // the others have answered by now
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -164,8 +164,12 @@ func (w *World) end() {
 	w.probe()
 	if w.Profile == Calm { // elsewhere connections are left on which nothing is answered
 		w.contend()
+		w.lineUp()
 	}
 	for _, c := range w.clients {
+		if c.dead.Load() {
+			continue // it buries itself
+		}
 		c.shut()
 		c.cancel()
 		c.bury()

@@ -1,0 +1,69 @@
+//go:build go1.25
+
+package protocol
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// atPlace returns a claim that two nodes of three have granted; the third has refused it, and has its owner in the queue.
+func atPlace(s *stage) (*Claim, *Round) {
+	c := s.claim("a")
+	p := NewPlace(s.Nodes, c.keys, "1@inbox")
+	p.Sure, p.Heard = func(int) bool { return true }, func(int, *Refusal) {}
+	p.Patience, p.Unsure = 10*time.Second, time.Second
+	r := c.Stand(stageTTL, p)
+	r.Send()
+	s.actors[0].next("wait").yes()
+	s.actors[1].next("wait").yes()
+	s.actors[2].next("wait").refuse("somebody", time.Minute)
+	c.Prove(r.Lease())
+	p.Holds()
+	return c, r
+}
+
+func TestNodeThatCallsWhoeverHasTheLockIsAskedForIt(t *testing.T) {
+	play(t, 3, 0, func(s *stage) {
+		c, _ := atPlace(s)
+		c.Join(2)
+		s.actors[2].next("acquire").yes()
+		c.Join(2) // it is ours there
+		s.quiet()
+	})
+}
+
+func TestNodeThatCallsWhenTheLeaseIsOverIsLeft(t *testing.T) {
+	play(t, 3, 0, func(s *stage) {
+		c, r := atPlace(s)
+		pass(time.Until(r.Lease().End()))
+		c.Join(2)
+		left := s.actors[2].next("release")
+		require.Equal(s, []any{1, "1@inbox", stayer{c.place}}, left.queue[:3])
+		require.Empty(s, stayer{c.place}.String())
+		left.yes()
+		s.quiet()
+	})
+}
+
+// Whoever leaves while a release is being written that would put them into a queue is not in it, or leaves behind it.
+func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
+	play(t, 1, 0, func(s *stage) {
+		c := s.held("a")
+		next := NewPlace(s.Nodes, c.keys, "2@inbox")
+		next.Sure = func(int) bool { return true }
+		c.Release(next).Send()
+		release := s.actors[0].next("release")
+		require.Equal(s, "2@inbox", release.queue[2].(stayer).String())
+		next.Leave(s.Nodes, c.keys)
+		s.quiet() // it may not overtake the release
+		require.Empty(s, release.queue[2].(stayer).String(), "if it is written again")
+		release.yes()
+		leave := s.actors[0].next("release")
+		require.Equal(s, "2@inbox", leave.queue[1])
+		leave.yes()
+		s.quiet()
+	})
+}
