@@ -67,3 +67,22 @@ func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
 		s.quiet()
 	})
 }
+
+// A refusal that comes when its waiter has left says that they stand in the queue all the same.
+func TestWhoeverHasLeftLeavesAgainWhereTheAnswerComesLate(t *testing.T) {
+	play(t, 1, 0, func(s *stage) {
+		c := s.claim("a")
+		p := NewPlace(s.Nodes, c.keys, "1@inbox")
+		p.Sure, p.Heard = func(int) bool { return true }, func(int, *Refusal) {}
+		c.Stand(stageTTL, p).Send()
+		wait := s.actors[0].next("wait")
+		c.Abandon()
+		p.Leave(s.Nodes, c.keys)
+		s.quiet()
+		wait.refuse("somebody", time.Minute)
+		leave := s.actors[0].next("release")
+		require.Equal(s, "1@inbox", leave.queue[1])
+		leave.yes()
+		s.quiet()
+	})
+}

@@ -20,7 +20,7 @@ func TestMutantsReplaceTextsThatAreThere(t *testing.T) {
 }
 
 func TestUnitTestsAreOfMutants(t *testing.T) {
-	for name, test := range tests {
-		require.True(t, slices.ContainsFunc(mutants, func(m mutant) bool { return m.name == name }), "%s: %s", test, name)
+	for name, unit := range tests {
+		require.True(t, slices.ContainsFunc(mutants, func(m mutant) bool { return m.name == name }), "%s: %s", unit.test, name)
 	}
 }

@@ -82,8 +82,8 @@ func (m mutant) run(root string, timeout time.Duration) (caught, error) {
 	if err != nil {
 		return caught{}, err
 	}
-	if test := tests[m.name]; test != "" {
-		return m.unit(root, overlay, test)
+	if u, ok := tests[m.name]; ok {
+		return u.run(root, overlay)
 	}
 	binary := filepath.Join(dir, "sim.test")
 	build := exec.Command("go", "test", "-c", "-overlay", overlay, "-o", binary, "./internal/sim")
@@ -127,16 +127,16 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	return overlay, os.WriteFile(overlay, list, 0o600)
 }
 
-// unit runs a test of package protocol, which must fail.
-func (m mutant) unit(root, overlay, test string) (caught, error) {
-	run := exec.Command("go", "test", "-overlay", overlay, "-run", "^"+test+"$", "./internal/protocol")
+// run runs the test, which must fail.
+func (u unit) run(root, overlay string) (caught, error) {
+	run := exec.Command("go", "test", "-overlay", overlay, "-run", "^"+u.test+"$", u.pkg)
 	run.Dir = root
 	began := time.Now()
 	out, err := run.CombinedOutput()
-	if err == nil || !bytes.Contains(out, []byte("--- FAIL: "+test)) {
-		return caught{}, fmt.Errorf("survived %s: %v\n%s", test, err, out)
+	if err == nil || !bytes.Contains(out, []byte("--- FAIL: "+u.test)) {
+		return caught{}, fmt.Errorf("survived %s: %v\n%s", u.test, err, out)
 	}
-	return caught{"", "`" + test + "`", time.Since(began)}, nil
+	return caught{"", "`" + u.test + "`", time.Since(began)}, nil
 }
 
 var violation = regexp.MustCompile(`(?m)seed (\d+): [^\n]*\n\s*VIOLATION (?:[^ ]+: )?([a-z ]+):`)
