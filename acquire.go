@@ -179,13 +179,11 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
 	w.sleep = q.Wait
 	handed, cause := q.Turn(w.ctx)
-	if cause != nil {
-		return l.lastTry(w, p, cause)
-	}
 	if handed { // the nodes have been told, and call when it is this one's turn
-		if err := w.pause(math.MaxInt64, stateError("acquire", w.resources, ErrHeld)); err != nil {
-			return nil, err
-		}
+		cause = q.Wait(w.ctx, jitter.Around(w.outer, min(w.next, w.longest)))
+	}
+	if cause != nil {
+		return l.lastTry(w, p, q, cause)
 	}
 	for {
 		// The first attempt has the whole node timeout, however short the maximum wait is.
@@ -223,14 +221,17 @@ func failed(q *queue.Waiter, r *protocol.Round, err error) {
 	}
 }
 
-// lastTry is for whoever has had enough before it was their turn: where ctx lasts, one attempt shows
+// lastTry is for whoever has had enough before they have tried: where ctx lasts, one attempt shows
 // why they have not got the lock.
-func (l *Locker) lastTry(w *wait, p *plan, cause error) (*Handle, error) {
+func (l *Locker) lastTry(w *wait, p *plan, q *queue.Waiter, cause error) (*Handle, error) {
 	if cause == ErrClosed || w.outer.Err() != nil {
 		return nil, w.gaveUp(cause, interrupt(w.outer, cause, stateError("acquire", w.resources, ErrHeld)))
 	}
-	h, _, err := l.attempt(w.outer, p, nil)
-	return h, err
+	h, _, err := l.attempt(w.attemptContext(), p, q.Place())
+	if err != nil {
+		return nil, w.pause(0, err) // which ends at once, with the call's error
+	}
+	return h, nil
 }
 
 // adopt looks for a token on the nodes and makes it a Handle.

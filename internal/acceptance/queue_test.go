@@ -451,3 +451,30 @@ func TestWaitersSurviveNodesThatRestartEmptyOrHang(t *testing.T) {
 	require.Empty(t, errs)
 	noKeys(t, servers)
 }
+
+// However short the longest wait is, there is one attempt, and the error says what it saw and why there is no other.
+func TestShortestWaitBehindOthersInALocker(t *testing.T) {
+	ctx := context.Background()
+	_, clients := masters(t, 3)
+	l := open(t, clients)
+	h, err := l.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	bored, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	first := inBackground(func() error { return onlyError(l.Acquire(bored, "r")) })
+	inLine(t, l, "r", 1)
+	_, err = l.Acquire(ctx, "r", redlock.WithMaxWait(time.Microsecond))
+	requireOnly(t, err, redlock.ErrHeld)
+	require.ErrorContains(t, err, "the maximum wait of 1µs is over")
+	var q *redlock.QuorumError
+	require.ErrorAs(t, err, &q)
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	second := inBackground(func() error { return onlyError(l.Acquire(bored, "r")) })
+	cancel(errBored)
+	for _, done := range []<-chan error{first, second} {
+		err := outcome(t, done, "a waiter")
+		require.ErrorIs(t, err, errBored)
+	}
+	inLine(t, l, "r", 0)
+	require.NoError(t, h.Release(ctx))
+}

@@ -219,3 +219,19 @@ func TestCallBehindAnotherOfItsOwnerIsNotDropped(t *testing.T) {
 	require.Equal(t, []string{"first", "second"}, l.list(t, "a"))
 	require.Empty(t, l.list(t, "b"))
 }
+
+func TestCallMayHoldOthersBackFromTheStart(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	l.halt()
+	release := pushCall(in, "list", "release")
+	release.HoldsBack = []string{"a", "b"}
+	require.True(t, n.Send(release))
+	eventually(t, func() bool { return len(l.begun()) == 1 })
+	require.True(t, n.Send(heldBack(in, "b", "next")))
+	require.True(t, n.Send(pushCall(in, "b", "one that may go before")))
+	eventually(t, func() bool { return len(l.begun()) == 2 })
+	l.resume()
+	in.collect(t, 3)
+	require.Equal(t, []int{1, 1, 1}, l.sizes(), "the second trip was without it")
+}
