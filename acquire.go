@@ -115,7 +115,10 @@ func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *
 	r.For(ctx)
 	r.Send()
 	cause = r.Wait(ctx)
-	for round := 0; cause == nil && prevails(r); round++ {
+	for round := 0; cause == nil; round++ {
+		if cause = l.mayYetWin(ctx, r, began.Add(patience/16)); cause != nil || !prevails(r) {
+			break
+		}
 		// The others see at about the same time that they must give way; what they send then needs
 		// half a round trip. Whoever takes longer is asked less and less often.
 		trip := max(r.Took(), time.Millisecond)
@@ -138,6 +141,20 @@ func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *
 		r = again
 	}
 	return r, cause
+}
+
+// mayYetWin waits, until the given time at most, for the answers that could give us a quorum after
+// all, if it is us who are to give way without them. That is a few round trips: whoever is to go on
+// asks often for longer.
+func (l *Locker) mayYetWin(ctx context.Context, r *protocol.Round, until time.Time) (cause error) {
+	trip := max(r.Took(), time.Millisecond)
+	for range 8 {
+		if cause != nil || prevails(r) || !r.MayYetWin() || !time.Now().Before(until) {
+			break
+		}
+		cause = l.sleep(ctx, trip/2)
+	}
+	return cause
 }
 
 // prevails reports whether ours is the right to go on, by the answers that there are.

@@ -41,13 +41,19 @@ func TestWaiterTriesAgainWhenEnoughLocksWillHaveExpired(t *testing.T) {
 // Nobody is in the way then. Nodes that are too slow to answer at all are another matter.
 func TestWaiterWhoseQuorumCameTooLateTriesAgainAtOnce(t *testing.T) {
 	play(t, 3, 0, func(s *stage) {
-		r := s.acquire(s.claim("a"))
+		c := s.claim("a")
+		r := s.acquire(c)
 		s.actors[0].next("acquire").yes()
 		s.actors[1].next("acquire").refuse(stranger, time.Hour)
 		require.NoError(t, r.Wait(context.Background()))
 		require.Equal(t, quorum.Refused, r.Outcome(), "the third would have the decision, and did not come")
+		require.True(t, r.MayYetWin())
+		c.End()
 		s.actors[2].next("acquire").yes()
+		require.Equal(t, quorum.Refused, r.Outcome())
+		require.False(t, r.MayYetWin())
 		require.Equal(t, time.Millisecond, r.FreeIn())
+		s.actors[2].next("release").yes()
 
 		r = s.acquire(s.claim("b"))
 		require.NoError(t, r.Wait(context.Background()))
@@ -56,6 +62,21 @@ func TestWaiterWhoseQuorumCameTooLateTriesAgainAtOnce(t *testing.T) {
 			a.next("acquire").yes()
 		}
 		require.Equal(t, time.Duration(math.MaxInt64), r.FreeIn())
+	})
+}
+
+// Whoever has seen that quorum has given up.
+func TestSplitIsWonByAGrantThatComesBeforeItIsGivenUp(t *testing.T) {
+	play(t, 3, 0, func(s *stage) {
+		r := s.acquire(s.claim("a"))
+		s.actors[0].next("acquire").yes()
+		s.actors[1].next("acquire").refuse(NewToken("other"), time.Hour)
+		require.NoError(t, r.Wait(context.Background()))
+		require.Equal(t, quorum.Refused, r.Outcome())
+		require.True(t, r.MayYetWin())
+		s.actors[2].next("acquire").yes()
+		require.Equal(t, quorum.Won, r.Outcome())
+		require.False(t, r.MayYetWin())
 	})
 }
 

@@ -15,6 +15,9 @@ import (
 // token is random, so everybody has the same chance. Whoever was granted nothing at all gives way
 // too: somebody else was.
 //
+// Nor does anybody give way at once who may have a quorum, if only those would answer who have not:
+// the competitor with the smaller token may have seen that quorum, and given up.
+//
 // A node that hangs or is down must not keep them from seeing the split until it is too late to
 // settle it. So once a majority has answered, and not decided it, the others get only as long
 // again; but all of their time where somebody is in the way who does not yield, so that what a slow
@@ -91,6 +94,20 @@ func (r *Round) Prevails() (prevails, doubtful bool) {
 	}
 	r.beaten = r.before + 1
 	return (granted > 0 || len(has) > 1) && r.beaten <= confirmations, false
+}
+
+// MayYetWin reports whether the answers that are missing could still give a round a quorum that was
+// settled without them.
+func (r *Round) MayYetWin() bool {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	missing := 0
+	for i := range r.asks {
+		if !r.asks[i].voted {
+			missing++
+		}
+	}
+	return r.outcome == quorum.Refused && missing > 0 && r.tally.Yes()+r.tally.Pending() >= r.tally.Need()
 }
 
 // yields reports whether the owner may be a competitor, who knows when to give way.

@@ -259,6 +259,8 @@ func (r *Round) voteLocked(a *ask, err error) {
 	case r.late && r.outcome == quorum.Unreachable && (outcome == quorum.Won || outcome == quorum.Refused):
 		// Each vote was in time for what it proves: a lease counts from the round's start.
 		r.settleLocked(outcome)
+	case !r.split.IsZero() && r.outcome == quorum.Refused && outcome == quorum.Won && !r.claim.over:
+		r.settleLocked(outcome) // the others were not waited for, and would have decided it
 	}
 }
 
