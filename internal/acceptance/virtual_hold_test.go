@@ -57,7 +57,7 @@ func TestVirtualWaitEndsWithTheLongestOutage(t *testing.T) {
 		took  time.Duration
 	}{
 		"of nodes that fail": {func(n *virtualNode) { n.fail("ERR broken") }, 10 * time.Second},
-		"of nodes that hang": {(*virtualNode).hang, 11 * time.Second}, // the last attempt has its node timeout
+		"of nodes that hang": {(*virtualNode).hang, 11 * time.Second}, // an attempt that is under way then has its node timeout
 	} {
 		virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 			ctx := context.Background()
@@ -71,7 +71,8 @@ func TestVirtualWaitEndsWithTheLongestOutage(t *testing.T) {
 			began := time.Now()
 			_, err = l.Acquire(ctx, "a", redlock.WithMaxOutage(10*time.Second), redlock.WithRetryInterval(time.Hour))
 			require.ErrorIs(t, err, redlock.ErrNoQuorum, name)
-			require.InDelta(t, c.took.Seconds(), time.Since(began).Seconds(), 0.01, name)
+			require.GreaterOrEqual(t, time.Since(began), 10*time.Second, name)
+			require.LessOrEqual(t, time.Since(began), c.took+10*time.Millisecond, name)
 			for _, n := range nodes {
 				n.recover()
 			}
