@@ -73,7 +73,7 @@ func withQueues(locks string) []string {
 }
 
 // wait runs the script wait for somebody, with their name for a token and a patience of 9 s.
-func (q *queues) wait(locks, who string, ticket int, mode string) any {
+func (q *queues) wait(locks, who string, ticket int64, mode string) any {
 	q.Helper()
 	return q.run("wait", locks, who, 60_000, len(strings.Fields(locks)), who, ticket, "+9000", mode)
 }
@@ -178,7 +178,7 @@ func TestReleaseCallsTheFirstInLine(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		q.hold("a")
 		for i := range 3 {
-			q.wait("a", fmt.Sprint(i+1, "@near"), i, "take")
+			q.wait("a", fmt.Sprint(i+1, "@near"), int64(i), "take")
 		}
 		for range 2 { // it is called once
 			q.equal(yes, q.release("a", "holder", "", ""))

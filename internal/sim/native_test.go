@@ -74,7 +74,7 @@ func (c *call) stand(random *rand.Rand, ttl string) {
 		return [...]string{"1@live", "2@live", "3@dead", "4@dead", "5@live"}[random.IntN(5)]
 	}
 	signed := [...]string{"+", "-"}[random.IntN(2)] + fmt.Sprint(1000*(1+random.IntN(20)))
-	ticket := fmt.Sprint(1_700_000_000_000_000 + random.IntN(4))
+	ticket := fmt.Sprint(1_700_000_000_000_000 + random.Int64N(4))
 	switch {
 	case c.verb == "wait":
 		c.args = []string{[...]string{"mine", "other"}[random.IntN(2)], ttl, fmt.Sprint(len(c.locks)), name(), ticket, signed,
@@ -267,7 +267,7 @@ func requireAlike(t *testing.T, want, got any, what string) {
 		switch {
 		case want < 100:
 			require.EqualValues(t, want, number, what)
-		case want > 1e15: // a time, in microseconds
+		case int64(want) > 1e15: // a time, in microseconds
 			require.InDelta(t, want, number, 2e6, what)
 		default:
 			require.InDelta(t, want, number, 2000, what)
