@@ -78,20 +78,16 @@ func (l *Locker) attempt(ctx context.Context, p *plan, at *protocol.Place) (h *H
 func (l *Locker) tryOnce(ctx context.Context, p *plan, at *protocol.Place) (*Handle, *protocol.Round, error) {
 	// A fresh token for each attempt: no late clean-up of one can hurt the next.
 	h := l.newHandle(p, protocol.NewToken(p.owner))
-	var r *protocol.Round
-	var cause error
-	if at == nil {
-		r, cause = l.contend(ctx, h, p.firstTTL())
-	} else { // whose turn it is, the queues decide
-		r = h.claim.Stand(p.firstTTL(), at)
-		r.For(ctx)
-		r.Send()
-		cause = r.Wait(ctx)
+	l.propose(ctx, h)
+	won, cause := l.ask(ctx, h, p.firstTTL(), at)
+	r := won
+	if won.Outcome() == quorum.Won {
+		r, cause = l.fence(ctx, h, won, won.Lease())
 	}
 	var err error
 	if r.Outcome() != quorum.Won {
 		err = l.quorumError(r, p.keys.Resources)
-	} else if err = h.begin(r, r.Lease(), p); err == nil {
+	} else if err = h.begin(won, won.Lease(), p); err == nil {
 		return h, r, nil
 	}
 	cleaned := h.claim.Abandon()
@@ -104,6 +100,18 @@ func (l *Locker) tryOnce(ctx context.Context, p *plan, at *protocol.Place) (*Han
 		cleaned.Wait(ctx)
 	}
 	return nil, r, err
+}
+
+// ask asks the nodes for the lock. It returns the round that tells what came of it, and what cut it
+// short.
+func (l *Locker) ask(ctx context.Context, h *Handle, ttl time.Duration, at *protocol.Place) (r *protocol.Round, cause error) {
+	if at == nil {
+		return l.contend(ctx, h, ttl)
+	}
+	r = h.claim.Stand(ttl, at) // whose turn it is, the queues decide
+	r.For(ctx)
+	r.Send()
+	return r, r.Wait(ctx)
 }
 
 // contend asks the nodes for the lock, again and again for at most the node timeout where
@@ -265,14 +273,10 @@ func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, err
 	cause := r.Wait(ctx)
 	if r.Outcome() == quorum.Won {
 		kept := lease.Lease{Start: r.Lease().Start, TTL: min(r.Kept(), maxTTL), Drift: l.drift}
-		err := h.begin(r, kept, p)
-		switch {
-		case err == nil:
-			return h, nil
-		case errors.Is(err, ErrClosed):
-			return nil, err
+		found := r
+		if r, cause = l.fence(ctx, h, found, kept); r.Outcome() == quorum.Won {
+			return l.takeOver(h, found, kept, p)
 		}
-		return nil, l.lost(r) // kept for less than can be trusted
 	}
 	switch {
 	case cause != nil:
@@ -282,4 +286,19 @@ func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, err
 	default:
 		return nil, l.quorumError(r, p.keys.Resources)
 	}
+}
+
+// takeOver begins the life of an adopted handle with what a quorum keeps.
+func (l *Locker) takeOver(h *Handle, found *protocol.Round, kept lease.Lease, p *plan) (*Handle, error) {
+	if l.fencing && h.Fence() == 0 {
+		return nil, stateError(found.Op(), h.claim.Resources(), errNoFence)
+	}
+	err := h.begin(found, kept, p)
+	switch {
+	case err == nil:
+		return h, nil
+	case errors.Is(err, ErrClosed):
+		return nil, err
+	}
+	return nil, l.lost(found) // kept for less than can be trusted
 }

@@ -109,9 +109,6 @@ func (h *Handle) Resources() []string { return slices.Clone(h.claim.Resources())
 // it is not a fencing token. An [Handle.Extend] that shortens the lock changes it.
 func (h *Handle) Token() string { return h.claim.Token() }
 
-// Fence returns the lock's fencing token; 0 for a lock that was taken without fencing.
-func (h *Handle) Fence() uint64 { return 0 }
-
 // String returns the resources and the state of the handle, never its token.
 func (h *Handle) String() string {
 	h.mu.Lock()

@@ -16,7 +16,7 @@ type Status struct {
 	Locked   bool          // some owner has, or may have, a quorum
 	Owner    string        // the owner's label, "" if free; "unknown" if the lock is not one of this library's
 	TTL      time.Duration // what is left of the lock at most; negative: it never expires
-	Fence    uint64        // the owner's fencing token; 0 for a lock without fencing
+	Fence    uint64        // the owner's fencing token, as most nodes have it; 0 without [WithFencing]
 	Waiters  int           // registered on the nodes: at least one for each Locker that waits
 }
 
@@ -55,7 +55,7 @@ func (l *Locker) Inspect(ctx context.Context, resource string) (Status, error) {
 		return s, err
 	case quorum.Won:
 		var value string
-		value, s.TTL = r.Holder()
+		value, s.Fence, s.TTL = r.Holder()
 		s.Locked, s.Owner = true, "unknown"
 		if label, ours := protocol.Label(value); ours {
 			s.Owner = label
@@ -113,7 +113,7 @@ func (l *Locker) look(ctx context.Context, p *plan, q *queue.Watcher) (free bool
 		return true, 0, nil
 	case quorum.Won:
 		q.Held()
-		if _, left := r.Holder(); left >= 0 {
+		if _, _, left := r.Holder(); left >= 0 {
 			hint = left + time.Millisecond
 		}
 		return false, hint, stateError("wait for", p.keys.Resources, ErrHeld)

@@ -90,7 +90,8 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	}
 	l.life, l.end = context.WithCancelCause(context.Background())
 	l.nodes = protocol.NewNodes(protocol.Config{
-		Scripts: scripts, Timeout: c.nodeTimeout, Drift: c.drift, Life: l.life, Tell: l.trouble, Heard: l.heardIfObserved(),
+		Scripts: scripts, Timeout: c.nodeTimeout, Drift: c.drift, Fencing: c.fencing,
+		Life: l.life, Tell: l.trouble, Heard: l.heardIfObserved(),
 	}, clients, clustered)
 	l.line = queue.New(l.nodes, "redlock:"+protocol.NewToken("")[:22], l.noMessages)
 	return l, nil

@@ -33,6 +33,7 @@ type config struct {
 	prefix      string
 	nodeTimeout time.Duration // 0: derived from the TTL
 	drift       float64
+	fencing     bool
 	logger      *slog.Logger // may be nil
 	observer    Observer     // may be nil
 	err         error        // the first invalid option

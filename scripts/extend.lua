@@ -1,10 +1,11 @@
 -- extend: gives every lock key a new time to live, if all of them are ours.
 --
--- KEYS   the lock keys of one lock
+-- KEYS   the lock keys of one lock; with fencing, behind them, a counter for each (see fence.lua)
 -- ARGV   token, number of the lock's latest shortening (0: none), time to live in milliseconds, mode
 --          "keep"   every key lives at least that long: none is shortened
 --          "cut"    every key on which a smaller number stands lives exactly that long, the others as before
--- reply  1                  every key is ours
+--        with fencing: the fence of the lock, to which the counters are raised; none is lowered
+-- reply  1                  every key is ours; with fencing the counters' number in place of the 1, as text
 --        {i}                KEYS[i] is gone; nothing was changed
 --        {i, owner, pttl}   KEYS[i] has another owner; nothing was changed
 --        an error           of the command that failed; keys after that are as they were
@@ -22,8 +23,10 @@ local function whole(text)
 end
 
 local token, number, ttl, mode = ARGV[1], whole(ARGV[2]), whole(ARGV[3]), ARGV[4]
-local known = mode == 'keep' or mode == 'cut' and number ~= 0
-if #KEYS == 0 or #ARGV ~= 4 or token == '' or not number or not ttl or ttl < 1 or not known then
+local fence = ARGV[5] and least('=' .. ARGV[5])
+local n = ARGV[5] and #KEYS / 2 or #KEYS
+local known = (mode == 'keep' or mode == 'cut' and number ~= 0) and #ARGV == (fence and 5 or 4) and n % 1 == 0
+if #KEYS == 0 or token == '' or not number or not ttl or ttl < 1 or not known then
   return redis.error_reply('ERR bad arguments')
 end
 
@@ -36,24 +39,27 @@ end
 
 local function extend()
   local stands, left = {}, {}
-  for i = 1, #KEYS do
+  for i = 1, n do
     local value = redis.call('GET', KEYS[i])
     if not value then return {i} end
     stands[i], left[i] = numberOn(value), redis.call('PTTL', KEYS[i])
     if not stands[i] then return {i, value, left[i]} end
   end
 
-  local raised = string.format('%.0f~', number) .. token
-  for i = 1, #KEYS do
+  -- Before anything is given: an extension that fails for the counters has changed nothing of the lock.
+  local reply = fence and raise(n, fence, ttl) or 1
+
+  local numbered = string.format('%.0f~', number) .. token
+  for i = 1, n do
     local live = math.max(ttl, left[i])
     if stands[i] < number then
       if mode == 'cut' then live = ttl end
-      redis.call('SET', KEYS[i], raised, 'PX', string.format('%.0f', live))
+      redis.call('SET', KEYS[i], numbered, 'PX', string.format('%.0f', live))
     elseif mode == 'keep' and live > left[i] then
       redis.call('PEXPIRE', KEYS[i], string.format('%.0f', live))
     end
   end
-  return 1
+  return reply
 end
 
 local ok, reply = pcall(extend)

@@ -1,23 +1,34 @@
 -- inspect: tells who has each lock key and for how long. Changes nothing.
 --
--- KEYS   the lock keys of one lock
--- ARGV   nothing; or "waiting": KEYS are one lock key and its queue (see queue.lua)
--- reply  {owner, pttl, owner, pttl, ...}   one pair for each lock key; owner is nil where the key is
---                                          gone, pttl is -1 where it never expires
---        {owner, pttl, waiting}            and so many wait
+-- KEYS   the lock keys of one lock; behind them, where that is asked for, their queues (see queue.lua),
+--        and at the end their counters (see fence.lua)
+-- ARGV   nothing; with queues or counters: how many lock keys there are
+-- reply  {owner, pttl, owner, pttl, ...}   one pair for each lock key; owner is nil where the key is gone,
+--                                          pttl is -1 where it never expires. Behind all pairs stand the
+--                                          counters, nil where one is gone; and behind those how many
+--                                          wait for each key
 --        an error                          of the command that failed
 
-local asked = ARGV[1] == 'waiting'
-if #KEYS == 0 or #ARGV ~= (asked and 1 or 0) or asked and #KEYS ~= 3 then
+local n = tonumber(ARGV[1] or #KEYS)
+local kinds = n and #KEYS / n -- of keys
+if #ARGV > 1 or not n or n < 1 or n % 1 ~= 0 or kinds > 4 or kinds % 1 ~= 0 or (kinds > 1) ~= (#ARGV == 1) then
   return redis.error_reply('ERR bad arguments')
 end
 
+local found = {}
+local function add(value) found[#found + 1] = value end
+
 local function inspect()
-  local found = {}
-  for i = 1, asked and 1 or #KEYS do
-    found[2 * i - 1], found[2 * i] = redis.call('GET', KEYS[i]), redis.call('PTTL', KEYS[i])
+  for i = 1, n do
+    add(redis.call('GET', KEYS[i]))
+    add(redis.call('PTTL', KEYS[i]))
   end
-  if asked then found[3] = redis.call('ZCOUNT', KEYS[2], '-inf', '(inf') end
+  if kinds == 2 or kinds == 4 then
+    for i = #KEYS - n + 1, #KEYS do add(redis.call('GET', KEYS[i])) end
+  end
+  if kinds >= 3 then
+    for i = n + 1, 2 * n do add(redis.call('ZCOUNT', KEYS[i], '-inf', '(inf')) end
+  end
   return found
 end
 

@@ -1,23 +1,27 @@
 -- wait: sets every lock key to our token if all are free and nobody came before us, and leaves the
 -- queues. Otherwise it stands in the queues, or goes on doing so.
 --
--- KEYS   the lock keys of one lock, and their queues (see queue.lua)
+-- KEYS   the lock keys of one lock, and their queues (see queue.lua); with fencing, at the end, a
+--        counter for each lock key (see fence.lua)
 -- ARGV   token; time to live in milliseconds; how many lock keys there are; our name in the queues;
 --        our ticket; for how many milliseconds we are waited for, behind a sign; and
 --          "take"   if we want the keys
 --          "stand"  if we want no more than to stand in the queues: the attempt is over
 --          "leave"  if we have had enough
+--        with fencing: what the fence must be at least (see fence.lua)
 -- reply  time                            every key is ours; by this node's clock, in microseconds
+--        {time, fence}                   the same with fencing; the fence is text
 --        {i, owner, pttl, time, before}  as of acquire; so many stand before us in the queue of KEYS[i]
 --        an error                        of the command that failed
 --
 -- Safe to repeat, as acquire is. If the attempt is over by the time of the repetition, what an
--- earlier run has taken is given back.
+-- earlier run has taken is given back. If a command fails, what was set just now is deleted.
 
 local token, ttl, who, mode = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[7]
 local patience = tonumber(string.match(ARGV[6] or '', '^[+-](%d+)$') or '')
+local fence = ARGV[8] and least(ARGV[8])
 n = tonumber(ARGV[3])
-if #ARGV ~= 7 or not n or n < 1 or #KEYS ~= 3 * n or token == '' or not tonumber(ARGV[5]) or not patience
+if #ARGV ~= (fence and 8 or 7) or not n or n < 1 or #KEYS ~= (fence and 4 or 3) * n or token == '' or not tonumber(ARGV[5]) or not patience
   or not string.find(who, '^%d+@') or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0
   or mode ~= 'take' and mode ~= 'stand' and mode ~= 'leave' then
   return redis.error_reply('ERR bad arguments')
@@ -33,13 +37,19 @@ local function obstacle(i)
   end
 end
 
--- Sets KEYS[i], or tops up what an earlier run has set.
-local function take(i)
-  if redis.call('SET', KEYS[i], token, 'NX', 'PX', ARGV[2]) then return end
-  if redis.call('PTTL', KEYS[i]) < ttl then redis.call('SET', KEYS[i], token, 'PX', ARGV[2]) end
+local granted = {} -- which keys were set just now
+
+-- Sets all keys, or tops up what an earlier run has set. Returns the fence, if there is one.
+local function take()
+  for i = 1, n do
+    granted[i] = redis.call('SET', KEYS[i], token, 'NX', 'PX', ARGV[2]) and true
+    if not granted[i] and redis.call('PTTL', KEYS[i]) < ttl then
+      redis.call('SET', KEYS[i], token, 'PX', ARGV[2])
+    end
+  end
+  return fence and raise(n, fence, ttl, granted)
 end
 
-local taken = 0
 local function wait()
   local refusal = mode ~= 'take' and {1, '', -2, now(), 0} or nil
   for i = 1, n do
@@ -47,20 +57,22 @@ local function wait()
     if mode ~= 'take' and redis.call('GET', KEYS[i]) == token then redis.call('DEL', KEYS[i]) end
   end
   for i = n, 1, -1 do refusal = obstacle(i) or refusal end
+  local number = not refusal and take()
   for i = 1, n do
     if not refusal then
-      taken = i
-      take(i)
       leave(i, who)
     elseif redis.call('EXISTS', KEYS[i]) == 0 and (mode ~= 'take' or first(i) ~= who) then
       call(i)
     end
   end
-  return refusal or math.max(now(), 1)
+  local time = math.max(now(), 1)
+  return refusal or number and {time, number} or time
 end
 
 local ok, reply = pcall(wait)
 if not ok then
-  for i = 1, taken do redis.pcall('DEL', KEYS[i]) end
+  for i = 1, n do
+    if granted[i] then redis.pcall('DEL', KEYS[i]) end
+  end
 end
 if ok then return reply end

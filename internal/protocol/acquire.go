@@ -14,19 +14,21 @@ import (
 var (
 	acquireVerb = &verb{
 		name: "acquire", script: func(s *Scripts) *node.Script { return s.acquire },
-		prepare: sendUnlessBusy, args: acquireArgs, read: readVerdict, rule: takeRule, takes: true, queues: true,
+		prepare: sendUnlessBusy, args: acquireArgs, read: readVerdict, rule: takeRule,
+		takes: true, queues: true, fenced: true,
 	}
 
 	// standVerb is acquire for somebody who stands in the queues until it is their turn.
 	standVerb = &verb{
 		name: "acquire", script: func(s *Scripts) *node.Script { return s.wait },
-		prepare: sendWithinTimeout, args: standArgs, read: readVerdict, rule: takeRule, takes: true, stands: true, queues: true,
+		prepare: sendWithinTimeout, args: standArgs, read: readVerdict, rule: takeRule,
+		takes: true, stands: true, queues: true, fenced: true,
 	}
 
 	// healVerb is acquire for a site that has lost our keys, while a quorum has them.
 	healVerb = &verb{
 		name: "acquire", script: acquireVerb.script,
-		prepare: sendWhileWanted, args: healArgs, read: readVerdict, rule: allRule, takes: true,
+		prepare: sendWhileWanted, args: healArgs, read: readVerdict, rule: allRule, takes: true, fenced: true,
 	}
 )
 
@@ -35,25 +37,39 @@ func keepRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Keep() }
 func allRule(_ *Round, t *quorum.Tally) quorum.Outcome  { return t.All() }
 
 func acquireArgs(a *ask) []any {
-	c, locks := a.round.claim, a.round.claim.sites[a.site].locks
+	c := a.round.claim
+	var args []any
 	switch {
-	case !a.queued():
+	case a.fenced():
+		args = c.args[:]
+	case a.queued():
+		args = c.args[:3]
+	default:
 		return c.args[:2]
-	case locks == c.args[2]:
-		return c.args[:]
-	default: // one of several groups on a Redis Cluster
-		return []any{c.args[0], c.args[1], locks}
 	}
+	if locks := len(a.keys); locks != c.args[2] { // one of several groups on a Redis Cluster
+		args = slices.Clone(args)
+		args[2] = locks
+	}
+	return args
 }
 
 func standArgs(a *ask) []any {
 	c, s := a.round.claim, &a.round.claim.sites[a.site]
-	return []any{c.args[0], c.args[1], s.locks, c.place.Name, c.place.Ticket, c.place.patienceAt(s.node), taking{c}}
+	args := []any{c.args[0], c.args[1], s.locks, c.place.Name, c.place.Ticket, c.place.patienceAt(s.node), taking{c}}
+	if a.fenced() {
+		args = append(args, c.args[3])
+	}
+	return args
 }
 
 func healArgs(a *ask) []any {
 	c := a.round.claim
-	return []any{withNumber(c.token, c.number), lease.Milliseconds(a.round.ttl)}
+	args := []any{withNumber(c.token, c.number), lease.Milliseconds(a.round.ttl)}
+	if a.fenced() {
+		args = append(args, len(a.keys), "="+fenceText(c.fence)) // whoever is next must get more
+	}
+	return args
 }
 
 // sendWithinTimeout has the call dropped if it still waits to be sent when nobody waits for it.

@@ -247,7 +247,7 @@ func TestInspectionTellsTheOwnerAndTheLatestExpiry(t *testing.T) {
 				}
 			}
 			require.Equal(t, c.outcome, r.Outcome(), name)
-			if value, left := r.Holder(); c.outcome == quorum.Won {
+			if value, _, left := r.Holder(); c.outcome == quorum.Won {
 				require.Equal(t, c.left, left, name)
 				if c.value != "" {
 					require.Equal(t, withoutNumber(c.value), value, name)

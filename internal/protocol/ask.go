@@ -15,6 +15,7 @@ type ask struct {
 	round *Round
 	site  int
 	call  node.Call
+	keys  []string // the lock keys that it is about now
 	voted bool
 	asked time.Time // when the site was asked
 	heard time.Time // when it answered
@@ -23,6 +24,7 @@ type ask struct {
 	rest  []string  // keys still to be asked about one by one; nil: they are not
 	worst error     // of those that were
 	keyState
+	fences
 }
 
 var errBusy = errors.New("still waiting for an earlier request")
@@ -30,12 +32,10 @@ var errBusy = errors.New("still waiting for an earlier request")
 // askLocked sends the call.
 func (r *Round) askLocked(a *ask) {
 	c, s := r.claim, &r.claim.sites[a.site]
+	a.keys, a.fences = s.lockKeys(), fences{}
 	a.call = node.Call{
-		Script: r.verb.script(c.nodes.Scripts), Keys: s.lockKeys(), Receiver: a,
+		Script: r.verb.script(c.nodes.Scripts), Keys: s.carried(r.verb.queues, a.fenced()), Receiver: a,
 		Patience: r.timeout, HeldBack: r.verb.takes || c.place.gone(),
-	}
-	if r.verb.queues {
-		a.call.Keys = s.keys
 	}
 	a.asked = r.asked
 	a.left = math.MaxInt64 // until a node says less
@@ -99,15 +99,7 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 }
 
 // queued reports whether the call carries the keys of the queues.
-func (a *ask) queued() bool { return len(a.call.Keys) > a.round.claim.sites[a.site].locks }
-
-// lockKeys returns how many lock keys the call has.
-func (a *ask) lockKeys() int {
-	if a.queued() {
-		return a.round.claim.sites[a.site].locks
-	}
-	return len(a.call.Keys)
-}
+func (a *ask) queued() bool { return len(a.call.Keys) >= 3*len(a.keys) }
 
 // said returns what an answer amounts to: nil for yes.
 func (a *ask) said(call *node.Call) error {
@@ -123,8 +115,8 @@ func (a *ask) said(call *node.Call) error {
 // out then. An acquire is not cut up, since it takes all keys or none: see Keys.Apart.
 func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
 	switch {
-	case call.Moving(*err) && !a.round.verb.takes:
-		a.rest, a.worst = a.round.claim.sites[a.site].lockKeys(), nil
+	case (len(a.keys) > 1 || a.queued()) && call.Moving(*err) && !a.round.verb.takes:
+		a.rest, a.worst, a.fences = a.round.claim.sites[a.site].lockKeys(), nil, fences{}
 	case a.rest == nil || call.Repeating:
 		return false
 	default:
@@ -132,12 +124,22 @@ func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
 	}
 	if len(a.rest) == 0 {
 		*err, a.rest = a.worst, nil
-		call.Keys = a.round.claim.sites[a.site].lockKeys()
+		a.aboutLocked(a.round.claim.sites[a.site].lockKeys())
 		return false
 	}
-	call.Keys, a.rest = a.rest[:1], a.rest[1:]
-	call.Args = a.round.verb.args(a)
+	first := a.rest[:1]
+	a.rest = a.rest[1:]
+	a.aboutLocked(first)
 	return true
+}
+
+// aboutLocked makes the call one about these lock keys of its site, without their queues.
+func (a *ask) aboutLocked(keys []string) {
+	a.keys, a.call.Keys = keys, keys
+	if a.fenced() {
+		a.call.Keys = withCounters(keys)
+	}
+	a.call.Args = a.round.verb.args(a)
 }
 
 // deletedLocked notes that a release was answered, and reports whether it takes another one. An
@@ -169,6 +171,9 @@ func (r *Round) nextLocked(a *ask, err error) *ask {
 // run. So does a no that comes late: a node that resumes may run the repetition, which is refused,
 // before the first copy.
 func (c *Claim) noteLocked(a *ask, err error, repeated bool) {
+	if err == nil && a.low > 0 {
+		c.sites[a.site].fence = a.low
+	}
 	if !a.round.verb.takes || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
 		return
 	}
@@ -194,6 +199,8 @@ func (c *Claim) followLocked(a *ask, err error) {
 		c.cleanLocked(a.site)
 	case r.verb.heals && r.outcome == quorum.Won:
 		c.healLocked(a)
+	case r.verb.takes && err == nil:
+		c.raiseLocked(a.site, c.until)
 	case r.verb.deletes && s.has == ourKeys && failed(err) && time.Now().Before(a.call.RepeatUntil):
 		c.nodes.nodes[s.node].health.stays.Add(1)
 	}

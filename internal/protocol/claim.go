@@ -14,7 +14,7 @@ type Claim struct {
 	nodes *Nodes
 	keys  Keys
 	token string // without the number of a shortening
-	args  [3]any // acquire's: token, TTL, and how many lock keys there are on a plain server
+	args  [4]any // acquire's: token, TTL, how many lock keys there are on a plain server, and see Propose
 	place *Place // where its owner stands in the queues; nil: nowhere
 	next  *Place // who is to stand there when the lock is released; nil: nobody
 
@@ -23,6 +23,7 @@ type Claim struct {
 	sites   []site        // sorted by node, then by key
 	number  int           // of the latest shortening; 0: none
 	longest time.Duration // the longest TTL that was asked for
+	fence   uint64        // what a quorum has agreed on; 0: nothing yet
 	until   time.Time     // grants are wanted until then; zero: while the attempt lasts
 	over    bool          // and not at all from now on
 	ended   atomic.Bool   // the same, for what is written to a connection
@@ -33,6 +34,7 @@ type Claim struct {
 type site struct {
 	group
 	node    int
+	fence   uint64     // what the counters were when a grant or an extension was answered last
 	latest  *node.Call // the acquire that has not been answered: other calls go behind it
 	has     possession
 	leaving bool // a release has been sent
@@ -54,7 +56,7 @@ const residueGrace = time.Minute
 // Init prepares a claim that has sent nothing yet.
 func (c *Claim) Init(n *Nodes, k Keys, token string, ttl time.Duration) {
 	c.nodes, c.keys, c.token, c.longest = n, k, token, ttl
-	c.args = [3]any{token, lease.Milliseconds(ttl), k.all.locks}
+	c.args = [4]any{token, lease.Milliseconds(ttl), k.all.locks}
 	c.sites = make([]site, 0, n.sitesOf(k))
 	for i := range n.nodes {
 		for _, g := range n.groupsAt(i, k) {

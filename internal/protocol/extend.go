@@ -11,20 +11,24 @@ var (
 	extendVerb = &verb{
 		name: "extend", script: func(s *Scripts) *node.Script { return s.extend },
 		prepare: sendUnlessBusy, args: func(a *ask) []any { return extendArgs(a, "keep") },
-		read: readVerdict, rule: keepRule, heals: true,
+		read: readVerdict, rule: keepRule, heals: true, fenced: true,
 	}
 
 	// shortenVerb is extend to an earlier end.
 	shortenVerb = &verb{
 		name: "extend", script: extendVerb.script,
 		prepare: sendUnlessBusy, args: func(a *ask) []any { return extendArgs(a, "cut") },
-		read: readVerdict, rule: keepRule, heals: true,
+		read: readVerdict, rule: keepRule, heals: true, fenced: true,
 	}
 )
 
 func extendArgs(a *ask, mode string) []any {
 	c, r := a.round.claim, a.round
-	return []any{c.args[0], r.number, lease.Milliseconds(r.ttl), mode}
+	args := []any{c.args[0], r.number, lease.Milliseconds(r.ttl), mode}
+	if a.fenced() {
+		args = append(args, fenceText(max(c.fence, r.raiseTo)))
+	}
+	return args
 }
 
 // sendUnlessBusy is sendWithinTimeout for calls of a round that does not pile up behind an acquire.

@@ -13,7 +13,8 @@ var (
 	// inspectVerb asks who has one key. Any answer is a yes.
 	inspectVerb = &verb{
 		name: "inspect", script: func(s *Scripts) *node.Script { return s.inspect },
-		prepare: sendWithinTimeout, args: inspectArgs, read: readOwner, rule: ownerKnown, queues: true,
+		prepare: sendWithinTimeout, args: inspectArgs, read: readOwner, rule: ownerKnown,
+		queues: true, fenced: true,
 	}
 
 	// watchVerb is inspect for somebody who wants to be told when the key is free.
@@ -25,17 +26,15 @@ var (
 	// findVerb asks whether the keys hold our token.
 	findVerb = &verb{
 		name: "adopt", script: inspectVerb.script,
-		prepare: sendWithinTimeout, args: noArgs, read: readKept, rule: keepRule,
+		prepare: sendWithinTimeout, args: inspectArgs, read: readKept, rule: findRule, fenced: true,
 	}
 )
 
-func noArgs(*ask) []any { return nil }
-
 func inspectArgs(a *ask) []any {
-	if !a.queued() {
+	if !a.queued() && !a.fenced() {
 		return nil
 	}
-	return []any{"waiting"}
+	return []any{len(a.keys)}
 }
 
 func watchArgs(a *ask) []any {
@@ -113,24 +112,25 @@ func (r *Round) ownersLocked() []string {
 	return owners
 }
 
-// Holder returns the lock key's value that most nodes name, and the latest expiry of any key whose
-// owner may have a quorum.
-func (r *Round) Holder() (value string, left time.Duration) {
+// Holder returns the lock key's value that most nodes name, with the fence that most of them name
+// for it (0: none), and the latest expiry of any key whose owner may have a quorum.
+func (r *Round) Holder() (value string, fence uint64, left time.Duration) {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
 	owners := r.ownersLocked()
 	value, _ = quorum.Leader(owners)
+	fence = r.fenceOfLocked(value)
 	for i := range r.asks {
 		a := &r.asks[i]
 		if !a.voted || !a.held || !quorum.MayHold(len(r.asks), r.tally.Yes(), count(owners, withoutNumber(a.owner))) {
 			continue
 		}
 		if a.left < 0 {
-			return value, -1
+			return value, fence, -1
 		}
 		left = max(left, a.left)
 	}
-	return value, left
+	return value, fence, left
 }
 
 // count returns how often owner stands among the owners.
@@ -169,15 +169,19 @@ func (r *Round) Kept() time.Duration {
 
 // readOwner reads inspect's reply for one key.
 func readOwner(a *ask, reply any) error {
-	waiting := int64(0)
-	if v, ok := reply.([]any); ok && len(v) == 3 {
-		waiting, _ = v[2].(int64)
-		reply = v[:2]
+	waiting, known := int64(0), 2
+	if a.fenced() {
+		known = 3
+	}
+	if v, ok := reply.([]any); ok && len(v) == known+1 {
+		waiting, _ = v[known].(int64)
+		reply = v[:known]
 	}
 	found, err := readKeys(a, reply)
 	if err == nil {
 		a.keyState = found[0]
 		a.waiting = int(waiting)
+		a.report(a.keyState.fence)
 	}
 	return err
 }
@@ -192,11 +196,12 @@ func readKept(a *ask, reply any) error {
 	for i, key := range found {
 		if !key.held || key.owner != a.round.claim.token || key.left < 0 {
 			return &Refusal{
-				Resource: a.round.claim.keys.resource(a.call.Keys[i]),
+				Resource: a.round.claim.keys.resource(a.keys[i]),
 				Gone:     !key.held, Owner: key.owner, Left: key.left,
 			}
 		}
 		a.left = min(a.left, key.left)
+		a.report(key.fence)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/rediskit/redlock/internal/slot"
@@ -14,15 +15,32 @@ type Keys struct {
 	all    group   // the keys of a plain server, in the order of the resources
 	groups []group // those of a Redis Cluster, where slots differ; nil: it is asked as a plain server is
 	apart  bool    // see Apart
+	fenced bool    // with their counters
 }
 
 // group are keys that one call can carry.
 type group struct {
-	keys  []string // the lock keys; behind them, unless nobody can wait, their queues' keys
-	locks int      // how many lock keys there are
+	keys    []string // the lock keys; behind them, unless nobody can wait, their queues' keys; then, with fencing, their counters
+	counted []string // the lock keys and their counters; nil without fencing
+	locks   int      // how many lock keys there are
 }
 
 func (g group) lockKeys() []string { return g.keys[:g.locks] }
+
+// carried returns the keys of a call: the lock keys, and, if there are any, those of the queues and
+// the counters, as it needs them.
+func (g group) carried(queues, counters bool) []string {
+	switch queues = queues && len(g.keys) >= 3*g.locks; {
+	case queues && counters:
+		return g.keys
+	case queues:
+		return g.keys[:3*g.locks]
+	case counters:
+		return g.counted
+	default:
+		return g.lockKeys()
+	}
+}
 
 // Keys returns the keys of resources that are sorted and without duplicates.
 func (n *Nodes) Keys(prefix string, resources []string) Keys {
@@ -33,21 +51,25 @@ func (n *Nodes) Keys(prefix string, resources []string) Keys {
 			names[i] = prefix + ":" + r
 		}
 	}
-	k := Keys{Resources: resources, prefix: prefix, all: withQueues(names)}
+	k := Keys{Resources: resources, prefix: prefix, all: withQueues(names, n.Fencing), fenced: n.Fencing}
 	if n.clustered && len(resources) > 1 {
-		k.groups = bySlot(names)
+		k.groups = bySlot(names, n.Fencing)
 	}
 	return k
 }
 
 // Apart returns the keys as they are asked for on a Redis Cluster while one of their slots is being
 // moved: one by one and without their queues, since a script with several keys has to wait there
-// until the move is over.
+// until the move is over. With fencing it has to all the same: each has its counter.
 func (k Keys) Apart() Keys {
 	names := k.all.lockKeys()
 	k.groups, k.apart = make([]group, len(names)), true
 	for i := range names {
-		k.groups[i] = group{names[i : i+1 : i+1], 1}
+		k.groups[i] = group{keys: names[i : i+1 : i+1], locks: 1}
+		if k.fenced {
+			counted := withCounters(names[i : i+1])
+			k.groups[i] = group{counted, counted, 1}
+		}
 	}
 	return k
 }
@@ -67,6 +89,7 @@ func (n *Nodes) Misfit(k Keys) (resource string, found bool) {
 const (
 	queueSuffix = "queue" // who waits for it
 	untilSuffix = "until" // and until when each of them is waited for
+	fenceSuffix = "fence" // with fencing, its counter: see scripts/fence.lua
 )
 
 // auxiliary returns the name of a key that belongs to a lock key, and has its slot on a Redis
@@ -78,15 +101,29 @@ func auxiliary(key, suffix string) string {
 	return "{" + key + "}:" + suffix
 }
 
-// withQueues returns a group of lock keys and the keys of their queues.
-func withQueues(locks []string) group {
+// withQueues returns a group of lock keys, the keys of their queues, and their counters if they are
+// fenced.
+func withQueues(locks []string, fenced bool) group {
 	n := len(locks)
 	keys := make([]string, 3*n)
 	copy(keys, locks)
 	for i, key := range locks {
 		keys[n+i], keys[2*n+i] = auxiliary(key, queueSuffix), auxiliary(key, untilSuffix)
 	}
-	return group{keys, n}
+	if !fenced {
+		return group{keys: keys, locks: n}
+	}
+	counted := withCounters(locks)
+	return group{slices.Concat(keys, counted[n:]), counted, n}
+}
+
+// withCounters returns lock keys with their counters behind them.
+func withCounters(locks []string) []string {
+	counted := slices.Grow(slices.Clone(locks), len(locks))
+	for _, key := range locks {
+		counted = append(counted, auxiliary(key, fenceSuffix))
+	}
+	return counted
 }
 
 // resource returns the resource that a key locks.
@@ -100,12 +137,12 @@ func (k *Keys) resource(key string) string {
 // bySlot cuts lock keys into groups that can go to a Redis Cluster in one call, without changing
 // their order: everybody asks for the keys that they share with others in the same order. It
 // returns nil if one call can carry them all.
-func bySlot(keys []string) []group {
+func bySlot(keys []string, fenced bool) []group {
 	var groups []group
 	start := 0
 	for i := 1; i <= len(keys); i++ {
 		if i == len(keys) || slot.Of(keys[i]) != slot.Of(keys[start]) {
-			groups = append(groups, withQueues(keys[start:i]))
+			groups = append(groups, withQueues(keys[start:i], fenced))
 			start = i
 		}
 	}

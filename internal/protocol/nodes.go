@@ -20,6 +20,7 @@ type Config struct {
 	Scripts *Scripts
 	Timeout time.Duration // what a node may take to answer; 0: a quarter of the TTL, 20 ms to 1 s
 	Drift   float64
+	Fencing bool            // each lock has a fencing token
 	Life    context.Context // ends, with its cause, when the Locker is closed
 	Tell    func(Trouble)   // what no caller learns otherwise; called one at a time, in order, without any lock held
 	Heard   func(Heard)     // each answer; may be nil; called without any lock held

@@ -20,7 +20,7 @@ var (
 	retireVerb = &verb{
 		name: "release", script: func(s *Scripts) *node.Script { return s.extend },
 		prepare: repeatWhileHeld, args: retireArgs,
-		read: readVerdict, rule: leaveRule,
+		read: readVerdict, rule: leaveRule, fenced: true,
 	}
 
 	// cleanVerb is release where it is the site that matters and not the quorum.

@@ -82,20 +82,29 @@ type keyState struct {
 	owner string        // the value under the key
 	left  time.Duration // until the key expires; negative: never
 
-	waiting int // in its queue
+	fence   uint64 // its counter; 0: there is none, or it was not asked for
+	waiting int    // in its queue
 }
 
-// readVerdict reads the reply that the scripts acquire, extend and release share.
+// readVerdict reads the reply that the scripts acquire, wait, extend and release share. With fencing
+// all but the last say yes with a fence.
 func readVerdict(a *ask, reply any) error {
 	switch v := reply.(type) {
 	case int64:
-		if v == 1 || v > 1 && a.round.verb.stands {
+		if !a.fenced() && (v == 1 || v > 1 && a.round.verb.stands) {
 			a.shown = v
+			return nil
+		}
+	case string:
+		if !a.round.verb.stands && a.granted(v) {
 			return nil
 		}
 	case []any:
 		r, ok := a.refusal(v)
 		switch {
+		case len(v) == 2 && a.round.verb.stands && a.granted(v[1]): // {time, fence}
+			a.shown, _ = v[0].(int64)
+			return nil
 		case ok && !r.Gone && a.round.claim.own(r.Owner):
 			return a.overtaken()
 		case ok:
@@ -106,6 +115,17 @@ func readVerdict(a *ask, reply any) error {
 	return errUnexpected(reply)
 }
 
+// granted reports whether a reply is a fence that was asked for, and takes it.
+func (a *ask) granted(reply any) bool {
+	text, _ := reply.(string)
+	fence, ok := readFence(text)
+	if !ok || !a.fenced() {
+		return false
+	}
+	a.report(fence)
+	return true
+}
+
 func errUnexpected(reply any) error { return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply)) }
 
 // refusal reads {i} or {i, owner, pttl}, which time and before may follow.
@@ -114,10 +134,10 @@ func (a *ask) refusal(v []any) (*Refusal, bool) {
 		return nil, false
 	}
 	i, ok := v[0].(int64)
-	if !ok || i < 1 || i > int64(a.lockKeys()) {
+	if !ok || i < 1 || i > int64(len(a.keys)) {
 		return nil, false
 	}
-	r := &Refusal{Resource: a.round.claim.keys.resource(a.call.Keys[i-1]), Gone: len(v) == 1}
+	r := &Refusal{Resource: a.round.claim.keys.resource(a.keys[i-1]), Gone: len(v) == 1}
 	if r.Gone {
 		return r, true
 	}
@@ -136,16 +156,23 @@ func (a *ask) refusal(v []any) (*Refusal, bool) {
 	return r, ok && key.held
 }
 
-// readKeys reads {owner, pttl, owner, pttl, ...}.
+// readKeys reads {owner, pttl, owner, pttl, ...}, with fencing with the counters behind them.
 func readKeys(a *ask, reply any) ([]keyState, error) {
 	v, ok := reply.([]any)
-	if !ok || len(v) != 2*a.lockKeys() {
+	n := len(a.keys)
+	if !ok || len(v) != 2*n && !a.fenced() || len(v) != 3*n && a.fenced() {
 		return nil, errUnexpected(reply)
 	}
-	found := make([]keyState, len(v)/2)
+	found := make([]keyState, n)
 	for i := range found {
 		if found[i], ok = readKey(v[2*i], v[2*i+1]); !ok {
 			return nil, errUnexpected(reply)
+		}
+		if a.fenced() && v[2*n+i] != nil {
+			text, _ := v[2*n+i].(string)
+			if found[i].fence, ok = readFence(text); !ok {
+				return nil, errUnexpected(reply)
+			}
 		}
 	}
 	return found, nil

@@ -30,6 +30,7 @@ type verb struct {
 	stands  bool // it stands in the queues where it cannot
 	watches bool // it stands in the queues and sets none
 	queues  bool // it carries the keys of the queues
+	fenced  bool // with fencing it carries the counters
 	deletes bool // it deletes keys
 	heals   bool // a site that has lost our keys gets them again
 }
@@ -53,6 +54,8 @@ type Round struct {
 	final   bool            // the end of the Locker does not cut it short
 	healed  int32           // sites that had lost our keys and get them again; guarded by the claim's mutex
 	before  int             // see beaten: rounds before this one
+	raiseTo uint64          // the fence that raiseVerb carries
+	end     time.Time       // when the keys are to expire that raiseVerb finds; it gives them no time
 	then    func(*Round)    // called when the round is settled, without any lock held; may be nil
 	ctx     context.Context // see For; may be nil
 

@@ -15,9 +15,9 @@ type Scripts struct {
 
 // recipes tells of which files in scripts/ each script is made.
 var recipes = map[string][]string{
-	"acquire": {"queue", "acquire", "errors"},
-	"wait":    {"queue", "wait", "errors"},
-	"extend":  {"extend", "errors"},
+	"acquire": {"queue", "fence", "acquire", "errors"},
+	"wait":    {"queue", "fence", "wait", "errors"},
+	"extend":  {"fence", "extend", "errors"},
 	"release": {"queue", "release", "errors"},
 	"inspect": {"inspect", "errors"},
 	"watch":   {"queue", "watch", "errors"},

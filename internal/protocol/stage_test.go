@@ -124,7 +124,7 @@ func (s *stage) quiet() {
 var stageScripts = func() *Scripts {
 	files := fstest.MapFS{}
 	var sums strings.Builder
-	for _, name := range []string{"queue", "errors"} {
+	for _, name := range []string{"queue", "fence", "errors"} {
 		files["scripts/"+name+".lua"] = &fstest.MapFile{}
 	}
 	for _, name := range ScriptNames {
