@@ -18,7 +18,7 @@ n = tonumber(ARGV[3] or #KEYS)
 if not n or n < 1 or #KEYS ~= (ARGV[3] and 3 * n or n) or #ARGV ~= (ARGV[3] and 7 or 2) or token == ''
   or not number or number < 0 or number > 1e15 or number % 1 ~= 0
   or ARGV[3] and leaver ~= '' and not string.find(leaver, '^%d+@')
-  or ARGV[3] and stayer ~= '' and not (tonumber(ARGV[6]) and string.find(ARGV[7], '^[+-]%d+$') and string.find(stayer, '^%d+@')) then
+  or ARGV[3] and stayer ~= '' and not (string.find(ARGV[6], '^%d+$') and string.find(ARGV[7], '^[+-]%d+$') and string.find(stayer, '^%d+@')) then
   return redis.error_reply('ERR bad arguments')
 end
 

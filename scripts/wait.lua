@@ -21,8 +21,9 @@ local token, ttl, who, mode = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[7]
 local patience = tonumber(string.match(ARGV[6] or '', '^[+-](%d+)$') or '')
 local fence = ARGV[8] and least(ARGV[8])
 n = tonumber(ARGV[3])
-if #ARGV ~= (fence and 8 or 7) or not n or n < 1 or #KEYS ~= (fence and 4 or 3) * n or token == '' or not tonumber(ARGV[5]) or not patience
-  or not string.find(who, '^%d+@') or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0
+if #ARGV ~= (fence and 8 or 7) or not n or n < 1 or n % 1 ~= 0 or #KEYS ~= (fence and 4 or 3) * n or token == ''
+  or not string.find(ARGV[5], '^%d+$') or not patience or not string.find(who, '^%d+@')
+  or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0
   or mode ~= 'take' and mode ~= 'stand' and mode ~= 'leave' then
   return redis.error_reply('ERR bad arguments')
 end

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rediskit/redlock"
 	"github.com/rediskit/redlock/internal/history"
+	"github.com/rediskit/redlock/internal/wallclock"
 )
 
 // client is one process: a Locker with its go-redis clients, and what its users do with it. When it has crashed or was closed
@@ -49,7 +50,8 @@ func newClient(w *World, number, incarnation int) (*client, error) {
 		world: w, number: number, incarnation: incarnation, name: fmt.Sprintf("c%d.%d", number, incarnation),
 		dials: make([]int, w.Nodes), buried: make(chan struct{}),
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	ahead := time.Duration((2*w.random("skew", c.name).Float64() - 1) * float64(w.Skew))
+	c.ctx, c.cancel = context.WithCancel(wallclock.Ahead(context.Background(), ahead))
 	for _, n := range w.nodes {
 		c.roads = append(c.roads, &road{latency: w.Latency})
 		c.back = append(c.back, &road{latency: w.Latency})

@@ -16,11 +16,11 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"6e6f8a5b46c7234ceee2baa59e29d86daac6bbea": nativeAcquire,
-	"dde7f8d15760a9146b1c104e25f78e632608cbed": nativeWait,
-	"f8f1f02b67aefd29d8ead519026413236dbd9329": nativeExtend,
-	"f1ff56e1e46d4e3757d10ed7ed5d9d018d85172a": nativeRelease,
-	"f437736ad0ca4a5ad4de66dafd8c4f469f5ff982": nativeInspect,
+	"2f3f7609e638a94bd9f830f453f5bf0fb17277e8": nativeAcquire,
+	"d8e70f76cf734841639792bdcc56fa008ff42ff3": nativeWait,
+	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
+	"626bb5a8dbb0c534c16e623d20f477b753d66ddb": nativeRelease,
+	"136f8399659b41165248bde96415a244c53cdd17": nativeInspect,
 	"d80d0a6b7eed86fe0bff91da3dc70481144319ec": nativeWatch,
 }
 
@@ -74,21 +74,24 @@ func refusal(i int, owner any, pttl int) []any { return []any{i + 1, owner, pttl
 
 func nativeAcquire(m *memory, keys, args []string) any {
 	ttl := whole(args[1])
-	locks := callsLocks(keys, args, 2)
-	if args[0] == "" || ttl < 1 || locks == nil {
+	p := apart("acquire", keys, args)
+	known := p.fenced() == (len(args) == 4) && (len(args) != 3 || p.queued)
+	if p.locks == nil || !known || args[0] == "" || ttl < 1 || p.fenced() && m.least(args[3]) < 1 {
 		return errBadArguments
 	}
 	var l *lines // nil: nobody can wait
-	if len(locks) < len(keys) {
-		l = m.lines(keys, len(locks))
+	if p.queued {
+		l = m.lines(keys, len(p.locks))
 	}
-	for i, key := range locks {
+	granted := make([]bool, len(p.locks))
+	for i, key := range p.locks {
 		failure := l.givesWay(i)
 		if failure == nil {
+			granted[i] = m.get(key) == nil
 			failure = m.take(i, key, args[0], ttl)
 		}
 		if failure != nil {
-			for j, ours := range locks[:i] {
+			for j, ours := range p.locks[:i] {
 				m.Del(ours)
 				if l != nil {
 					l.call(j)
@@ -100,7 +103,18 @@ func nativeAcquire(m *memory, keys, args []string) any {
 			return failure
 		}
 	}
-	return 1
+	if !p.fenced() {
+		return 1
+	}
+	reply := m.raiseOrDrop(p, args[3], ttl, granted)
+	if _, failed := reply.(error); failed && l != nil {
+		for i := range p.locks {
+			if granted[i] {
+				l.call(i)
+			}
+		}
+	}
+	return reply
 }
 
 // givesWay refuses a key that is free and that somebody waits for.
@@ -110,18 +124,6 @@ func (l *lines) givesWay(i int) any {
 	}
 	l.call(i)
 	return []any{i + 1, "", -2}
-}
-
-// callsLocks returns which of the keys are lock keys: there may be one more argument than usual, which says so. It returns nil if
-// they do not match.
-func callsLocks(keys, args []string, usual int) []string {
-	if len(args) == usual {
-		return keys
-	}
-	if n := whole(args[usual]); n >= 1 && len(keys) == 3*n {
-		return keys[:n]
-	}
-	return nil
 }
 
 // take makes a key ours, or returns why it cannot be.
@@ -142,9 +144,15 @@ func (m *memory) take(i int, key, token string, ttl int) any {
 
 func nativeExtend(m *memory, keys, args []string) any {
 	token, number, ttl, cut := args[0], whole(args[1]), whole(args[2]), args[3] == "cut"
-	if token == "" || number < 0 || ttl < 1 || args[3] != "keep" && (!cut || number == 0) {
+	p := apart("extend", keys, args)
+	least := 0.0
+	if len(args) == 5 {
+		least = m.least("=" + args[4])
+	}
+	if p.fenced() != (least >= 1) || p.fenced() != (len(args) == 5) || token == "" || number < 0 || ttl < 1 || args[3] != "keep" && (!cut || number == 0) {
 		return errBadArguments
 	}
+	keys = p.locks
 	stands, left := make([]int, len(keys)), make([]int, len(keys))
 	for i, key := range keys {
 		value := m.get(key)
@@ -159,6 +167,19 @@ func nativeExtend(m *memory, keys, args []string) any {
 			return refusal(i, value, left[i])
 		}
 	}
+	var reply any = 1
+	if p.fenced() {
+		reply = m.raise(p.counters, least, ttl, nil)
+		if _, failed := reply.(error); failed {
+			return reply
+		}
+	}
+	m.give(keys, token, number, ttl, cut, stands, left)
+	return reply
+}
+
+// give gives keys of ours their time, and their number if it is greater than what stands on them.
+func (m *memory) give(keys []string, token string, number, ttl int, cut bool, stands, left []int) {
 	for i, key := range keys {
 		live := max(ttl, left[i])
 		switch {
@@ -170,24 +191,23 @@ func nativeExtend(m *memory, keys, args []string) any {
 			m.pexpire(key, live)
 		}
 	}
-	return 1
 }
 
 func nativeRelease(m *memory, keys, args []string) any {
 	token, number := args[0], whole(args[1])
-	locks := callsLocks(keys, args, 2)
-	if token == "" || number < 0 || locks == nil {
+	p := apart("release", keys, args)
+	if token == "" || number < 0 || p.locks == nil || p.queued != (len(args) == 7) || p.fenced() {
 		return errBadArguments
 	}
-	if len(locks) < len(keys) {
-		if _, err := strconv.ParseFloat(args[5], 64); args[3] != "" && !named(args[3]) || args[4] != "" && (err != nil || !signed(args[6]) || !named(args[4])) {
+	if p.queued {
+		if args[3] != "" && !named(args[3]) || args[4] != "" && (!digits(args[5]) || !signed(args[6]) || !named(args[4])) {
 			return errBadArguments
 		}
-		defer m.lines(keys, len(locks)).handOver(args[3], args[4], args[5], args[6])
+		defer m.lines(keys, len(p.locks)).handOver(args[3], args[4], args[5], args[6])
 	}
 	deleted := 0
 	var missing, foreign []any
-	for i, key := range locks {
+	for i, key := range p.locks {
 		value := m.get(key)
 		text, _ := value.(string) // "" for what is no string
 		switch stands := numberOn(text, token); {
@@ -219,23 +239,32 @@ func first(a, b []any) []any {
 }
 
 func nativeInspect(m *memory, keys, args []string) any {
-	found, waiting := []any{}, []any(nil)
-	if len(args) > 0 {
-		if args[0] != "waiting" || len(keys) != 3 {
-			return errBadArguments
-		}
-		l := m.lines(keys, 1)
-		waits := slices.DeleteFunc(l.members(0), func(who string) bool { return l.watches(0, who) })
-		keys, waiting = keys[:1], []any{len(waits)}
+	p := apart("inspect", keys, args)
+	if p.locks == nil || (len(p.locks) < len(keys)) != (len(args) == 1) {
+		return errBadArguments
 	}
-	for _, key := range keys {
+	found := []any{}
+	for _, key := range p.locks {
 		owner := m.get(key)
 		if err, ok := owner.(error); ok {
 			return err
 		}
 		found = append(found, owner, m.pttl(key))
 	}
-	return append(found, waiting...)
+	for _, counter := range p.counters {
+		value := m.get(counter)
+		if err, ok := value.(error); ok {
+			return err
+		}
+		found = append(found, value)
+	}
+	if p.queued {
+		l := m.lines(keys, len(p.locks))
+		for i := range p.locks {
+			found = append(found, len(slices.DeleteFunc(l.members(i), func(who string) bool { return l.watches(i, who) })))
+		}
+	}
+	return found
 }
 
 // whole returns the number that an argument stands for, or -1.

@@ -116,53 +116,78 @@ func (l *lines) call(i int) {
 }
 
 func nativeWait(m *memory, keys, args []string) any {
-	ttl, n := whole(args[1]), whole(args[2])
-	ticket, err := strconv.ParseFloat(args[4], 64)
-	if args[0] == "" || ttl < 1 || n < 1 || len(keys) != 3*n || err != nil || !signed(args[5]) || !named(args[3]) ||
-		!slices.Contains([]string{"take", "stand", "leave"}, args[6]) {
+	ttl, p := whole(args[1]), apart("wait", keys, args)
+	ticket, _ := strconv.ParseFloat(args[4], 64)
+	if !p.queued || p.fenced() != (len(args) == 8) || p.fenced() && m.least(args[7]) < 1 || args[0] == "" || ttl < 1 ||
+		!digits(args[4]) || !signed(args[5]) || !named(args[3]) || !slices.Contains([]string{"take", "stand", "leave"}, args[6]) {
 		return errBadArguments
 	}
-	l, who, mode := m.lines(keys, n), args[3], args[6]
-	for i := range n {
+	l, who, mode := m.lines(keys, len(p.locks)), args[3], args[6]
+	for i, key := range p.locks {
 		if mode == "leave" {
 			l.leave(i, who)
 		} else {
 			l.enqueue(i, who, ticket, args[5])
 		}
-		if owner := l.get(keys[i]); mode != "take" && owner == args[0] {
-			l.Del(keys[i])
+		if owner := l.get(key); mode != "take" && owner == args[0] {
+			l.Del(key)
 		} else if err, failed := owner.(error); failed && mode != "take" {
 			return err
 		}
 	}
-	var refused any
+	refused := l.obstacles(p.locks, args[0], who, mode)
+	if refused == nil {
+		return l.grant(p, args, ttl)
+	}
+	if _, failed := refused.(error); failed {
+		return refused
+	}
+	for i, key := range p.locks {
+		if !l.Exists(key) && (mode != "take" || l.head(i) != who) {
+			l.call(i)
+		}
+	}
+	return refused
+}
+
+// grant makes all keys the token's, and takes its owner out of the queues.
+func (l *lines) grant(p parts, args []string, ttl int) any {
+	granted := make([]bool, len(p.locks))
+	for i, key := range p.locks {
+		granted[i] = !l.Exists(key)
+		if l.pttl(key) < ttl {
+			l.set(key, args[0], ttl)
+		}
+	}
+	var reply any = int(l.time)
+	if p.fenced() {
+		fence := l.raiseOrDrop(p, args[7], ttl, granted)
+		if _, failed := fence.(error); failed {
+			return fence
+		}
+		reply = []any{int(l.time), fence}
+	}
+	for i := range p.locks {
+		l.leave(i, args[3])
+	}
+	return reply
+}
+
+// obstacles returns why the keys cannot be had, or nil.
+func (l *lines) obstacles(locks []string, token, who, mode string) (refused any) {
 	if mode != "take" {
 		refused = []any{1, "", -2, int(l.time), 0}
 	}
-	for i := n - 1; i >= 0; i-- {
-		why := l.obstacle(i, args[0], who)
-		if err, ok := why.(error); ok {
-			return err
+	for i := len(locks) - 1; i >= 0; i-- {
+		why := l.obstacle(i, token, who)
+		if _, failed := why.(error); failed {
+			return why
 		}
 		if why != nil {
 			refused = why
 		}
 	}
-	for i := range n {
-		switch {
-		case refused == nil:
-			if l.pttl(keys[i]) < ttl {
-				l.set(keys[i], args[0], ttl)
-			}
-			l.leave(i, who)
-		case !l.Exists(keys[i]) && (mode != "take" || l.head(i) != who):
-			l.call(i)
-		}
-	}
-	if refused != nil {
-		return refused
-	}
-	return int(l.time)
+	return refused
 }
 
 func (l *lines) obstacle(i int, token, who string) any {

@@ -148,7 +148,7 @@ func (m *nemesis) restartEmpty(time.Duration) string {
 // wipe takes a node's keys away where no lock needs them, and may leave it slow for a while.
 func (m *nemesis) wipe(d time.Duration) string {
 	n := m.node()
-	if !m.world.spare(n, n.wipe) {
+	if !m.world.spare(n, true, n.wipe) {
 		return ""
 	}
 	if m.random.IntN(2) == 0 {
@@ -188,7 +188,7 @@ func (m *nemesis) clockJump(time.Duration) string {
 			return ""
 		}
 		n.jump(by)
-	} else if !m.world.spare(n, func() { n.jumpLocked(by) }) {
+	} else if !m.world.spare(n, false, func() { n.jumpLocked(by) }) {
 		return ""
 	}
 	return fmt.Sprintf("%s by %v", n.name, by)
@@ -290,13 +290,12 @@ func (n *node) wipe() {
 	n.memory.FlushAll()
 }
 
-// spare does something to a node that costs it keys, if each of them is on a quorum of other nodes for at least as long. It reports
-// whether it did.
-func (w *World) spare(n *node, do func()) bool {
+// spare does something to a node that costs it keys, if each of them is on a quorum of other nodes for at least as long; and its
+// counters too, if forgets says so and others know them. It reports whether it did.
+func (w *World) spare(n *node, forgets bool, do func()) bool {
+	defer lockAll(w.nodes)()
 	states := make([]map[string]holding, len(w.nodes))
 	for i, other := range w.nodes {
-		other.mu.Lock()
-		defer other.mu.Unlock()
 		other.tick()
 		states[i] = other.look()
 	}
@@ -312,6 +311,9 @@ func (w *World) spare(n *node, do func()) bool {
 		if others < w.quorum() {
 			return false
 		}
+	}
+	if forgets && !w.forgettable(n) {
+		return false
 	}
 	do()
 	return true

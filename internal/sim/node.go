@@ -39,6 +39,8 @@ type node struct {
 	runs    []run
 	given   map[string]gift // by key
 	inboxes *inboxes
+
+	raisedBy map[string]string // whose token has raised the counter of a key last
 }
 
 // gift is the greatest number with which a token got time for a key: no cut with that number may take it away.
@@ -61,7 +63,7 @@ func newNode(w *World, index int, c clock, lua bool) (*node, error) {
 	n := &node{
 		name: fmt.Sprintf("n%d", index), index: index, world: w, lua: lua, clock: c,
 		memory: memory{Miniredis: miniredis.NewMiniRedis()}, scripts: make(map[string]*script), conns: make(map[*conn]struct{}),
-		given: make(map[string]gift),
+		given: make(map[string]gift), raisedBy: make(map[string]string),
 	}
 	n.inboxes = newInboxes(n)
 	n.memory.publish = n.inboxes.publish
@@ -191,6 +193,10 @@ func (n *node) eval(peer *server.Peer, c *conn, s *script, args []string) {
 		return
 	}
 	before := n.look()
+	var counters map[string]counter
+	if call.fenced() {
+		counters = n.counters()
+	}
 	if s.native != nil && !n.lua {
 		n.evalNative(peer, call)
 	} else {
@@ -199,6 +205,7 @@ func (n *node) eval(peer *server.Peer, c *conn, s *script, args []string) {
 	after := n.look()
 	n.note(c.read, call, after)
 	n.judge(call, before, after)
+	n.judgeFences(call, before, after, counters)
 }
 
 func (n *node) evalNative(peer *server.Peer, c call) {
@@ -306,23 +313,40 @@ func (n *node) greatest(key, token string) int {
 func (n *node) thinks() time.Duration { return time.Duration(n.thought.Load()) }
 
 // crash ends the process: connections break, and what was not read is gone. If its data are to be lost, that is only after
-// every lock is over that it has, or has confirmed: within the given time, or there is no crash. It returns how long that takes.
+// every lock is over that it has, or has confirmed: within the given time, or there is no crash. Nor is there one if its fencing
+// counters are needed. It returns how long that takes.
 func (n *node) crash(empty bool, within time.Duration) (time.Duration, bool) {
-	n.mu.Lock()
+	concerned := []*node{n}
+	if empty {
+		concerned = n.world.nodes
+	}
+	unlock := lockAll(concerned)
 	away := n.oldest() + time.Second
-	if n.down || empty && away > within {
-		n.mu.Unlock()
+	if n.down || empty && (away > within || !n.world.forgettable(n)) {
+		unlock()
 		return 0, false
 	}
 	n.down, n.doomed = true, empty
 	conns := n.conns
 	n.conns = make(map[*conn]struct{})
-	n.mu.Unlock()
+	unlock()
 	for c := range conns {
 		n.inboxes.unsubscribe(c)
 		_ = c.Close()
 	}
 	return away, true
+}
+
+// lockAll locks nodes, which are in the order of their numbers.
+func lockAll(nodes []*node) (unlock func()) {
+	for _, n := range nodes {
+		n.mu.Lock()
+	}
+	return func() {
+		for _, n := range nodes {
+			n.mu.Unlock()
+		}
+	}
 }
 
 // oldest returns how long it takes until every key has expired. Called with the mutex held.

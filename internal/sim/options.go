@@ -28,6 +28,8 @@ type Options struct {
 	Latency   time.Duration // one way, less or more by half
 	FaultGap  time.Duration // between two faults, on average
 	Rates     []float64     // of the nodes' clocks
+	Fencing   bool          // locks have fencing tokens
+	Skew      time.Duration // how far the clients' clocks are off at most
 }
 
 // Profile is what kind of faults there are.
@@ -89,6 +91,9 @@ func FromSeed(seed uint64) Options {
 		o.Duration /= 3
 	}
 	o.Rates = rates(random, o.Nodes)
+	fencing := seeded(seed, "fencing")
+	o.Fencing = fencing.IntN(8) > 0
+	o.Skew = [...]time.Duration{0, 10 * time.Hour, 10 * time.Hour, 40 * time.Hour}[fencing.IntN(4)]
 	return o
 }
 
@@ -137,7 +142,11 @@ func (o Options) prompt() time.Duration { return 12 * 3 * o.Latency }
 
 // locker are the options of every Locker.
 func (o Options) locker(owner string) []redlock.Option {
-	return []redlock.Option{redlock.WithOwner(owner), redlock.WithDriftFactor(drift), redlock.WithRetryInterval(o.Retry), redlock.WithTTL(o.TTL)}
+	opts := []redlock.Option{redlock.WithOwner(owner), redlock.WithDriftFactor(drift), redlock.WithRetryInterval(o.Retry), redlock.WithTTL(o.TTL)}
+	if o.Fencing {
+		opts = append(opts, redlock.WithFencing())
+	}
+	return opts
 }
 
 func (o Options) String() string {
@@ -146,8 +155,9 @@ func (o Options) String() string {
 		rates = append(rates, fmt.Sprintf("%.4f", r))
 	}
 	return fmt.Sprintf("seed %d: %s, %d nodes (clocks %s), %d clients with %d tasks each, %d resources, TTL %v (long %v), retry %v, latency %v, "+
-		"a fault each %v for %v, lua %v, stock %v, brisk %v", o.Seed, o.Profile, o.Nodes, strings.Join(rates, " "), o.Clients, o.Tasks, o.Resources,
-		o.TTL, o.LongTTL, o.Retry, o.Latency, o.FaultGap, o.Duration, o.Lua, o.Stock, o.Brisk)
+		"a fault each %v for %v, lua %v, stock %v, brisk %v, fencing %v, skew %v", o.Seed, o.Profile, o.Nodes, strings.Join(rates, " "), o.Clients, o.Tasks, o.Resources,
+		o.TTL, o.LongTTL, o.Retry, o.Latency, o.FaultGap, o.Duration, o.Lua, o.Stock, o.Brisk,
+		o.Fencing, o.Skew)
 }
 
 // seeded returns the source of randomness of one thing in a run: none draws from another's, so that the order in which

@@ -57,6 +57,9 @@ func (o *Outcome) Timeline(from, to time.Duration) string {
 		if e.Token != "" {
 			fmt.Fprintf(&b, " %s", o.name(e.Token))
 		}
+		if e.Fence > 0 {
+			fmt.Fprintf(&b, " fence %d", e.Fence)
+		}
 		if e.Until > 0 {
 			fmt.Fprintf(&b, " until %v", e.Until)
 		}

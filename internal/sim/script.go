@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,10 +20,13 @@ type script struct {
 	native native // nil: only the Lua will do
 }
 
-// arity is how many arguments each verb has behind the keys: without the keys of the queues, and with them.
-var arity = map[string][2]int{
-	"acquire": {2, 3}, "wait": {-1, 7}, "extend": {4, -1}, "release": {2, 7}, "inspect": {0, 1}, "watch": {0, 2},
+// arity is how many arguments each verb may have behind the keys.
+var arity = map[string][]int{
+	"acquire": {2, 3, 4}, "wait": {7, 8}, "extend": {4, 5}, "release": {2, 7}, "inspect": {0, 1}, "watch": {0, 2},
 }
+
+// countAt is which argument says how many lock keys there are. Where it is left out, all keys are lock keys.
+var countAt = map[string]int{"acquire": 2, "wait": 2, "release": 2, "inspect": 0}
 
 var header = regexp.MustCompile(`^-- ([a-z]+):`)
 
@@ -43,9 +47,39 @@ func digest(text string) string {
 // call is one run of a script.
 type call struct {
 	*script
-	keys  []string
-	locks []string // those of the keys that are lock keys
-	args  []string
+	parts
+	keys []string
+	args []string
+}
+
+// parts are the keys of a call by what they are. The zero value stands for keys that do not fit.
+type parts struct {
+	locks    []string
+	queued   bool     // the keys of the locks' queues come next
+	counters []string // at the end; nil without fencing
+}
+
+func (p parts) fenced() bool { return p.counters != nil }
+
+// apart takes the keys of a call apart, as all scripts have them.
+func apart(verb string, keys, args []string) (p parts) {
+	n := len(keys)
+	if at, told := countAt[verb]; told && at < len(args) {
+		n = whole(args[at])
+	} else if verb == "watch" {
+		n = 1
+	} else if verb == "extend" && len(args) == 5 {
+		n /= 2
+	}
+	if n < 1 || len(keys)%n != 0 || len(keys) > 4*n {
+		return parts{}
+	}
+	kinds := len(keys) / n
+	p.locks, p.queued = keys[:n], kinds >= 3
+	if kinds%2 == 0 {
+		p.counters = keys[len(keys)-n:]
+	}
+	return p
 }
 
 // call takes KEYS and ARGV apart: words are what follows the script in EVAL and EVALSHA.
@@ -54,16 +88,11 @@ func (s *script) call(words []string) (call, error) {
 	if err != nil || count < 1 || len(words) < 1+count {
 		return call{}, fmt.Errorf("ERR %s: arguments and keys do not match", s.verb)
 	}
-	c := call{script: s, keys: words[1 : 1+count], args: words[1+count:]}
-	switch {
-	case len(c.args) == arity[s.verb][0]:
-		c.locks = c.keys
-	case len(c.args) == arity[s.verb][1]:
-		c.locks = c.keys[:count/3]
-	default:
-		return call{}, fmt.Errorf("ERR %s: %d arguments", s.verb, len(c.args))
+	keys, args := words[1:1+count], words[1+count:]
+	if !slices.Contains(arity[s.verb], len(args)) {
+		return call{}, fmt.Errorf("ERR %s: %d arguments", s.verb, len(args))
 	}
-	return c, nil
+	return call{s, apart(s.verb, keys, args), keys, args}, nil
 }
 
 // owner returns whose call it is, and with which number; "" for an inspection, which is nobody's.

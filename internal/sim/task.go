@@ -132,7 +132,11 @@ func (t *task) take() (*redlock.Handle, string) {
 		h, err = t.locker.AcquireMulti(ctx, i.resources, i.opts...)
 	} else {
 		h, err = t.locker.TryAcquireMulti(ctx, i.resources, i.opts...)
-		t.onTime("TryAcquire", began, 2*nodeTimeout(i.ttl), settling, t.plain(h, err, had))
+		timeouts := time.Duration(2) // to ask and to take back
+		if t.world.Fencing {
+			timeouts++ // to agree on the fence
+		}
+		t.onTime("TryAcquire", began, timeouts*nodeTimeout(i.ttl), settling, t.plain(h, err, had))
 	}
 	if t.dead.Load() {
 		return nil, ""
@@ -152,7 +156,14 @@ func (t *task) take() (*redlock.Handle, string) {
 func (t *task) granted(h *redlock.Handle, token string, began time.Duration) {
 	w := t.world
 	w.setFate(token, inUse)
+	w.setFence(token, h.Fence())
 	w.totals.grants.Add(1)
+	if (h.Fence() > 0) != w.Fencing {
+		w.breach("fencing", "%s got %v with the fence %d", t.name, h.Resources(), h.Fence())
+	}
+	if w.Fencing && w.raised(token) {
+		w.totals.raised.Add(1)
+	}
 	if len(h.Resources()) > 1 {
 		w.totals.multi.Add(1)
 	}
@@ -161,6 +172,7 @@ func (t *task) granted(h *redlock.Handle, token string, began time.Duration) {
 	}
 	t.log(history.Event{
 		Kind: history.Acquired, Began: began, At: w.now(), Resources: h.Resources(), Token: token, Until: h.ValidUntil().Sub(w.start),
+		Fence: h.Fence(),
 	})
 }
 

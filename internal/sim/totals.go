@@ -19,6 +19,7 @@ type Totals struct {
 	extended  atomic.Int64
 	shortened atomic.Int64
 	multi     atomic.Int64 // locks of several resources
+	raised    atomic.Int64 // locks on whose fence the nodes had to be made to agree
 	runs      atomic.Int64 // of scripts
 	late      atomic.Int64 // keys that a request made which came later than its release, as documented
 	simulated atomic.Int64 // time
@@ -41,7 +42,7 @@ func (t *Totals) Add(o *Totals) {
 	for _, pair := range [][2]*atomic.Int64{
 		{&t.grants, &o.grants}, {&t.refusals, &o.refusals}, {&t.outages, &o.outages}, {&t.losses, &o.losses},
 		{&t.extended, &o.extended}, {&t.shortened, &o.shortened}, {&t.multi, &o.multi}, {&t.runs, &o.runs},
-		{&t.late, &o.late}, {&t.simulated, &o.simulated},
+		{&t.raised, &o.raised}, {&t.late, &o.late}, {&t.simulated, &o.simulated},
 	} {
 		pair[0].Add(pair[1].Load())
 	}
@@ -73,6 +74,7 @@ func (t *Totals) Lacking(runs int64) []string {
 	least("extensions", t.extended.Load(), 2*runs)
 	least("shortenings", t.shortened.Load(), runs/2)
 	least("locks of several resources", t.multi.Load(), runs)
+	least("fences that took a second round", t.raised.Load(), runs)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, kind := range faultKinds {
@@ -88,8 +90,8 @@ func (t *Totals) String() string {
 	for _, kind := range slices.Sorted(maps.Keys(t.faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, t.faults[kind]))
 	}
-	return fmt.Sprintf("%v simulated; %d grants (%d of several resources), %d refusals, %d outages, %d ended with their lease, %d extended, %d shortened; "+
+	return fmt.Sprintf("%v simulated; %d grants (%d of several resources, %d with a second round for the fence), %d refusals, %d outages, %d ended with their lease, %d extended, %d shortened; "+
 		"%d calls of scripts, %d keys of late requests; faults: %s",
-		time.Duration(t.simulated.Load()).Round(time.Second), t.grants.Load(), t.multi.Load(), t.refusals.Load(), t.outages.Load(), t.losses.Load(),
+		time.Duration(t.simulated.Load()).Round(time.Second), t.grants.Load(), t.multi.Load(), t.raised.Load(), t.refusals.Load(), t.outages.Load(), t.losses.Load(),
 		t.extended.Load(), t.shortened.Load(), t.runs.Load(), t.late.Load(), strings.Join(faults, ", "))
 }

@@ -34,6 +34,7 @@ type World struct {
 	names    map[string]string // of tokens, for people
 	counts   map[string]int    // of tokens of each client
 	fates    map[string]fate   // of the tokens whose handles users got
+	fences   map[string]uint64 // of these
 	looks    []look
 }
 
@@ -81,7 +82,7 @@ const (
 func Run(o Options) *Outcome {
 	w := &World{
 		Options: o, start: time.Now(),
-		names: make(map[string]string), counts: make(map[string]int), fates: make(map[string]fate),
+		names: make(map[string]string), counts: make(map[string]int), fates: make(map[string]fate), fences: make(map[string]uint64),
 	}
 	w.healed = w.start.Add(o.Duration)
 	if err := w.build(); err != nil {
@@ -386,6 +387,7 @@ func (w *World) noOrphans() {
 		for _, key := range n.memory.Keys() {
 			h, known := n.state()[key]
 			switch {
+			case w.Fencing && isCounter(key): // outlives its lock
 			case !known:
 				if n.memory.Exists(key) {
 					w.breach("no residue", "%s has a key that is no lock: %s", n.name, n.memory.describe(key))

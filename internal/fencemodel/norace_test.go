@@ -1,0 +1,5 @@
+//go:build !race
+
+package fencemodel_test
+
+const raceDetector = false
