@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -160,8 +161,16 @@ var queueless = map[string]int{"acquire": 2, "release": 2, "inspect": 0}
 
 // parted takes a request apart into what is about the lock and what is about its queues.
 func (q *request) parted() *request {
-	if plain, ok := queueless[q.script]; ok && len(q.args) > plain {
-		q.keys, q.args, q.queue = q.keys[:len(q.keys)/3], q.args[:plain], q.args[plain:]
+	plain, ok := queueless[q.script]
+	if !ok || len(q.args) <= plain {
+		return q
+	}
+	locks := q.args[plain].(int)
+	switch len(q.keys) {
+	case 3 * locks:
+		q.keys, q.args, q.queue = q.keys[:locks], q.args[:plain], q.args[plain:]
+	case 4 * locks: // the counters are about the lock
+		q.keys = slices.Concat(q.keys[:locks], q.keys[3*locks:])
 	}
 	return q
 }

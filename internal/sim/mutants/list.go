@@ -23,6 +23,8 @@ var tests = map[string]unit{
 	"wake-up lost after registration":   {"./internal/queue", "TestWhenTheNextAttemptIsDue"},
 	"old call counted":                  {"./internal/queue", "TestWhenTheNextAttemptIsDue"},
 	"overtaking call forgotten":         {"./internal/queue", "TestCallThatOvertakesTheRefusalBeforeIt"},
+	"fence at least told":               {"./internal/protocol", "TestFenceIsNotDecidedBeforeAQuorumTellsExactlyIt"},
+	"late joiner not told":              {"./internal/protocol", "TestNodeThatGrantsLessIsToldTheFence"},
 }
 
 var mutants = []mutant{
@@ -143,6 +145,18 @@ var mutants = []mutant{
 	{"late grant joined after the lease", "the lock is over, and nobody releases it on that node", []edit{{
 		"internal/protocol/claim.go", "return !c.over && (c.until.IsZero() || time.Now().Before(c.until))", "return !c.over",
 	}}},
+	{"no second round for the fence", "the nodes of the next holder may know less", []edit{{
+		"internal/protocol/fence.go", "case agreed:\n", "case agreed || fence > 0:\n",
+	}}},
+	{"fence at least told", "a counter that has gone on may have gone on for somebody else", []edit{{
+		"internal/protocol/fence.go", "if all.low == all.high {", "if all.low >= r.raiseTo && r.raiseTo > 0 {\n\t\t\tall.low, all.high = r.raiseTo, r.raiseTo\n\t\t}\n\t\tif all.low == all.high {",
+	}}},
+	{"healed without the fence", "the nodes that knew it may forget it, and those that know the lock do not know it", []edit{{
+		"internal/protocol/acquire.go", "\"=\"+fenceText(c.fence))", "\"=1\")",
+	}}},
+	{"late joiner not told", "the same", []edit{{
+		"internal/protocol/fence.go", "|| s.fence >= c.fence ||", "|| s.fence > 0 ||",
+	}}},
 	// What follows is broken in the handlers that stand in for the scripts: as Lua it takes too long.
 	{"zero receivers ignored", "those behind somebody whose process is gone wait until it has had its chance", []edit{{
 		"internal/sim/native_queue.go", "if l.tell(head, \"come\") > 0 {", "if l.tell(head, \"come\") >= 0 {",
@@ -177,6 +191,12 @@ var mutants = []mutant{
 	}}},
 	{"acquire not idempotent", "a repeated request is refused for its own key, which nobody then deletes", []edit{{
 		"internal/sim/native.go", "if owner != nil && owner != token {", "if owner != nil {",
+	}}},
+	{"grant leaves the counter", "two holders have the same fence", []edit{{
+		"internal/sim/native_fence.go", "stands++", "_ = stands",
+	}}},
+	{"counter is set to the proposal", "a clock that is behind has the smaller fence", []edit{{
+		"internal/sim/native_fence.go", "number = math.Max(number, stands)", "_ = math.Max(number, stands)",
 	}}},
 	{"multi not undone", "the keys before the one that is refused stay", []edit{{
 		"internal/sim/native.go", "m.Del(ours)", "_ = ours",
