@@ -6,7 +6,7 @@ ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # Every module of the repository, and those besides the library.
 MODULES = . $(OTHERS)
-OTHERS = benchmarks deploy cmd/redlock examples/asynqleader gocronredlock integrations
+OTHERS = benchmarks deploy cmd/redlock examples/asynqleader gocronredlock integrations examples/fencing
 
 # Those that are released: docs/releasing.md.
 NESTED = $(filter-out benchmarks deploy integrations examples/%,$(OTHERS))
@@ -18,7 +18,7 @@ export GOWORK = off
 export REDLOCK_REQUIRE_REDIS = 1
 
 .PHONY: test redis format tidy vet lint race race-others newest upgrade oldest-go servers vulncheck apidiff \
-	release release-nested sim simsoak digests mutants bench fuzz soak
+	release release-nested sim simsoak digests model mutants bench fuzz soak
 
 test: redis format tidy vet lint race
 	@$(MAKE) --no-print-directory -j2 race-others newest # both wait most of the time
@@ -63,7 +63,7 @@ upgrade:
 	go get -modfile=.ci/newest.mod -u -t ./...
 	go mod tidy -modfile=.ci/newest.mod
 
-# With the oldest Go that go.mod allows, in its last patch release. The go command fetches it. The benchmarks need a newer one.
+# With the oldest Go that go.mod allows, in its last patch release. The go command fetches it. The other modules need a newer one.
 OLDEST_GO = go1.24.13
 oldest-go: redis
 	GOTOOLCHAIN=$(OLDEST_GO) go test -race -shuffle=on ./...
@@ -102,6 +102,10 @@ SEEDS = 20000
 FIRST = 1
 simsoak:
 	go test -count=1 -timeout 0 ./internal/sim -run TestSeeds -seeds=$(SEEDS) -first=$(FIRST) -v
+
+# The model of the fencing tokens, searched with larger counters than make test has time for: some ten minutes.
+model:
+	go test -count=1 -timeout 0 ./internal/fencemodel -most=5 -runs=100000 -v
 
 # Breaks the library in one way after the other and sees whether the simulation notices.
 mutants:

@@ -40,8 +40,8 @@
 //
 // A lock with a time limit cannot stop its holder. Between the last look at Done and the write that
 // it protects, a process can be paused for longer than the TTL. Where a stale write would do harm,
-// the storage itself must refuse it (a version, a condition, a unique key). See Martin Kleppmann,
-// "How to do distributed locking", 2016
+// the storage itself must refuse it: by the lock's fencing token ([WithFencing]), or by a version, a
+// condition, a unique key. See Martin Kleppmann, "How to do distributed locking", 2016
 // (https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html), and the Redlock
 // specification (https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/).
 //
@@ -93,6 +93,8 @@
 //	when a vote is won or lost                  internal/quorum
 //	how a split vote is settled                 internal/protocol/contest.go
 //	who is next, here                           internal/queue; on a node: scripts/queue.lua, wait.lua
+//	how nodes agree on a fencing token          internal/protocol/fence.go, scripts/fence.lua; and the model of
+//	                                            it, internal/fencemodel
 //	what a call sends and reads back            internal/protocol: acquire.go, extend.go, release.go, inspect.go
 //	how a round of calls is counted and timed   internal/protocol/round.go, and ask.go for one call of it
 //	what a script does                          scripts/*.lua; then its digest (make digests)

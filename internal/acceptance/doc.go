@@ -8,6 +8,7 @@
 //	    attempt_test.go         attempts that fail, come late or are cancelled, and what they leave behind
 //	    wait_test.go            Acquire and WaitForUnlock while they wait
 //	    multilock_test.go       several resources at once
+//	    fencing_test.go         WithFencing: tokens that increase from holder to holder
 //	    adopt_test.go           Adopt: a lock that another process has handed over
 //	    trydo_test.go           TryDo
 //	    once_test.go            Once, also in virtual time

@@ -32,7 +32,7 @@ var mutants = []mutant{
 		"internal/lease/lease.go", "l.TTL - time.Duration(float64(l.TTL)*l.Drift) - rounding", "l.TTL - rounding",
 	}}},
 	{"validity from the answer on", "the key's time runs from when the request was sent, or soon after", []edit{{
-		"acquire.go", "h.begin(r, r.Lease(), p)", "h.begin(r, lease.Lease{Start: time.Now(), TTL: p.firstTTL(), Drift: l.drift}, p)",
+		"acquire.go", "h.begin(won, won.Lease(), p)", "h.begin(won, lease.Lease{Start: time.Now(), TTL: p.firstTTL(), Drift: l.drift}, p)",
 	}}},
 	{"extension from the answer on", "the same, for an extension", []edit{{
 		"extend.go", "if next := r.Lease(); next.End()", "next := r.Lease()\n\t\tnext.Start = time.Now()\n\t\tif next.End()",
@@ -118,11 +118,11 @@ var mutants = []mutant{
 		"internal/protocol/release.go", "return []any{c.args[0], c.number}", "return []any{c.args[0], 0}",
 	}}},
 	{"healed without the number", "a shortening that comes late cuts a later lease", []edit{{
-		"internal/protocol/acquire.go", "return []any{withNumber(c.token, c.number), lease", "return []any{c.token, lease",
+		"internal/protocol/acquire.go", "args := []any{withNumber(c.token, c.number), lease", "args := []any{c.token, lease",
 	}}},
 	{"extension without the number", "the same, and it is refused by keys that are its own", []edit{{
-		"internal/protocol/extend.go", "return []any{c.args[0], r.number, lease.Milliseconds(r.ttl), mode}",
-		"if mode == \"keep\" {\n\t\treturn []any{c.args[0], 0, lease.Milliseconds(r.ttl), mode}\n\t}\n\treturn []any{c.args[0], r.number, lease.Milliseconds(r.ttl), mode}",
+		"internal/protocol/extend.go", "args := []any{c.args[0], r.number, lease.Milliseconds(r.ttl), mode}",
+		"number := r.number\n\tif mode == \"keep\" {\n\t\tnumber = 0\n\t}\n\targs := []any{c.args[0], number, lease.Milliseconds(r.ttl), mode}",
 	}}},
 	{"wake-up lost after registration", "the node has called before the subscription stood, and nobody looks again", []edit{{
 		"internal/queue/waiter.go", "\tcase word == wordUp:\n", "\tcase word == wordUp:\n\t\treturn nil\n",
