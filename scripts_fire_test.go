@@ -290,6 +290,7 @@ func FuzzScripts(f *testing.F) {
 		for _, s := range []string{
 			joined(ordinary(name)), "mine\n60000", "mine\n0\n60000\nkeep", "mine\n1\n10000\ncut", "mine\n2\n10000\ncut", "mine\n1",
 			"mine\n2", "2~mine\n60000", "2~mine\n2\n10000\ncut", "other\n-1", "nan\nmine\n60000", "other\n0\n-1\ncut", "\n\n0\n", "",
+			"mine\n60000\n1\n=5", "mine\n60000\n2\n7", "mine\n0\n60000\nkeep\n5", "mine\n1\n10000\ncut\n5",
 		} {
 			for keys := range uint16(4) {
 				f.Add(uint8(i), keys*0x111+keys, s)
@@ -325,6 +326,11 @@ func FuzzScripts(f *testing.F) {
 				continue
 			}
 			require.Contains(t, named, key)
+			if isCounter(name, named, args, key) {
+				require.False(t, was, "what is no number is no counter")
+				require.Regexp(t, `^\d+$`, client.Get(t.Context(), key).Val())
+				continue
+			}
 			require.NotEqual(t, "d", key, "a list")
 			require.True(t, !was || isOurs(values[key], args[0]), "%q was another's", key)
 			require.True(t, was || name == "acquire", "%s made a key", name)
@@ -339,6 +345,12 @@ func FuzzScripts(f *testing.F) {
 			}
 		}
 	})
+}
+
+// isCounter reports whether a key is named as a counter, and not as a lock.
+func isCounter(script string, named, args []string, key string) bool {
+	fenced := script == "acquire" && len(args) == 4 || script == "extend" && len(args) == 5
+	return fenced && !slices.Contains(named[:len(named)/2], key)
 }
 
 // joined are arguments as lines.
