@@ -155,6 +155,9 @@ func (s *scene) add(ctx context.Context, l *redlock.Locker, who string, amount i
 		<-woke
 		s.say(who, "wakes up and goes on as if nothing had happened")
 	}
+	if err := pretend(ctx, 50*time.Millisecond); err != nil {
+		return err
+	}
 	if err := s.store.write(ctx, balance+amount, h.Fence()); err != nil {
 		s.say(who, "wants to write %d: %v", balance+amount, err)
 		return err

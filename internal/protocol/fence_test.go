@@ -321,7 +321,7 @@ func FuzzAuxiliaryKeys(f *testing.F) {
 
 func TestProposalIsThereWhateverTheClockShows(t *testing.T) {
 	for at, want := range map[time.Time]string{
-		time.UnixMicro(1): "1", time.UnixMicro(-5): "1", time.UnixMicro(math.MaxInt64): strconv.Itoa(math.MaxInt64),
+		time.UnixMicro(1): "1", time.UnixMicro(-5): "1", time.UnixMicro(math.MaxInt64): strconv.FormatInt(math.MaxInt64, 10),
 	} {
 		c := &Claim{}
 		c.Propose(at)
