@@ -250,3 +250,29 @@ func TestUserOfTheReadmeMayDoNothingBeyondWhatIsNeeded(t *testing.T) {
 
 // lockedKey is where the resource is locked under the prefix that README.md's user is made for.
 func lockedKey(resource string) string { return "lock:" + resource }
+
+// docs/fencing.md and README.md say what fencing needs besides.
+func TestUserOfTheReadmeMayUseFencing(t *testing.T) {
+	noLeak(t)
+	servers := redistest.StartN(t, 3)
+	name, rules := userInReadme(t)
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	more := regexp.MustCompile("(?m)^With `WithFencing` it needs `(.*)` as well").FindSubmatch(readme)
+	require.NotNil(t, more)
+	clients := loggedIn(t, servers, name, append(slices.Clone(rules), strings.Fields(string(more[1]))...))
+	l := open(t, clients, redlock.WithFencing(), redlock.WithNodeTimeout(time.Second))
+	ctx := context.Background()
+	for _, resources := range [][]string{{"a"}, {"a", "{u}b"}} {
+		h, err := l.TryAcquireMulti(ctx, resources)
+		require.NoError(t, err)
+		require.NoError(t, h.Extend(ctx, time.Minute))
+		_, err = l.Inspect(ctx, resources[0])
+		require.NoError(t, err)
+		require.NoError(t, h.Release(ctx))
+	}
+	require.NoError(t, l.Close())
+	for _, object := range denied(t, servers) {
+		require.Regexp(t, "^client", object)
+	}
+}
