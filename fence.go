@@ -14,10 +14,10 @@ import (
 // largest token it has seen can refuse a holder that was paused for longer than its lock lived and
 // does not know it yet. By default there are no tokens.
 //
-// All processes that lock a resource must use the option. It costs a second key for each resource on
-// each node, which stays for a week after its last use, or eight times the TTL if that is more; and
-// one more round trip, up to the node timeout, where the nodes have to be made to agree. They agree
-// at once if the clocks of the clients do; the tokens increase whatever the clocks show.
+// All processes that lock a resource must use the option. It costs a second key for each resource
+// on each node, which stays for a week after its last use, or eight times the TTL if that is more;
+// and one more round trip, up to the node timeout, where the nodes have to be made to agree. They
+// agree at once if the clocks of the clients do; the tokens increase whatever the clocks show.
 //
 // What it assumes, what follows when nodes lose their data, and how a storage uses the token stands
 // in docs/fencing.md in the repository.
@@ -39,8 +39,9 @@ func (l *Locker) propose(ctx context.Context, h *Handle) {
 	}
 }
 
-// fence makes the nodes agree on the fencing token of a lock that a round has won and that they keep
-// for as long as kept says. It returns the round that tells what came of it, and what cut it short.
+// fence makes the nodes agree on the fencing token of a lock that a round has won and that they
+// keep for as long as kept says. It returns the round that tells what came of it, and what cut it
+// short.
 func (l *Locker) fence(ctx context.Context, h *Handle, won *protocol.Round, kept lease.Lease) (*protocol.Round, error) {
 	if !l.fencing {
 		return won, nil

@@ -146,15 +146,8 @@ func Walks(rules Rules, random *rand.Rand, runs, steps int) (fences, raised int,
 		}
 		var path []string
 		for range steps {
-			var chosen step
-			count := 0
-			w.next(at, func(next step) bool {
-				if count++; random.IntN(count) == 0 {
-					chosen = next
-				}
-				return true
-			})
-			if count == 0 {
+			chosen, ok := w.any(at, random)
+			if !ok {
 				break
 			}
 			at = chosen.to
@@ -169,4 +162,16 @@ func Walks(rules Rules, random *rand.Rand, runs, steps int) (fences, raised int,
 		}
 	}
 	return fences, raised, nil
+}
+
+// any returns one of the steps that may follow, at random.
+func (m *model) any(at State, random *rand.Rand) (chosen step, ok bool) {
+	count := 0
+	m.next(at, func(next step) bool {
+		if count++; random.IntN(count) == 0 {
+			chosen = next
+		}
+		return true
+	})
+	return chosen, count > 0
 }
