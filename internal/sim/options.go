@@ -91,10 +91,14 @@ func FromSeed(seed uint64) Options {
 		o.Duration /= 3
 	}
 	o.Rates = rates(random, o.Nodes)
-	fencing := seeded(seed, "fencing")
-	o.Fencing = fencing.IntN(8) > 0
-	o.Skew = [...]time.Duration{0, 10 * time.Hour, 10 * time.Hour, 40 * time.Hour}[fencing.IntN(4)]
+	o.Fencing, o.Skew = fencing(seed)
 	return o
+}
+
+// fencing is on in most seeds, and most have clocks that are off by hours.
+func fencing(seed uint64) (on bool, skew time.Duration) {
+	random := seeded(seed, "fencing")
+	return random.IntN(8) > 0, [...]time.Duration{0, 10 * time.Hour, 10 * time.Hour, 40 * time.Hour}[random.IntN(4)]
 }
 
 // rates are for all nodes as fast as can be, as slow as can be, or in between.
