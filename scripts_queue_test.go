@@ -169,7 +169,7 @@ func TestQueueIsInTheOrderOfTickets(t *testing.T) {
 		require.InDelta(q, 9, q.patience("a", "1@near").Seconds(), 5)
 		require.InDelta(q, 10, q.client.PTTL(q.Context(), "{a}:queue").Val().Seconds(), 5)
 		require.InDelta(q, 10, q.client.PTTL(q.Context(), "{a}:until").Val().Seconds(), 5)
-		q.equal([]any{"holder", inSeconds(60), int64(3)}, q.run("inspect", "a", "waiting"))
+		q.equal([]any{"holder", inSeconds(60), int64(3)}, q.run("inspect", "a", 1))
 		require.Empty(q, q.words())
 	})
 }
@@ -333,7 +333,7 @@ func TestWatchersAreToldWhereNobodyWaits(t *testing.T) {
 		q.run("watch", "a", "2@nobody", "-9000")
 		q.wait("a", "3@near", 3, "take")
 		require.Equal(q, "3@near 1@near 2@nobody", q.line("a"))
-		q.equal([]any{"holder", inSeconds(60), int64(1)}, q.run("inspect", "a", "waiting"))
+		q.equal([]any{"holder", inSeconds(60), int64(1)}, q.run("inspect", "a", 1))
 		q.equal(yes, q.release("a", "holder", "", ""))
 		require.Equal(q, "come 3", q.words())
 		q.equal("taken", q.wait("a", "3@near", 3, "take"))
@@ -367,7 +367,7 @@ func TestQueueScriptsRefuseBadArguments(t *testing.T) {
 			{"watch", "near", "+9000"}, {"watch", "1@near", "9000"}, {"watch", "1@near"}, {"watch"},
 			{"release", "mine", 0, 1, "near", "", 0, 0}, {"release", "mine", 0, 1, "", "near", 1, "+9000"},
 			{"release", "mine", 0, 1, "", "1@near", "x", "+9000"}, {"release", "mine", 0, 1, "", "1@near", 1, "9000"},
-			{"release", "mine", 0, 2, "", "", 0, 0}, {"acquire", "mine", 60_000, 2}, {"inspect", "waiting", 1}, {"inspect", "who"},
+			{"release", "mine", 0, 2, "", "", 0, 0}, {"acquire", "mine", 60_000, 2}, {"inspect", 1, 1}, {"inspect", "who"}, {"inspect", 2},
 		} {
 			err, failed := q.run(bad[0].(string), "a", bad[1:]...).(error)
 			require.True(q, failed, bad)
