@@ -272,7 +272,7 @@ func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, err
 	r.Send()
 	cause := r.Wait(ctx)
 	if r.Outcome() == quorum.Won {
-		kept := lease.Lease{Start: r.Lease().Start, TTL: min(r.Kept(), maxTTL), Drift: l.drift}
+		kept := lease.Lease{Start: r.Lease().Start, TTL: min(r.Kept(), l.longestTTL()), Drift: l.drift}
 		found := r
 		if r, cause = l.fence(ctx, h, found, kept); r.Outcome() == quorum.Won {
 			return l.takeOver(h, found, kept, p)

@@ -13,9 +13,13 @@ import (
 )
 
 // checkClients refuses clients that cannot serve as independent nodes.
-func checkClients(clients []node.Client) error {
+func (cfg *config) checkClients(clients []node.Client) error {
 	for i, c := range clients {
-		if err := checkClient(c); err != nil {
+		err := checkClient(c)
+		if err == nil && cfg.guard > 0 {
+			err = checkConn(c)
+		}
+		if err != nil {
 			return fmt.Errorf("redlock: node %d %w", i, err)
 		}
 		for j, other := range clients[:i] {

@@ -51,7 +51,7 @@ type QuorumError struct {
 type NodeError struct {
 	Node int    // index into the list given to New
 	Addr string // as the client has it, "" where it cannot be told
-	Err  error  // a *HeldError, what the server or the network said, or that there was no answer in time
+	Err  error  // a *HeldError, a *QuarantineError, what the server or the network said, or that there was no answer in time
 }
 
 // HeldError is one node's word that a key is somebody else's. It matches no sentinel by itself:
@@ -126,6 +126,9 @@ func forPeople(err error) error {
 	if errors.As(err, &refused) && !refused.Gone {
 		label, _ := protocol.Label(refused.Owner)
 		return &HeldError{refused.Resource, label, refused.Left, refused.Waited}
+	}
+	if q, ok := quarantined(err); ok {
+		return q
 	}
 	return err
 }

@@ -20,8 +20,8 @@ import (
 //go:embed scripts
 var files embed.FS
 
-// scripts are the same for all Lockers.
-var scripts = protocol.LoadScripts(files)
+// scripts are the same for all Lockers without a restart guard.
+var scripts = protocol.LoadScripts(files, 0)
 
 // Node is what a Locker needs of one independent Redis master. Every go-redis v9 client has it:
 // *redis.Client, a Sentinel failover client, *redis.ClusterClient, redis.UniversalClient.
@@ -81,7 +81,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	for i, n := range nodes {
 		clients[i], clustered[i] = n, isCluster(n)
 	}
-	if err := checkClients(clients); err != nil {
+	if err := c.checkClients(clients); err != nil {
 		return nil, err
 	}
 	l := &Locker{
@@ -90,7 +90,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	}
 	l.life, l.end = context.WithCancelCause(context.Background())
 	l.nodes = protocol.NewNodes(protocol.Config{
-		Scripts: scripts, Timeout: c.nodeTimeout, Drift: c.drift, Fencing: c.fencing,
+		Scripts: c.scripts(), Timeout: c.nodeTimeout, Drift: c.drift, Fencing: c.fencing,
 		Life: l.life, Tell: l.trouble, Heard: l.heardIfObserved(),
 	}, clients, clustered)
 	l.line = queue.New(l.nodes, "redlock:"+protocol.NewToken("")[:22], l.noMessages)

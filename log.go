@@ -81,6 +81,8 @@ func (q *logQueue) Observe(e Event) {
 func (q *logQueue) trouble(t protocol.Trouble) {
 	at := []any{"node", t.Node, "addr", t.Addr}
 	switch t.Kind {
+	case protocol.Barred:
+		q.warn("a node has no vote yet", append(at, "error", t.Err)...)
 	case protocol.Healed:
 		q.info("a node has lost a lock and gets it again", append(at, "resources", t.Resources)...)
 	case protocol.KeysStay:

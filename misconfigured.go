@@ -45,6 +45,9 @@ func misconfigured(err error) (hint string, ok bool) {
 	if errors.Is(err, redis.ErrClosed) {
 		return "a client was closed before the Locker", true
 	}
+	if unguardable(err) {
+		return "docs/restarts.md says which servers WithRestartGuard works with", true
+	}
 	var reply redis.Error
 	if errors.As(err, &reply) {
 		for _, p := range permanent {

@@ -30,6 +30,9 @@ func (l *Locker) Once(ctx context.Context, name string, every time.Duration, fn 
 		return false, err
 	}
 	p.minHold = every - min(every/10, time.Minute)
+	if err := l.checkGuard("nine tenths of the interval", p.minHold); err != nil {
+		return false, err
+	}
 	p.ttl = min(p.ttl, max(every, time.Second, 4*l.nodeTimeout))
 	h, err := l.try(ctx, p.renewedUnlessTold())
 	if errors.Is(err, ErrHeld) {

@@ -34,9 +34,10 @@ type config struct {
 	nodeTimeout time.Duration // 0: derived from the TTL
 	drift       float64
 	fencing     bool
-	logger      *slog.Logger // may be nil
-	observer    Observer     // may be nil
-	err         error        // the first invalid option
+	guard       time.Duration // 0: none
+	logger      *slog.Logger  // may be nil
+	observer    Observer      // may be nil
+	err         error         // the first invalid option
 }
 
 // callConfig is what the options of one acquisition amount to.
@@ -269,6 +270,9 @@ func (c *config) check(call callConfig) error {
 	case len(call.owner) > maxOwner:
 		return fmt.Errorf("redlock: owner label must be at most %d bytes, not %d", maxOwner, len(call.owner))
 	}
+	if err := c.checkGuard("minimum hold", call.minHold); err != nil {
+		return err
+	}
 	return c.checkTTL(call.ttl)
 }
 
@@ -282,5 +286,5 @@ func (c *config) checkTTL(ttl time.Duration) error {
 	case (lease.Lease{TTL: ttl, Drift: c.drift}).Length() <= 0:
 		return fmt.Errorf("redlock: a drift factor of %v leaves nothing of a TTL of %v", c.drift, ttl)
 	}
-	return nil
+	return c.checkGuard("TTL", ttl)
 }

@@ -205,6 +205,9 @@ func TestDigestsAreThoseOfTheScripts(t *testing.T) {
 	for _, name := range protocol.ScriptNames {
 		fmt.Fprintf(&want, "%x  %s\n", sha1.Sum([]byte(protocol.Source(os.DirFS("."), name))), name)
 	}
+	for _, name := range protocol.GuardedNames {
+		fmt.Fprintf(&want, "%x  %s guarded\n", sha1.Sum([]byte(protocol.Source(os.DirFS("."), name)+protocol.GuardMark)), name)
+	}
 	if os.Getenv("REDLOCK_WRITE_DIGESTS") != "" {
 		require.NoError(t, os.WriteFile("scripts/SHA1SUMS", []byte(want.String()), 0o644))
 	}

@@ -26,10 +26,9 @@ func (n *Node) exchange(ctx context.Context, t *trip) {
 		t.commands = append(t.commands, command{call: c})
 	}
 	n.pass(ctx, t, t.commands, false)
-	// What the server's script cache does not have is sent again as text. The calls of a batch
-	// belong to different owners, so their order does not matter.
+	// The calls of a batch belong to different owners, so their order does not matter.
 	if unknown := which(t.commands, notCached); len(unknown) > 0 {
-		n.pass(n.renewed(ctx, t), t, unknown, true)
+		n.passUnknown(n.renewed(ctx, t), t, unknown)
 		merge(t.commands, unknown)
 	}
 	for i := range t.commands {
@@ -37,6 +36,24 @@ func (n *Node) exchange(ctx context.Context, t *trip) {
 	}
 	clear(t.commands)
 	t.commands = t.commands[:0]
+}
+
+// passUnknown sends commands again whose scripts the server's cache does not have: as text, or, if
+// they have a guard, by their digests once it lets the server have the text.
+func (n *Node) passUnknown(ctx context.Context, t *trip, unknown []command) {
+	guarded := which(unknown, func(c *command) bool { return c.call.Script.guard > 0 })
+	if len(guarded) < len(unknown) {
+		plain := which(unknown, func(c *command) bool { return c.call.Script.guard == 0 })
+		n.pass(ctx, t, plain, true)
+		merge(unknown, plain)
+	}
+	if len(guarded) == 0 {
+		return
+	}
+	if admitted := n.admit(n.renewed(ctx, t), guarded); len(admitted) > 0 {
+		n.pass(n.renewed(ctx, t), t, admitted, false)
+		merge(unknown, admitted)
+	}
 }
 
 // pass sends commands in a pipeline, by their scripts' digests or as text.

@@ -50,6 +50,8 @@ type Node struct {
 	hurried time.Time     // when the phase became late
 	idle    chan struct{} // closed when there is nothing left to do; made by Close
 	rest    chan struct{} // closed when all that is left is inside go-redis; made by Close
+
+	sightings map[string]sighting // of masters that may have been promoted, by address; see guard.go
 }
 
 // New returns the node behind client, which is a Redis Cluster if clustered is true: then, if client

@@ -215,6 +215,7 @@ func (r *Round) FreeIn() time.Duration {
 	silent := 0
 	for i := range r.claim.nodes.nodes {
 		var refused *Refusal
+		var barred *node.Quarantine
 		switch said, decided := r.saidLocked(i); {
 		case !decided:
 			silent++
@@ -222,6 +223,8 @@ func (r *Round) FreeIn() time.Duration {
 			missing--
 		case errors.As(said, &refused) && refused.Left >= 0 && !refused.Waited: // else it never expires
 			left = append(left, refused.Left)
+		case errors.As(said, &barred):
+			left = append(left, barred.Left)
 		}
 	}
 	if missing < 1 && r.outcome == quorum.Refused {

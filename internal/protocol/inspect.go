@@ -25,7 +25,7 @@ var (
 
 	// findVerb asks whether the keys hold our token.
 	findVerb = &verb{
-		name: "adopt", script: inspectVerb.script,
+		name: "adopt", script: func(s *Scripts) *node.Script { return s.find },
 		prepare: sendWithinTimeout, args: inspectArgs, read: readKept, rule: findRule, fenced: true,
 	}
 )

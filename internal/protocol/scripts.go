@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/rediskit/redlock/internal/node"
 )
@@ -11,6 +12,8 @@ import (
 // Scripts are the scripts that run on the nodes.
 type Scripts struct {
 	acquire, wait, extend, release, inspect, watch *node.Script
+
+	find *node.Script // inspect without a guard
 }
 
 // recipes tells of which files in scripts/ each script is made.
@@ -25,6 +28,9 @@ var recipes = map[string][]string{
 
 // ScriptNames are the names of all scripts, sorted.
 var ScriptNames = []string{"acquire", "extend", "inspect", "release", "wait", "watch"}
+
+// GuardedNames are those by which a node grants a lock, or says that nobody has it.
+var GuardedNames = []string{"acquire", "inspect", "wait", "watch"}
 
 // Source returns the text of a script, as it goes to the nodes. The files are part of the program,
 // so a missing one is a mistake of ours, and panics.
@@ -41,7 +47,9 @@ func Source(files fs.FS, name string) string {
 // scripts that are made of them.
 //
 // The digests are constants because computing one is not allowed in a program in strict FIPS mode.
-func LoadScripts(files fs.FS) *Scripts {
+//
+// With a guard, nodes have no vote until they have been up for that long: see guard.go.
+func LoadScripts(files fs.FS, guard time.Duration) *Scripts {
 	digests := make(map[string]string)
 	for line := range strings.Lines(mustRead(files, "SHA1SUMS")) {
 		if digest, name, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
@@ -49,9 +57,15 @@ func LoadScripts(files fs.FS) *Scripts {
 		}
 	}
 	load := func(name string) *node.Script { return node.NewScript(Source(files, name), digests[name]) }
+	vote := load
+	if guard > 0 {
+		vote = func(name string) *node.Script {
+			return node.Guarded(Source(files, name)+GuardMark, digests[name+guardedName], guard)
+		}
+	}
 	return &Scripts{
-		acquire: load("acquire"), wait: load("wait"), extend: load("extend"),
-		release: load("release"), inspect: load("inspect"), watch: load("watch"),
+		acquire: vote("acquire"), wait: vote("wait"), extend: load("extend"), release: load("release"),
+		inspect: vote("inspect"), watch: vote("watch"), find: load("inspect"),
 	}
 }
 

@@ -133,7 +133,7 @@ var stageScripts = func() *Scripts {
 		sums.WriteString(name + "  " + name + "\n")
 	}
 	files["scripts/SHA1SUMS"] = &fstest.MapFile{Data: []byte(sums.String())}
-	return LoadScripts(files)
+	return LoadScripts(files, 0)
 }()
 
 // actor is a node whose answers the test gives.

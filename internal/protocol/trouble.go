@@ -19,7 +19,7 @@ type Trouble struct {
 	Node      int
 	Addr      string
 	Op        string        // NodeFails: what failed
-	Err       error         // NodeFails: how
+	Err       error         // NodeFails: how; Barred: why and for how long
 	Resources []string      // Healed
 	Calls     int           // NodeAnswers: how many failed meanwhile
 	For       time.Duration // NodeAnswers: how long
@@ -36,6 +36,7 @@ const (
 	NodeAnswers             // and now one did not fail
 	Healed                  // a node had lost a lock and gets it again
 	KeysStay                // when the Locker was closed, keys were left that expire by themselves
+	Barred                  // a node has restarted and has no vote for some time
 )
 
 // news is trouble on its way to Tell.
@@ -97,6 +98,8 @@ type health struct {
 	since time.Time // zero: it does not fail
 	calls int
 	over  time.Time // when the latest outage was
+
+	barred time.Time // until when a node has no vote, as was told
 }
 
 // note takes how a call to a node ended that was sent then. What was sent before an outage was
@@ -104,7 +107,7 @@ type health struct {
 func (n *Nodes) note(i int, op string, err error, sent time.Time) {
 	h := &n.nodes[i].health
 	switch {
-	case ofTheCall(err):
+	case n.noteBarred(i, op, err), ofTheCall(err):
 	case failed(err):
 		h.mu.Lock()
 		defer h.mu.Unlock()
