@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/rediskit/redlock/internal/history"
@@ -46,6 +47,8 @@ var faults = map[string]fault{
 	"client vanished":  func(m *nemesis, d time.Duration) string { return m.killClient(true) },
 	"client paused":    (*nemesis).pauseClient,
 	"client closed":    func(m *nemesis, d time.Duration) string { return m.closeClient() },
+
+	"amnesia": (*nemesis).amnesia, // in worlds of their own: no lock survives it without the guard
 }
 
 // ofClients are the faults that clients have of themselves.
@@ -61,6 +64,9 @@ var lateness = []string{"late requests", "late requests", "late requests", "hang
 func (m *nemesis) run() {
 	w := m.world
 	kinds := faultKinds
+	if w.Amnesia {
+		kinds = slices.Concat(kinds, slices.Repeat([]string{"amnesia"}, len(kinds)))
+	}
 	switch w.Profile {
 	case Minority:
 		kinds = kinds[:len(kinds)-ofClients]
@@ -145,6 +151,16 @@ func (m *nemesis) restartEmpty(time.Duration) string {
 	return fmt.Sprintf("%s after %v", n.name, d)
 }
 
+// amnesia restarts a node, which forgets whatever locks count on it.
+func (m *nemesis) amnesia(d time.Duration) string {
+	n := m.node()
+	if _, ok := n.crash(false, 0); !ok {
+		return ""
+	}
+	m.later(d/8, func() { n.restart(true) })
+	return fmt.Sprintf("%s for %v", n.name, d/8)
+}
+
 // wipe takes a node's keys away where no lock needs them, and may leave it slow for a while.
 func (m *nemesis) wipe(d time.Duration) string {
 	n := m.node()
@@ -188,8 +204,8 @@ func (m *nemesis) clockJump(time.Duration) string {
 			return ""
 		}
 		n.jump(by)
-	} else if !m.world.spare(n, false, func() { n.jumpLocked(by) }) {
-		return ""
+	} else if n.voteless(m.world.Guard) || !m.world.spare(n, false, func() { n.jumpLocked(by) }) {
+		return "" // uptime follows the clock: the guard counts on it after a restart
 	}
 	return fmt.Sprintf("%s by %v", n.name, by)
 }

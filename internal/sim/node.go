@@ -41,6 +41,8 @@ type node struct {
 	inboxes *inboxes
 
 	raisedBy map[string]string // whose token has raised the counter of a key last
+	lives    int               // how often it was started
+	started  time.Time         // the last time, on its own clock
 }
 
 // gift is the greatest number with which a token got time for a key: no cut with that number may take it away.
@@ -63,7 +65,7 @@ func newNode(w *World, index int, c clock, lua bool) (*node, error) {
 	n := &node{
 		name: fmt.Sprintf("n%d", index), index: index, world: w, lua: lua, clock: c,
 		memory: memory{Miniredis: miniredis.NewMiniRedis()}, scripts: make(map[string]*script), conns: make(map[*conn]struct{}),
-		given: make(map[string]gift), raisedBy: make(map[string]string),
+		given: make(map[string]gift), raisedBy: make(map[string]string), started: c.now().Add(-24 * time.Hour),
 	}
 	n.inboxes = newInboxes(n)
 	n.memory.publish = n.inboxes.publish
@@ -158,14 +160,15 @@ func (n *node) dispatch(peer *server.Peer, c *conn, args []string) {
 	n.tick()
 	switch strings.ToUpper(args[0]) {
 	case "EVAL":
-		s, err := newScript(args[1])
-		if err != nil {
-			n.world.breach("harness", "%s: %v", n.name, err)
-			peer.WriteError("ERR " + err.Error())
-			return
+		if s := n.learn(peer, args[1]); s != nil {
+			n.eval(peer, c, s, args[2:])
 		}
-		n.scripts[digest(args[1])] = s
-		n.eval(peer, c, s, args[2:])
+	case "SCRIPT": // LOAD
+		if n.learn(peer, args[2]) != nil {
+			peer.WriteBulk(digest(args[2]))
+		}
+	case "INFO":
+		peer.WriteBulk(n.info())
 	case "EVALSHA":
 		n.eval(peer, c, n.scripts[args[1]], args[2:])
 	case "SUBSCRIBE":
@@ -173,6 +176,38 @@ func (n *node) dispatch(peer *server.Peer, c *conn, args []string) {
 	default:
 		n.memory.Server().Dispatch(peer, args)
 	}
+}
+
+// learn takes a script's text. Called with the mutex held.
+func (n *node) learn(peer *server.Peer, text string) *script {
+	s, err := newScript(text)
+	if err != nil {
+		n.world.breach("harness", "%s: %v", n.name, err)
+		peer.WriteError("ERR " + err.Error())
+		return nil
+	}
+	n.scripts[digest(text)] = s
+	return s
+}
+
+// uptime is in whole seconds, from and to seconds of its clock. Called with the mutex held.
+func (n *node) uptime() int64 { return n.clock.now().Unix() - n.started.Unix() }
+
+// info is what the library asks for, of a master that never was a replica. Called with the mutex held.
+func (n *node) info() string {
+	return fmt.Sprintf("redis_version:7.0.15\r\nrun_id:%s.%d\r\nuptime_in_seconds:%d\r\nrole:master\r\nmaster_replid:%s.%d\r\nmaster_replid2:%040d\r\n",
+		n.name, n.lives, n.uptime(), n.name, n.lives, 0)
+}
+
+// voteless reports whether a guard gives the node no vote.
+func (n *node) voteless(guard time.Duration) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.votelessLocked(guard)
+}
+
+func (n *node) votelessLocked(guard time.Duration) bool {
+	return guard > 0 && (n.down || time.Duration(n.uptime())*time.Second < guard+time.Second)
 }
 
 // eval runs a script and watches what it does. Called with the mutex held.
@@ -364,6 +399,8 @@ func (n *node) restart(empty bool) {
 	defer n.mu.Unlock()
 	n.down, n.doomed = false, false
 	n.scripts = make(map[string]*script)
+	n.lives++
+	n.started = n.clock.now()
 	n.tick()
 	if empty {
 		n.memory.FlushAll()

@@ -30,6 +30,8 @@ type Options struct {
 	Rates     []float64     // of the nodes' clocks
 	Fencing   bool          // locks have fencing tokens
 	Skew      time.Duration // how far the clients' clocks are off at most
+	Amnesia   bool          // nodes restart and forget everything when it hurts
+	Guard     time.Duration // of restarts; 0: there is none
 }
 
 // Profile is what kind of faults there are.
@@ -92,6 +94,11 @@ func FromSeed(seed uint64) Options {
 	}
 	o.Rates = rates(random, o.Nodes)
 	o.Fencing, o.Skew = fencing(seed)
+	if o.Profile == Storm && random.IntN(4) == 0 {
+		o.Amnesia, o.TTL, o.LongTTL = true, min(o.TTL, time.Second), 2*time.Second
+		o.Guard = o.LongTTL
+		o.Fencing = false // what is forgotten are counters too
+	}
 	return o
 }
 
@@ -123,6 +130,14 @@ func (o Options) longest() time.Duration {
 // quorum is what a lock needs.
 func (o Options) quorum() int { return o.Nodes/2 + 1 }
 
+// quarantine is how long a node may be without a vote after a restart. It counts seconds, and its clock may be set back meanwhile.
+func (o Options) quarantine() time.Duration {
+	if o.Guard == 0 {
+		return 0
+	}
+	return (o.Guard + 2*time.Second + o.mostBack()) * 102 / 100
+}
+
 // steady reports whether a majority of the nodes is always well, and all clients are.
 func (o Options) steady() bool { return o.Profile == Minority || o.Profile == Calm }
 
@@ -150,6 +165,9 @@ func (o Options) locker(owner string) []redlock.Option {
 	if o.Fencing {
 		opts = append(opts, redlock.WithFencing())
 	}
+	if o.Guard > 0 {
+		opts = append(opts, redlock.WithRestartGuard(o.Guard))
+	}
 	return opts
 }
 
@@ -159,9 +177,10 @@ func (o Options) String() string {
 		rates = append(rates, fmt.Sprintf("%.4f", r))
 	}
 	return fmt.Sprintf("seed %d: %s, %d nodes (clocks %s), %d clients with %d tasks each, %d resources, TTL %v (long %v), retry %v, latency %v, "+
-		"a fault each %v for %v, lua %v, stock %v, brisk %v, fencing %v, skew %v", o.Seed, o.Profile, o.Nodes, strings.Join(rates, " "), o.Clients, o.Tasks, o.Resources,
+		"a fault each %v for %v, lua %v, stock %v, brisk %v, fencing %v, skew %v, amnesia %v, guard %v",
+		o.Seed, o.Profile, o.Nodes, strings.Join(rates, " "), o.Clients, o.Tasks, o.Resources,
 		o.TTL, o.LongTTL, o.Retry, o.Latency, o.FaultGap, o.Duration, o.Lua, o.Stock, o.Brisk,
-		o.Fencing, o.Skew)
+		o.Fencing, o.Skew, o.Amnesia, o.Guard)
 }
 
 // seeded returns the source of randomness of one thing in a run: none draws from another's, so that the order in which

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2/server"
+
+	"github.com/rediskit/redlock/internal/protocol"
 )
 
 // script is one that a node has been told. What it does is read off its first line, as every script of the library has it.
@@ -33,7 +35,7 @@ var header = regexp.MustCompile(`^-- ([a-z]+):`)
 func newScript(text string) (*script, error) {
 	if found := header.FindStringSubmatch(text); found != nil {
 		if _, known := arity[found[1]]; known {
-			return &script{verb: found[1], text: text, native: natives[digest(text)]}, nil
+			return &script{verb: found[1], text: text, native: natives[digest(strings.TrimSuffix(text, protocol.GuardMark))]}, nil
 		}
 	}
 	return nil, fmt.Errorf("not a script of the library: %.40q", text)

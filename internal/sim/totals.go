@@ -80,6 +80,7 @@ func (t *Totals) Lacking(runs int64) []string {
 	for _, kind := range faultKinds {
 		least("faults of the kind "+kind, int64(t.faults[kind]), runs/10)
 	}
+	least("faults of the kind amnesia", int64(t.faults["amnesia"]), runs/5)
 	return lacking
 }
 

@@ -136,7 +136,7 @@ func (w *World) live() {
 		}
 	}()
 	// A waiter may have to wait for locks of the dead, for the others one after the other, and for its own next try.
-	bound := recovery + w.longest() + time.Duration(w.Clients*w.Tasks)*w.poll()
+	bound := recovery + w.longest() + w.quarantine() + time.Duration(w.Clients*w.Tasks)*w.poll()
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
 	select {
@@ -335,6 +335,16 @@ func (w *World) support(key, token string) (nodes int) {
 	return nodes
 }
 
+// voteless returns how many of the nodes that do not have the token under the key have no vote.
+func (w *World) voteless(key, token string) (nodes int) {
+	for _, n := range w.nodes {
+		if n.voteless(w.Guard) && n.state()[key].token != token {
+			nodes++
+		}
+	}
+	return nodes
+}
+
 // agreed reports whether all nodes that are always well have the same under each of the keys, and what it is under the first.
 func (w *World) agreed(keys []string) (string, bool) {
 	well := w.nodes[w.sick():]
@@ -371,10 +381,11 @@ func (w *World) contested(token string) bool {
 	return false
 }
 
-// proved checks that a quorum of the nodes has the token under each of the resources' keys.
+// proved checks that a quorum of the nodes has the token under each of the resources' keys, or has forgotten what it has and has no
+// vote for that.
 func (w *World) proved(h *redlock.Handle, token string) (missing string, ok bool) {
 	for _, r := range h.Resources() {
-		if n := w.support("lock:"+r, token); n < w.quorum() {
+		if n := w.support("lock:"+r, token) + w.voteless("lock:"+r, token); n < w.quorum() {
 			return fmt.Sprintf("%s is on %d of %d nodes", r, n, w.Nodes), false
 		}
 	}
