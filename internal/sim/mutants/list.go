@@ -25,6 +25,11 @@ var tests = map[string]unit{
 	"overtaking call forgotten":         {"./internal/queue", "TestCallThatOvertakesTheRefusalBeforeIt"},
 	"fence at least told":               {"./internal/protocol", "TestFenceIsNotDecidedBeforeAQuorumTellsExactlyIt"},
 	"late joiner not told":              {"./internal/protocol", "TestNodeThatGrantsLessIsToldTheFence"},
+
+	"guard that takes whole seconds for exact":     {"./internal/node", "TestWhatMastersAreToldGuardedScripts"},
+	"guard that asks on one connection of many":    {"./internal/acceptance", "TestServerThatRestartsBetweenQuestionAndScriptHasNoVote"},
+	"guard that takes every master for an old one": {"./internal/node", "TestPromotedMastersMustBeSeenForTheGuardsTime"},
+	"healing without a guard":                      {"./internal/acceptance", "TestNodeThatRestartedIsNotHealedUnderTheGuardBeforeItsTime"},
 }
 
 var mutants = []mutant{
@@ -156,6 +161,32 @@ var mutants = []mutant{
 	}}},
 	{"late joiner not told", "the same", []edit{{
 		"internal/protocol/fence.go", "|| s.fence >= c.fence ||", "|| s.fence > 0 ||",
+	}}},
+	{"guard that trusts NOSCRIPT alone", "whoever asks first tells a node that has just restarted the scripts", []edit{{
+		"internal/node/guard.go", "left := guard + rounding - up; left > 0 {", "left := guard + rounding - up; left > 0 && up < 0 {",
+	}}},
+	{"guard that takes whole seconds for exact", "a node has a vote up to a second too early", []edit{{
+		"internal/node/guard.go", "const rounding = time.Second", "const rounding = time.Duration(0)",
+	}}},
+	{"guard that asks on one connection of many", "what is told may reach the process after the one that has answered", []edit{{
+		"internal/node/guard.go", "conn.ScriptLoad(ctx,", "n.client.ScriptLoad(ctx,",
+	}}},
+	{"guard that takes every master for an old one", "a promoted replica has been up for long, and has missed what was confirmed", []edit{{
+		"internal/node/guard.go", "strings.Trim(i[\"master_replid2\"], \"0\") == \"\"", "true",
+	}}},
+	{"guarded scripts without their mark", "whoever has no guard, or renews a lock, tells a node the scripts", []edit{
+		{"internal/protocol/scripts.go", "node.Guarded(Source(files, name)+GuardMark, digests[name+guardedName], guard)", "node.Guarded(Source(files, name), digests[name], guard)"},
+		{"internal/protocol/scripts.go", "find: load(\"inspect\"),", "find: load(\"inspect\"), heal: load(\"acquire\"),"},
+		{"internal/protocol/scripts.go", "\tfind *node.Script // inspect without a guard", "\tfind *node.Script\n\theal *node.Script"},
+		{"internal/protocol/acquire.go", "name: \"acquire\", script: acquireVerb.script,", "name: \"acquire\", script: func(s *Scripts) *node.Script { return s.heal },"},
+	}},
+	{"healing without a guard", "a node confirms a lock that has forgotten another", []edit{
+		{"internal/protocol/scripts.go", "find: load(\"inspect\"),", "find: load(\"inspect\"), heal: load(\"acquire\"),"},
+		{"internal/protocol/scripts.go", "\tfind *node.Script // inspect without a guard", "\tfind *node.Script\n\theal *node.Script"},
+		{"internal/protocol/acquire.go", "name: \"acquire\", script: acquireVerb.script,", "name: \"acquire\", script: func(s *Scripts) *node.Script { return s.heal },"},
+	}},
+	{"inspection without a guard", "nodes that have forgotten a lock say that it is free", []edit{{
+		"internal/protocol/scripts.go", "inspect: vote(\"inspect\")", "inspect: load(\"inspect\")",
 	}}},
 	// What follows is broken in the handlers that stand in for the scripts: as Lua it takes too long.
 	{"zero receivers ignored", "those behind somebody whose process is gone wait until it has had its chance", []edit{{
