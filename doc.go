@@ -31,10 +31,11 @@
 //
 // The clocks of clients and nodes run at nearly the same rate (see [WithDriftFactor]); what they
 // show does not matter. And a node does not lose a key before its time: no eviction, no restart
-// without its data within the TTL, no failover to a replica that lacks the key. With three nodes or
-// more, it takes more than one such loss to break a lock that all of them have. Where only a bare
-// quorum has it, since the others were down or slow, one loss is enough. The monotonic clock of
-// most systems stands still while the machine sleeps: a lock does not survive a suspended laptop.
+// without its data within the TTL, no failover to a replica that lacks the key ([WithRestartGuard]
+// protects from restarts, and from most failovers). With three nodes or more, it takes more than
+// one such loss to break a lock that all of them have. Where only a bare quorum has it, since the
+// others were down or slow, one loss is enough. The monotonic clock of most systems stands still
+// while the machine sleeps: a lock does not survive a suspended laptop.
 //
 // # What is not guaranteed
 //
@@ -91,6 +92,7 @@
 //	who leads, and how candidates campaign      election.go
 //	which clients are refused                   clients.go; what Check finds: check.go
 //	when a vote is won or lost                  internal/quorum
+//	which restarted nodes may vote              internal/node/guard.go, which scripts: internal/protocol/guard.go
 //	how a split vote is settled                 internal/protocol/contest.go
 //	who is next, here                           internal/queue; on a node: scripts/queue.lua, wait.lua
 //	how nodes agree on a fencing token          internal/protocol/fence.go, scripts/fence.lua; and the model of

@@ -23,12 +23,12 @@ import (
 // No TTL and no minimum hold may be longer than maxTTL. Every process that shares locks must set the
 // guard, and the same maxTTL. While nodes do not restart, the guard costs nothing.
 //
-// It takes Redis 7.0 or later, Valkey or Redict, a client with the method Conn (all of go-redis's
-// have it, or find the master's that has), and a user that may run INFO and SCRIPT LOAD; else nodes
-// fail with [ErrMisconfigured]. A replica that was promoted has no vote until this Locker, or
-// another one, has seen it as a master for maxTTL. What the guard does not see: a flush of the data
-// without a restart, and a master that was demoted and is promoted again without one. See
-// docs/restarts.md.
+// It takes Redis 7.0 or later, Valkey or Redict, and a user that may run INFO and SCRIPT LOAD; else
+// calls fail with [ErrMisconfigured]. New refuses a client that is neither a *redis.ClusterClient
+// nor has the method Conn of *redis.Client. A replica that was promoted has no vote until some
+// Locker has seen it as a master for maxTTL. The guard does not see a flush of the data without a
+// restart, nor a master that is demoted and promoted again without one. docs/restarts.md in the
+// repository has more.
 func WithRestartGuard(maxTTL time.Duration) Option {
 	return lockerOption(func(c *config) {
 		if c.guard = maxTTL; !c.validGuard() {

@@ -45,6 +45,7 @@
 //	    cost_test.go            what it costs to have one, and to have none
 //
 //	servers and processes in trouble
+//	    guard_test.go           WithRestartGuard: servers that restart and forget locks
 //	    outage_test.go          nodes that are down, hung or slow: a minority, and a majority
 //	    forgotten_connections_test.go  a firewall has forgotten the connections
 //	    busy_process_test.go    a process that computes on all processors

@@ -162,7 +162,7 @@ func onlyHandle(t *testing.T, l *redlock.Locker) *redlock.Handle {
 
 // Row 29: a majority restarts with its data. Nothing new is had from it, and what there was goes on.
 func TestLocksThatSurviveARestartGoOnUnderTheGuard(t *testing.T) {
-	servers, clients := agedMasters(t, 3, redistest.WithAOF(redistest.FsyncEverySecond))
+	servers, clients := agedMasters(t, 3, redistest.WithAOF(redistest.FsyncAlways))
 	l := open(t, clients, guarded(true)...)
 	kept, handed := heldEverywhere(t, l, servers, "a"), heldEverywhere(t, l, servers, "b")
 	for _, s := range servers[:2] {
