@@ -81,7 +81,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	for i, n := range nodes {
 		clients[i], clustered[i] = n, isCluster(n)
 	}
-	if err := c.checkClients(clients); err != nil {
+	if err := checkClients(clients, c.guard > 0); err != nil {
 		return nil, err
 	}
 	l := &Locker{
