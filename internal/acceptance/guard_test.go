@@ -128,27 +128,39 @@ func TestServersThatForgotALockLetNobodyIn(t *testing.T) {
 					held = onlyHandle(t, mine)
 					return held
 				})
-				second, err := yours.TryAcquire(t.Context(), "a")
-				require.NoError(t, held.Err())
 				if !on {
-					require.NoError(t, err, "without the guard there is a second owner")
-					require.NoError(t, second.Err())
+					eventually(t, func() bool { // a node that is dialled anew may be too late for a vote that is split
+						second, err := yours.TryAcquire(t.Context(), "a")
+						return err == nil && second.Err() == nil
+					}, "without the guard there is a second owner")
+					require.NoError(t, held.Err())
 					return
 				}
-				require.Error(t, err)
-				var q *redlock.QuarantineError
-				require.ErrorAs(t, err, &q)
-				require.False(t, q.Promoted)
-				require.Greater(t, q.Left, 50*time.Second)
-				require.LessOrEqual(t, q.Left, guardTime+time.Second)
-				require.Regexp(t, `node \d \(127\.0\.0\.1:\d+\): restarted \d+ s ago, has no vote for (5\d|6[01]) s more`, err.Error())
-				if locked, err := yours.IsLocked(t.Context(), "a"); err == nil {
-					require.True(t, locked, "servers that may have forgotten it say that the lock is free")
-				} else {
-					requireOnly(t, err, redlock.ErrNoQuorum)
-				}
+				requireNoVotes(t, yours)
+				require.NoError(t, held.Err())
 			})
 		}
+	}
+}
+
+// requireNoVotes checks that a resource which servers have forgotten is refused, and that the reason is told.
+func requireNoVotes(t *testing.T, l *redlock.Locker) {
+	t.Helper()
+	var err error
+	var q *redlock.QuarantineError
+	eventually(t, func() bool { // see above: it may be refused by the others alone
+		_, err = l.TryAcquire(t.Context(), "a")
+		require.Error(t, err)
+		return errors.As(err, &q)
+	}, "no word of a restart")
+	require.False(t, q.Promoted)
+	require.Greater(t, q.Left, guardTime-20*time.Second)
+	require.LessOrEqual(t, q.Left, guardTime+time.Second)
+	require.Regexp(t, `node \d \(127\.0\.0\.1:\d+\): restarted \d+ s ago, has no vote for (4\d|5\d|6[01]) s more`, err.Error())
+	if locked, err := l.IsLocked(t.Context(), "a"); err == nil {
+		require.True(t, locked, "servers that may have forgotten it say that the lock is free")
+	} else {
+		requireOnly(t, err, redlock.ErrNoQuorum)
 	}
 }
 
@@ -170,7 +182,12 @@ func TestLocksThatSurviveARestartGoOnUnderTheGuard(t *testing.T) {
 	}
 	_, err := l.TryAcquire(t.Context(), "c")
 	requireOnly(t, err, redlock.ErrNoQuorum)
-	require.Len(t, err.(*redlock.QuorumError).Nodes, 2)
+	var q *redlock.QuorumError
+	require.ErrorAs(t, err, &q)
+	for i, n := range q.Nodes[:2] {
+		require.Equal(t, i, n.Node)
+		require.IsType(t, &redlock.QuarantineError{}, n.Err)
+	}
 
 	require.NoError(t, kept.Extend(t.Context(), guardTTL))
 	require.NoError(t, kept.Extend(t.Context(), guardTTL/2), "to less")
