@@ -418,6 +418,8 @@ func requireReply(t *testing.T, want, got any, err error, codes bool) {
 		for i := range want {
 			requireReply(t, want[i], list[i], nil, codes)
 		}
+	case aboutNow:
+		require.InDelta(t, time.Now().UnixMicro(), got, 5e6)
 	case inSeconds:
 		most := int64(want) * 1000
 		require.LessOrEqual(t, got, most)

@@ -207,6 +207,69 @@ func TestExtensionsAndHealingCarryTheFence(t *testing.T) {
 	})
 }
 
+// stand asks for a lock at a place in the queues.
+func (s *stage) stand(c *Claim) *Round {
+	at := NewPlace(s.Nodes, c.keys, "1@inbox")
+	at.Sure, at.Heard = func(int) bool { return true }, func(int, *Refusal) {}
+	r := c.Stand(stageTTL, at)
+	r.Send()
+	return r
+}
+
+func TestLockThatWasWaitedForHasAFenceToo(t *testing.T) {
+	play(t, 3, 0, func(s *stage) {
+		s.Nodes.Fencing = true
+		c := s.claim("a")
+		c.Propose(time.UnixMicro(5))
+		r := s.stand(c)
+		for _, actor := range s.actors[:2] {
+			q := actor.next("wait")
+			require.Equal(t, []string{"lock:a", "{lock:a}:queue", "{lock:a}:until", "{lock:a}:fence"}, q.keys)
+			require.Equal(t, []any{token, stageTTL.Milliseconds(), 1}, q.args[:3])
+			require.Equal(t, "5", q.args[7])
+			q.say([]any{int64(1_700_000_000_000_000), "7"}, nil)
+		}
+		require.Equal(t, quorum.Won, r.Outcome())
+		times := 0
+		r.Times(func(_ int, shown int64, _, _ time.Time) {
+			require.EqualValues(t, 1_700_000_000_000_000, shown)
+			times++
+		})
+		require.Equal(t, 2, times)
+		<-s.agree(context.Background(), c, r).done
+		require.EqualValues(t, 7, c.Fence())
+
+		// The third node still has somebody else, until it calls.
+		c.Prove(r.Lease())
+		s.actors[2].next("wait").say([]any{int64(1), stranger, int64(5), int64(1_700_000_000_000_000), int64(0)}, nil)
+		c.Join(2)
+		q := s.actors[2].next("acquire")
+		require.Equal(t, []string{"lock:a", "{lock:a}:fence"}, q.keys)
+		require.Equal(t, []any{1, "=7"}, q.args[2:])
+		q.tell(7)
+		s.quiet()
+	})
+}
+
+func TestGrantsToWaitersThatTellNoFence(t *testing.T) {
+	const now = int64(1_700_000_000_000_000)
+	for _, reply := range []any{now, "7", int64(1), []any{now, "0"}, []any{now, now}, []any{now}, []any{now, "7", "7"}} {
+		play(t, 1, 0, func(s *stage) {
+			s.Nodes.Fencing = true
+			c := s.claim("a")
+			c.Propose(time.UnixMicro(5))
+			r := s.stand(c)
+			s.actors[0].next("wait").say(reply, nil)
+			require.NotEqual(t, quorum.Won, r.Outcome(), "%v", reply)
+		})
+	}
+	play(t, 1, 0, func(s *stage) {
+		r := s.stand(s.claim("a"))
+		s.actors[0].next("wait").say([]any{now, "7"}, nil)
+		require.Equal(t, quorum.Unreachable, r.Outcome(), "nobody asked for one")
+	})
+}
+
 func TestRepliesThatAreNoFences(t *testing.T) {
 	for _, reply := range []any{int64(1), int64(7), "", "x", "0", "-1", "7.5", "4503599627370496", []any{"7"}} {
 		play(t, 1, 0, func(s *stage) {
