@@ -36,7 +36,7 @@ func everyPage(t *testing.T) []string {
 
 // The snippets of migrating.md need the other libraries: benchmarks/peers compiles them.
 func TestEveryPageWithGoIsCompiledSomewhere(t *testing.T) {
-	compiled := []string{"../README.md", "migrating.md", "patterns.md", "troubleshooting.md"}
+	compiled := []string{"../README.md", "fencing.md", "migrating.md", "patterns.md", "troubleshooting.md"}
 	for _, page := range everyPage(t) {
 		text, err := os.ReadFile(page)
 		require.NoError(t, err)

@@ -3,8 +3,10 @@ package scene
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"log/slog"
 	"math"
@@ -48,8 +50,13 @@ var (
 	allAccounts         []string
 	server              *http.Server
 	w                   http.ResponseWriter
+	db                  *sql.DB
+	balance             int
+	store               interface {
+		Write(ctx context.Context, id string, token uint64, value io.Reader) error
+	}
 
-	errSeen, errLimited, errTooLate error
+	errSeen, errLimited, errTooLate, errStale error
 
 	partner interface {
 		Quota(ctx context.Context, customer string) (int, error)

@@ -9,6 +9,7 @@
 //	    wait_test.go            Acquire and WaitForUnlock while they wait
 //	    multilock_test.go       several resources at once
 //	    fencing_test.go         WithFencing: tokens that increase from holder to holder
+//	    queue_fencing_test.go   the same for those who wait
 //	    adopt_test.go           Adopt: a lock that another process has handed over
 //	    trydo_test.go           TryDo
 //	    once_test.go            Once, also in virtual time
