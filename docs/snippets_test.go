@@ -18,7 +18,7 @@ import (
 func TestSnippetsCompile(t *testing.T) {
 	scene, err := os.ReadFile("testdata/scene.go")
 	require.NoError(t, err)
-	for _, page := range []string{"../README.md", "fencing.md", "patterns.md", "troubleshooting.md"} {
+	for _, page := range compiledHere {
 		t.Run(page, func(t *testing.T) { pages.Snippets(t, page, string(scene), "-modfile=../.ci/newest.mod") })
 	}
 }

@@ -58,6 +58,12 @@ var (
 
 	errSeen, errLimited, errTooLate, errStale error
 
+	acquireSeconds interface{ Observe(seconds float64) } // a prometheus.Histogram, and so on
+	lost           interface {
+		WithLabelValues(labels ...string) interface{ Inc() }
+	}
+	margin interface{ Set(value float64) }
+
 	partner interface {
 		Quota(ctx context.Context, customer string) (int, error)
 		Send(ctx context.Context, customer string) error
@@ -67,6 +73,7 @@ var (
 func build(ctx context.Context) error                       { panic(0) }
 func render(ctx context.Context) (string, error)            { panic(0) }
 func lead(ctx context.Context) error                        { panic(0) }
+func runScheduler(ctx context.Context) error                { panic(0) }
 func work(ctx context.Context) error                        { panic(0) }
 func sendInvoices(ctx context.Context) error                { panic(0) }
 func ship(ctx context.Context) error                        { panic(0) }
