@@ -34,7 +34,7 @@ var rows = []struct {
 	{"| renewal | built in | by hand | by hand | built in |", renewal},
 	{"| loss is signalled | channel, context, error | by asking (`Valid`, `Until`) | by asking (`TTL`) | context |", loss},
 	{"| several resources | all or nothing | one by one | one by one | one by one |", severalResources},
-	{"| waiting | polls, wakes at the holder's expiry | polls, 32 tries by default | polls, by a strategy | is notified |", waiting},
+	{"| waiting | first come, first served; woken by a message | polls, 32 tries by default | polls, by a strategy | is notified |", waiting},
 	{"| manual extension | any TTL | the mutex's TTL | any TTL | no |", manualExtension},
 	{"| clean-up after a cancelled attempt | always, in the background | with the ended context | - | yes |", cancelledAttempt},
 }
@@ -203,9 +203,10 @@ func severalResources(t *testing.T) {
 	}
 }
 
-// waiting counts redsync's tries, and lets rueidislock wait for good.
+// waiting counts redsync's tries, and lets rueidislock and ours wait for good.
 func waiting(t *testing.T) {
 	servers, clients := start(t, 1)
+	inTurn(t, servers[0])
 	h, err := openRedlock(t, clients, redlock.WithKeyPrefix("")).TryAcquire(t.Context(), "r", redlock.WithTTL(ttl))
 	noError(t, err)
 	tries := 1
@@ -235,6 +236,46 @@ func waiting(t *testing.T) {
 	eventually(t, "a first try of the waiter", func() bool { return servers[0].CommandCount(t, "evalsha")+servers[0].CommandCount(t, "eval") > 1 })
 	release()
 	within(t, "the waiter is notified", got)()
+}
+
+// inTurn has Lockers of ours wait for a lock, each with a client of its own, as processes have.
+func inTurn(t *testing.T, server *redistest.Server) {
+	open := func() *redlock.Locker { return openRedlock(t, []*redis.Client{server.Client(t)}) }
+	holder := open()
+	h, err := holder.TryAcquire(t.Context(), "r", redlock.WithTTL(ttl))
+	noError(t, err)
+	const waiters = 5
+	served := make(chan int, waiters)
+	var done []chan error
+	for i := range waiters {
+		l := open()
+		ended := make(chan error, 1)
+		go func() {
+			h, err := l.Acquire(t.Context(), "r")
+			if err == nil {
+				served <- i
+				err = h.Release(t.Context())
+			}
+			ended <- err
+		}()
+		done = append(done, ended)
+		eventually(t, "the next one in the queue", func() bool {
+			status, err := holder.Inspect(t.Context(), "r")
+			noError(t, err)
+			return status.Waiters == i+1
+		})
+	}
+	server.ResetStats(t)
+	noError(t, h.Release(t.Context()))
+	for i := range waiters {
+		if who := within(t, "somebody who was served", served); who != i {
+			t.Errorf("number %d was served as number %d", who, i)
+		}
+		noError(t, within(t, "a waiter", done[i]))
+	}
+	if n := server.CommandCount(t, "publish"); n < waiters {
+		t.Errorf("%d messages, for %d waiters", n, waiters)
+	}
 }
 
 // counting is a strategy that says no after some times.
