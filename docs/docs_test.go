@@ -109,6 +109,18 @@ func TestTroubleshootingHasEverySentinelError(t *testing.T) {
 	}
 }
 
+func TestAcceptanceTestsSayWhichFileIsForWhat(t *testing.T) {
+	const dir = "../internal/acceptance"
+	doc, err := os.ReadFile(filepath.Join(dir, "doc.go"))
+	require.NoError(t, err)
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	require.NoError(t, err)
+	for i, file := range files {
+		files[i] = filepath.Base(file)
+	}
+	require.ElementsMatch(t, files, regexp.MustCompile(`\w+_test\.go`).FindAllString(string(doc), -1))
+}
+
 // libraryDirs are the directories of the packages that a program with the library has in it.
 func libraryDirs(t *testing.T) []string {
 	t.Helper()

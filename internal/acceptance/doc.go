@@ -5,6 +5,8 @@
 //
 //	getting a lock
 //	    contention_test.go      several want the same lock
+//	    contest_test.go         several try at the same moment: one gets it
+//	    queue_test.go           waiting in line: the order, and what happens to messages and to those who wait
 //	    attempt_test.go         attempts that fail, come late or are cancelled, and what they leave behind
 //	    wait_test.go            Acquire and WaitForUnlock while they wait
 //	    multilock_test.go       several resources at once
@@ -38,8 +40,11 @@
 //	    inspect_test.go         IsLocked and Inspect
 //	    check_test.go           Check: what is wrong before it hurts
 //	    errors_test.go          what errors say, and what they match
+//	    error_text_test.go      the same in trouble, and what the log says then
+//	    misconfigured_test.go   ErrMisconfigured: what no waiting mends
 //	    secrets_test.go         what nobody may read in errors, logs and formats
 //	    options_test.go         which options and arguments are refused, and what the others do
+//	    same_server_test.go     New refuses one server twice
 //
 //	observing
 //	    observer_test.go        what an observer is told, and how often
@@ -70,7 +75,8 @@
 //	virtual time: exact to the nanosecond, and an hour passes at once
 //	    virtual_lease_test.go, virtual_attempt_test.go, virtual_wait_test.go, virtual_renewal_test.go,
 //	    virtual_late_test.go, virtual_once_test.go, virtual_hold_test.go, virtual_close_test.go,
-//	    virtual_contest_test.go, virtual_order_test.go, virtual_lead_test.go
+//	    virtual_contest_test.go, virtual_order_test.go, virtual_lead_test.go, virtual_context_test.go,
+//	    virtual_end_test.go, virtual_distance_test.go
 //
 //	what tests use
 //	    main_test.go            servers with clients, with and without proxies, and Lockers
