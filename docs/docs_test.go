@@ -21,27 +21,29 @@ import (
 
 const root = ".."
 
-// everyPage is README.md and the like, the examples' page and the pages here.
+// everyPage is README.md and the like, the pages here and those of directories.
 func everyPage(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, pattern := range []string{"../*.md", "../examples/*.md", "*.md"} {
+	for _, pattern := range []string{"../*.md", "*.md", "../*/README.md", "../examples/*/README.md"} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		all = append(all, found...)
 	}
 	require.Contains(t, all, "../README.md")
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // compiledHere are the pages of TestSnippetsCompile.
-var compiledHere = []string{"../README.md", "fencing.md", "patterns.md", "troubleshooting.md"}
+var compiledHere = []string{"../README.md", "../deploy/README.md", "fencing.md", "patterns.md", "troubleshooting.md"}
 
 // compiledElsewhere are the pages whose Go needs other libraries, each with the test in the module
 // that has these.
 var compiledElsewhere = map[string]string{
-	"integrations.md": "../integrations/page_test.go",
-	"migrating.md":    "../benchmarks/peers/pages_test.go",
+	"../gocronredlock/README.md": "../gocronredlock/readme_test.go",
+	"integrations.md":            "../integrations/page_test.go",
+	"migrating.md":               "../benchmarks/peers/pages_test.go",
 }
 
 func TestEveryPageWithGoIsCompiledSomewhere(t *testing.T) {
@@ -52,7 +54,7 @@ func TestEveryPageWithGoIsCompiledSomewhere(t *testing.T) {
 		if compiled {
 			test, err := os.ReadFile(elsewhere)
 			require.NoError(t, err)
-			require.Contains(t, string(test), `docs/`+page+`"`, "%s does not read the page", elsewhere)
+			require.Contains(t, string(test), filepath.Base(page)+`"`, "%s does not read the page", elsewhere)
 		}
 		compiled = compiled || slices.Contains(compiledHere, page)
 		require.Equal(t, compiled, strings.Contains(string(text), "\n```go\n"), page)

@@ -43,6 +43,7 @@ var (
 	err     error
 
 	id, token, customer string
+	password            string
 	progress            int
 	tick                time.Time
 	order               struct{ id string }
