@@ -34,6 +34,7 @@ var rows = []struct {
 	{"| renewal | built in | by hand | by hand | built in |", renewal},
 	{"| loss is signalled | channel, context, error | by asking (`Valid`, `Until`) | by asking (`TTL`) | context |", loss},
 	{"| several resources | all or nothing | one by one | one by one | one by one |", severalResources},
+	{"| fencing token | `WithFencing` | no | no | no |", fencing},
 	{"| waiting | first come, first served; woken by a message | polls, 32 tries by default | polls, by a strategy | is notified |", waiting},
 	{"| manual extension | any TTL | the mutex's TTL | any TTL | no |", manualExtension},
 	{"| clean-up after a cancelled attempt | always, in the background | with the ended context | - | yes |", cancelledAttempt},
@@ -188,18 +189,38 @@ func loss(t *testing.T) {
 	}
 }
 
-// severalResources looks for methods: what is not there cannot be called. It fails when redislock's next version is used,
-// and the table and docs/migrating.md are to say more then.
+// severalResources looks for methods: what is not there cannot be called. It and fencing fail when redislock's next version
+// is used, and the table and docs/migrating.md are to say more then.
 func severalResources(t *testing.T) {
 	has(t, true, (*redlock.Locker)(nil), "AcquireMulti")
 	has(t, false, (*redsync.Redsync)(nil), "NewMultiMutex")
 	has(t, false, (*redislock.Client)(nil), "ObtainMulti")
-	has(t, false, (*redislock.Lock)(nil), "FenceToken")
 	if n := reflect.TypeFor[rueidislock.Locker]().NumMethod(); n != 5 {
 		t.Errorf("rueidislock has %d methods, and not five: what is new?", n)
 	}
 	if strings.Contains(readFile(t, filepath.Join(moduleDir(t, "github.com/go-redsync/redsync/v4"), "mutex.go")), "names ") {
 		t.Error("a mutex of redsync has several names")
+	}
+}
+
+// fencing has two holders of ours, and looks for a method of the others.
+func fencing(t *testing.T) {
+	_, clients := start(t, 3)
+	l := openRedlock(t, clients, redlock.WithFencing())
+	var tokens []uint64
+	for range 2 {
+		h, err := l.TryAcquire(t.Context(), "r")
+		noError(t, err)
+		tokens = append(tokens, h.Fence())
+		noError(t, h.Release(t.Context()))
+	}
+	if tokens[0] == 0 || tokens[1] <= tokens[0] {
+		t.Errorf("tokens: %v", tokens)
+	}
+	for _, lock := range []any{(*redsync.Mutex)(nil), (*redislock.Lock)(nil), (*redislock.Client)(nil), nil} {
+		for _, method := range []string{"Fence", "FenceToken", "FencingToken"} {
+			has(t, false, lock, method)
+		}
 	}
 }
 
