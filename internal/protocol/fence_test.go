@@ -230,12 +230,10 @@ func TestLockThatWasWaitedForHasAFenceToo(t *testing.T) {
 			q.say([]any{int64(1_700_000_000_000_000), "7"}, nil)
 		}
 		require.Equal(t, quorum.Won, r.Outcome())
-		times := 0
-		r.Times(func(_ int, shown int64, _, _ time.Time) {
-			require.EqualValues(t, 1_700_000_000_000_000, shown)
-			times++
-		})
-		require.Equal(t, 2, times)
+		require.Len(t, r.Times(), 2)
+		for _, told := range r.Times() {
+			require.EqualValues(t, 1_700_000_000_000_000, told.Shown)
+		}
 		<-s.agree(context.Background(), c, r).done
 		require.EqualValues(t, 7, c.Fence())
 
