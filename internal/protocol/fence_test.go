@@ -232,7 +232,7 @@ func TestLockThatWasWaitedForHasAFenceToo(t *testing.T) {
 		require.Equal(t, quorum.Won, r.Outcome())
 		require.Len(t, r.Times(), 2)
 		for _, told := range r.Times() {
-			require.EqualValues(t, 1_700_000_000_000_000, told.Shown)
+			require.EqualValues(t, int64(1_700_000_000_000_000), told.Shown)
 		}
 		<-s.agree(context.Background(), c, r).done
 		require.EqualValues(t, 7, c.Fence())
