@@ -44,7 +44,7 @@ var (
 
 	id, token, customer string
 	password            string
-	progress, balance   int
+	progress            int
 	tick                time.Time
 	order               struct{ id string }
 	results             chan int
