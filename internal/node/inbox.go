@@ -115,6 +115,11 @@ func (i *Inbox) listen() error {
 			<-closed
 		}
 	}()
+	return i.receiveFrom(sub)
+}
+
+// receiveFrom hands on what comes until the connection fails.
+func (i *Inbox) receiveFrom(sub *redis.PubSub) error {
 	pinged := false
 	for {
 		message, err := sub.ReceiveTimeout(spent, pingAfter)

@@ -96,6 +96,9 @@ const (
 // Cluster.
 func auxiliary(key, suffix string) string {
 	if slot.Tagged(key) {
+		if key[0] == '{' && strings.IndexByte(key, '}') == len(key)-1 {
+			return key + "::" + suffix // else {a} would share the queue of a
+		}
 		return key + ":" + suffix
 	}
 	return "{" + key + "}:" + suffix
