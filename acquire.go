@@ -186,7 +186,7 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 	}
 	defer l.leave()
 	w := l.newWait(ctx, "acquire", p)
-	defer w.cancel()
+	defer func() { w.cancel() }()
 	w.longest = min(w.longest, queue.MostPause)
 	q := l.line.Join(p.keys, w.longest)
 	h, err := l.stand(w, p, q)
@@ -202,7 +202,8 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 
 // stand stands in line and tries when it is due.
 func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
-	w.sleep = q.Wait
+	w.sleep, w.place = q.Wait, q.Name
+	w.watch(p, nil)
 	handed, cause := q.Turn(w.ctx)
 	if handed { // the nodes have been told, and call when it is this one's turn
 		cause = q.Wait(w.ctx, jitter.Around(w.outer, min(w.next, w.longest)))
@@ -223,6 +224,7 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
 		hint := time.Duration(math.MaxInt64)
 		if r != nil {
 			failed(q, r, err)
+			w.watch(p, r)
 			hint = q.Hint(r.FreeIn())
 		}
 		w.atLeast(p.retryInterval * time.Duration(q.Before()+1))
@@ -249,6 +251,9 @@ func failed(q *queue.Waiter, r *protocol.Round, err error) {
 // lastTry is for whoever has had enough before they have tried: where ctx lasts, one attempt shows
 // why they have not got the lock.
 func (l *Locker) lastTry(w *wait, p *plan, q *queue.Waiter, cause error) (*Handle, error) {
+	if err := w.inVain(cause); err != nil {
+		return nil, err
+	}
 	if cause == ErrClosed || w.outer.Err() != nil {
 		return nil, w.gaveUp(cause, interrupt(w.outer, cause, stateError("acquire", w.resources, ErrHeld)))
 	}

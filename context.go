@@ -101,6 +101,9 @@ func (c *lockContext) Err() error {
 // Value looks too: that is how [context.Cause] asks, which before Go 1.25 reads no Err.
 func (c *lockContext) Value(key any) any {
 	c.look()
+	if key == (heldKey{}) {
+		return c
+	}
 	return c.Context.Value(key)
 }
 

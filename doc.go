@@ -72,6 +72,7 @@
 //
 //	redlock                the API and its policy: when to try, renew and give up, and what to say
 //	  internal/queue       who waits in this process, and what wakes them
+//	  internal/deadlock    who waits for whom
 //	  internal/protocol    one token on all nodes: what is asked, how it is decided, what is taken back
 //	    internal/node      one master, or one cluster: queues, order, batches, repetition, probes
 //	    internal/quorum    the vote (pure)
@@ -85,6 +86,7 @@
 //	an attempt                                  acquire.go; when the next one comes: wait.go
 //	what Release or a loss does                 handle.go; Extend: extend.go; contexts: context.go
 //	New, Do, TryDo, Adopt, Close                lock.go; Once: once.go
+//	when a deadlock is found, and who is told   internal/deadlock; what is said then: deadlock.go
 //	an option, its default or its check         options.go
 //	an error's text, or what it matches         errors.go; what counts as a misconfiguration: misconfigured.go
 //	a log line                                  log.go, where it tells of an event or a node; else where it is logged

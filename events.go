@@ -152,16 +152,13 @@ type LeaderChanged struct {
 }
 
 // DeadlockFound says that waiting would never end: each of the Cycle waits for what the next one
-// holds.
+// holds. It is told where the acquisition is that gives up: see [WithDeadlockDetection].
 type DeadlockFound struct {
 	Context   context.Context // of the acquisition that waits
 	Resources []string        // what it waits for
 	Cycle     []Wait
 	Victim    bool // the acquisition gives up, and returns a DeadlockError
 }
-
-// Wait says that Owner waits for Resource.
-type Wait struct{ Owner, Resource string }
 
 func (Waiting) event()       {}
 func (AcquireDone) event()   {}

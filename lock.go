@@ -91,7 +91,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	l.life, l.end = context.WithCancelCause(context.Background())
 	l.nodes = protocol.NewNodes(protocol.Config{
 		Scripts: c.scripts(), Timeout: c.nodeTimeout, Drift: c.drift, Fencing: c.fencing,
-		Life: l.life, Tell: l.trouble, Heard: l.heardIfObserved(),
+		Life: l.life, Tell: l.trouble, Heard: l.heardIfObserved(), Hints: c.deadlocks > 0,
 	}, clients, clustered)
 	l.line = queue.New(l.nodes, "redlock:"+protocol.NewToken("")[:22], l.noMessages)
 	return l, nil

@@ -85,6 +85,9 @@ func (q *logQueue) trouble(t protocol.Trouble) {
 		q.warn("a node has no vote yet", append(at, "error", t.Err)...)
 	case protocol.Healed:
 		q.info("a node has lost a lock and gets it again", append(at, "resources", t.Resources)...)
+	case protocol.NoHints:
+		hint, _ := misconfigured(t.Err)
+		q.warn("a node does not say who waits for what: deadlocks may not be found", append(at, "error", t.Err, "hint", hint)...)
 	case protocol.KeysStay:
 		q.warn("keys could not be deleted before the Locker was closed and stay until they expire",
 			append(at, "locks", t.Stays)...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rediskit/redlock/internal/deadlock"
 	"github.com/rediskit/redlock/internal/jitter"
 )
 
@@ -45,18 +46,21 @@ type wait struct {
 	cancel    context.CancelFunc
 	attempts  int
 	sleep     func(ctx context.Context, d time.Duration) error // waits for d, or until something happens sooner
+	place     func() string                                    // the name in the nodes' queues, or ""
 	next      time.Duration                                    // the next pause
 	longest   time.Duration
 	reason    error     // of the last attempt that came to its end
 	tried     time.Time // when the latest attempt began
 	outage    time.Time // the beginning of the first of the last attempts that all found no quorum; zero: there is none
 	maxOutage time.Duration
+	began     time.Time
+	watching  *deadlock.Watch // for deadlocks; nil: nobody does
 }
 
 func (l *Locker) newWait(ctx context.Context, op string, p *plan) *wait {
 	w := &wait{
 		l: l, plan: p, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {}, sleep: l.sleep,
-		next: p.retryInterval, longest: 8 * p.retryInterval, maxOutage: p.maxOutage,
+		next: p.retryInterval, longest: 8 * p.retryInterval, maxOutage: p.maxOutage, began: time.Now(),
 	}
 	if p.maxWait > 0 {
 		w.ctx, w.cancel = context.WithTimeoutCause(ctx, p.maxWait, fmt.Errorf("the maximum wait of %v is over", p.maxWait))
@@ -132,6 +136,9 @@ func (w *wait) outageOver() {
 // gaveUp is the error of a wait that cause has ended. Its reason is that of the last attempt that
 // came to its end, if there was one.
 func (w *wait) gaveUp(cause, last error) error {
+	if err := w.inVain(cause); err != nil {
+		return err
+	}
 	switch {
 	case cause == ErrClosed:
 		return stateError(w.op, w.resources, ErrClosed)

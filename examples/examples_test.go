@@ -76,6 +76,13 @@ var examples = []struct {
 		" leads",
 		"the dead leader's lock had to expire",
 	}},
+	{"deadlock", []string{
+		"billing and shipping",
+		`level=WARN msg="redlock: deadlock: `,
+		"is told: redlock: acquire ",
+		"waits for both at once",
+		"one was told of the deadlock, and both have finished",
+	}},
 	{"jobqueue", []string{
 		"crashes in the middle of film-2",
 		"takes over film-2 from worker-",

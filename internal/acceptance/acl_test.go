@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"regexp"
 	"slices"
@@ -95,6 +96,7 @@ func useEverything(clients []*redis.Client) (err error) {
 		{"hand over", handOver},
 		{"renew", keepRenewing},
 		{"wait in line", waitInLine},
+		{"be told of a deadlock", func(ctx context.Context, _ *redlock.Locker) error { return beInADeadlock(ctx, clients) }},
 	} {
 		if err := use.call(ctx, mine); err != nil {
 			return fmt.Errorf("%s: %w", use.name, err)
@@ -165,6 +167,39 @@ func waitInLine(ctx context.Context, l *redlock.Locker) error {
 			return errors.Join(err, h.Release(ctx), <-waited)
 		}
 	}
+}
+
+// beInADeadlock has two Lockers wait for each other.
+func beInADeadlock(ctx context.Context, clients []*redis.Client) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	lockers, held := make([]*redlock.Locker, 2), make([]*redlock.Handle, 2)
+	for i := range held {
+		lockers[i], err = redlock.New(clients, redlock.WithNodeTimeout(time.Second), redlock.WithDeadlockDetection(100*time.Millisecond),
+			redlock.WithLogger(slog.New(slog.NewTextHandler(writer(func(b []byte) {
+				if strings.Contains(string(b), "deadlocks may not be found") {
+					cancel(errors.New(string(b)))
+				}
+			}), nil))))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, lockers[i].Close()) }()
+		if held[i], err = lockers[i].TryAcquire(ctx, fmt.Sprint(i), redlock.WithAutoRenewal(true)); err != nil {
+			return err
+		}
+	}
+	wait := func(i int) <-chan error {
+		return inBackground(func() error {
+			h, err := lockers[i].Acquire(held[i].Context(ctx), fmt.Sprint(1-i))
+			if err == nil {
+				err = h.Release(ctx)
+			}
+			return errors.Join(err, held[i].Release(context.Background()))
+		})
+	}
+	one, two := wait(0), wait(1)
+	return unless(errors.Join(<-one, <-two), redlock.ErrDeadlock)
 }
 
 func handOver(ctx context.Context, l *redlock.Locker) error {

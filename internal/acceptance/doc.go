@@ -16,6 +16,7 @@
 //	    trydo_test.go           TryDo
 //	    once_test.go            Once, also in virtual time
 //	    lead_test.go            Lead: one leader at a time, and how it changes
+//	    deadlock_test.go        WithDeadlockDetection: tasks that wait for each other, also in virtual time
 //	    maxoutage_test.go       WithMaxOutage: a wait that ends when Redis is down
 //
 //	having a lock
@@ -76,7 +77,7 @@
 //	    virtual_lease_test.go, virtual_attempt_test.go, virtual_wait_test.go, virtual_renewal_test.go,
 //	    virtual_late_test.go, virtual_once_test.go, virtual_hold_test.go, virtual_close_test.go,
 //	    virtual_contest_test.go, virtual_order_test.go, virtual_lead_test.go, virtual_context_test.go,
-//	    virtual_end_test.go, virtual_distance_test.go
+//	    virtual_end_test.go, virtual_distance_test.go, virtual_deadlock_test.go
 //
 //	what tests use
 //	    main_test.go            servers with clients, with and without proxies, and Lockers

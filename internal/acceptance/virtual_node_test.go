@@ -25,6 +25,7 @@ type virtualNode struct {
 
 	mu     sync.Mutex
 	delay  time.Duration // before a script runs
+	more   time.Duration // which is added to the delay each time
 	hung   chan struct{} // what scripts wait for, if it is not nil
 	broken string        // an error in place of any reply
 	calls  []virtualCall
@@ -37,6 +38,7 @@ func (n *virtualNode) serve(peer *server.Peer, command string, args ...string) b
 	}
 	n.mu.Lock()
 	delay, hung, broken := n.delay, n.hung, n.broken
+	n.delay += n.more
 	if command == "EVALSHA" && args[1] == "1" { // one lock key
 		n.calls = append(n.calls, virtualCall{time.Now(), args[3:]})
 	}

@@ -73,7 +73,11 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 	if a.apartLocked(call, &err) {
 		return true
 	}
-	c.nodes.note(s.node, r.verb.name, err, r.asked)
+	if r.verb.hints && code(err) != "" {
+		c.nodes.noHint(s.node, err)
+	} else {
+		c.nodes.note(s.node, r.verb.name, err, r.asked)
+	}
 	if call.Repeating {
 		// The first answer is the vote. What the repetitions bring is for tidying up.
 		r.voteLocked(a, err)
@@ -115,7 +119,7 @@ func (a *ask) said(call *node.Call) error {
 // out then. An acquire is not cut up, since it takes all keys or none: see Keys.Apart.
 func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
 	switch {
-	case (len(a.keys) > 1 || a.queued()) && call.Moving(*err) && !a.round.verb.takes:
+	case (len(a.keys) > 1 || a.queued()) && call.Moving(*err) && !a.round.verb.takes && !a.round.verb.hints:
 		a.rest, a.worst, a.fences = a.round.claim.sites[a.site].lockKeys(), nil, fences{}
 	case a.rest == nil || call.Repeating:
 		return false

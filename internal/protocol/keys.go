@@ -48,7 +48,7 @@ func (n *Nodes) Keys(prefix string, resources []string) Keys {
 	if prefix != "" {
 		names = make([]string, len(resources))
 		for i, r := range resources {
-			names[i] = prefix + ":" + r
+			names[i] = KeyName(prefix, r)
 		}
 	}
 	k := Keys{Resources: resources, prefix: prefix, all: withQueues(names, n.Fencing), fenced: n.Fencing}

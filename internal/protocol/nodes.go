@@ -24,6 +24,7 @@ type Config struct {
 	Life    context.Context // ends, with its cause, when the Locker is closed
 	Tell    func(Trouble)   // what no caller learns otherwise; called one at a time, in order, without any lock held
 	Heard   func(Heard)     // each answer; may be nil; called without any lock held
+	Hints   bool            // deadlocks are looked for
 }
 
 // Nodes are the independent masters among which a quorum decides.
@@ -33,6 +34,7 @@ type Nodes struct {
 	clustered bool // one of them is a Redis Cluster
 	deadlines timers.Deadlines
 	news      news
+	noHints   sync.Once
 }
 
 // peer is one of the nodes.

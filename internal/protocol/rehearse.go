@@ -29,6 +29,9 @@ func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duratio
 		cause := r.Wait(ctx)
 		if r.Outcome() == quorum.Won && v == acquireVerb {
 			cause = c.rehearseWaiting(ctx, r.ttl)
+			if cause == nil && n.Hints {
+				cause = c.rehearseFollowing(ctx, r.ttl)
+			}
 			if cause == nil {
 				continue
 			}
@@ -77,6 +80,22 @@ func (c *Claim) rehearseWaiting(ctx context.Context, ttl time.Duration) error {
 	default:
 		return err
 	}
+}
+
+// rehearseFollowing asks who has a lock that the claim has.
+func (c *Claim) rehearseFollowing(ctx context.Context, ttl time.Duration) error {
+	l := newLook()
+	asking, v := c.nodes.follow(l, c.keys.prefix, c.keys.Resources[0], ttl)
+	asking.sites = slices.DeleteFunc(asking.sites, func(s site) bool { return s.node != c.sites[0].node })
+	asking.mu.Lock()
+	r := asking.partLocked(v, ttl, 0)
+	asking.mu.Unlock()
+	r.For(ctx)
+	r.Send()
+	if cause := r.Wait(ctx); cause != nil {
+		return cause
+	}
+	return r.failure()
 }
 
 // failure returns why the first site of a round that was not won did not say yes.

@@ -33,6 +33,7 @@ type verb struct {
 	fenced  bool // with fencing it carries the counters
 	deletes bool // it deletes keys
 	heals   bool // a site that has lost our keys gets them again
+	hints   bool // no lock depends on the answer
 }
 
 // inTurn reports whether the sites of a node are asked one after the other, in the order of the

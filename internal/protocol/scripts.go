@@ -13,6 +13,8 @@ import (
 type Scripts struct {
 	acquire, wait, extend, release, inspect, watch *node.Script
 
+	waits, follow *node.Script
+
 	find *node.Script // inspect without a guard
 }
 
@@ -24,10 +26,12 @@ var recipes = map[string][]string{
 	"release": {"queue", "release", "errors"},
 	"inspect": {"inspect", "errors"},
 	"watch":   {"queue", "watch", "errors"},
+	"waits":   {"waits", "errors"},
+	"follow":  {"follow", "errors"},
 }
 
 // ScriptNames are the names of all scripts, sorted.
-var ScriptNames = []string{"acquire", "extend", "inspect", "release", "wait", "watch"}
+var ScriptNames = []string{"acquire", "extend", "follow", "inspect", "release", "wait", "waits", "watch"}
 
 // GuardedNames are those by which a node grants a lock, or says that nobody has it.
 var GuardedNames = []string{"acquire", "inspect", "wait", "watch"}
@@ -66,6 +70,7 @@ func LoadScripts(files fs.FS, guard time.Duration) *Scripts {
 	return &Scripts{
 		acquire: vote("acquire"), wait: vote("wait"), extend: load("extend"), release: load("release"),
 		inspect: vote("inspect"), watch: vote("watch"), find: load("inspect"),
+		waits: load("waits"), follow: load("follow"),
 	}
 }
 

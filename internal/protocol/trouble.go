@@ -19,7 +19,7 @@ type Trouble struct {
 	Node      int
 	Addr      string
 	Op        string        // NodeFails: what failed
-	Err       error         // NodeFails: how; Barred: why and for how long
+	Err       error         // NodeFails, NoHints: how; Barred: why and for how long
 	Resources []string      // Healed
 	Calls     int           // NodeAnswers: how many failed meanwhile
 	For       time.Duration // NodeAnswers: how long
@@ -35,6 +35,7 @@ const (
 	NodeFails   Kind = iota // a call failed, the one before did not
 	NodeAnswers             // and now one did not fail
 	Healed                  // a node had lost a lock and gets it again
+	NoHints                 // a server refuses to say who waits for what; told once
 	KeysStay                // when the Locker was closed, keys were left that expire by themselves
 	Barred                  // a node has restarted and has no vote for some time
 )

@@ -149,6 +149,16 @@ func (w *Waiter) Place() *protocol.Place {
 	return w.place
 }
 
+// Name returns the waiter's name in the nodes' queues, or "" if it has not stood there yet.
+func (w *Waiter) Name() string {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	if w.place == nil {
+		return ""
+	}
+	return w.place.Name
+}
+
 // standLocked takes a place in the nodes' queues, if it is known what their clocks show.
 func (w *Waiter) standLocked() {
 	l := w.line

@@ -140,6 +140,7 @@ func (c *client) start() {
 func (c *client) crash(silently bool) {
 	c.log(history.Event{Kind: history.Crashed, At: c.world.now(), Note: map[bool]string{true: "vanished", false: "killed"}[silently]})
 	c.dead.Store(true)
+	c.world.diesWaiting(c)
 	c.mu.Lock()
 	conns := c.conns
 	c.mu.Unlock()

@@ -22,6 +22,8 @@ var natives = map[string]native{
 	"626bb5a8dbb0c534c16e623d20f477b753d66ddb": nativeRelease,
 	"136f8399659b41165248bde96415a244c53cdd17": nativeInspect,
 	"d80d0a6b7eed86fe0bff91da3dc70481144319ec": nativeWatch,
+	"6236911fb8ba72a451235cabacaef2ca18a2c9e6": nativeWaits,
+	"570b0d1c37c23b14fd4dfac540980b0b546c9613": nativeFollow,
 }
 
 var errBadArguments = errors.New("ERR bad arguments")

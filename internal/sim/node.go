@@ -251,7 +251,7 @@ func (n *node) evalNative(peer *server.Peer, c call) {
 // note remembers what was run. Called with the mutex held.
 func (n *node) note(from stamp, c call, after map[string]holding) {
 	n.world.totals.runs.Add(1)
-	if c.verb == "inspect" || c.verb == "watch" {
+	if !c.ofLocks() {
 		return
 	}
 	token, _ := c.owner()

@@ -26,6 +26,8 @@ type Options struct {
 	LongTTL   time.Duration // of some locks, which are released before
 	Retry     time.Duration // the first pause of a waiter
 	Latency   time.Duration // one way, less or more by half
+	Deadlock  time.Duration // how long a wait lasts before deadlocks are looked for
+	Nests     int           // of what tasks do, in percent, is that they wait for locks while they hold one
 	FaultGap  time.Duration // between two faults, on average
 	Rates     []float64     // of the nodes' clocks
 	Fencing   bool          // locks have fencing tokens
@@ -94,12 +96,19 @@ func FromSeed(seed uint64) Options {
 	}
 	o.Rates = rates(random, o.Nodes)
 	o.Fencing, o.Skew = fencing(seed)
+	o.Deadlock, o.Nests = nesting(seed)
 	if o.Profile == Storm && random.IntN(4) == 0 {
 		o.Amnesia, o.TTL, o.LongTTL = true, min(o.TTL, time.Second), 2*time.Second
 		o.Guard = o.LongTTL
 		o.Fencing = false // what is forgotten are counters too
 	}
 	return o
+}
+
+// nesting is mostly rare: it keeps locks busy.
+func nesting(seed uint64) (deadlocks time.Duration, nests int) {
+	random := seeded(seed, "nesting")
+	return [...]time.Duration{20, 100, 500}[random.IntN(3)] * time.Millisecond, [...]int{3, 3, 3, 60}[random.IntN(4)]
 }
 
 // fencing is on in most seeds, and most have clocks that are off by hours.
@@ -161,7 +170,8 @@ func (o Options) prompt() time.Duration { return 12 * 3 * o.Latency }
 
 // locker are the options of every Locker.
 func (o Options) locker(owner string) []redlock.Option {
-	opts := []redlock.Option{redlock.WithOwner(owner), redlock.WithDriftFactor(drift), redlock.WithRetryInterval(o.Retry), redlock.WithTTL(o.TTL)}
+	opts := []redlock.Option{redlock.WithOwner(owner), redlock.WithDriftFactor(drift), redlock.WithRetryInterval(o.Retry), redlock.WithTTL(o.TTL),
+		redlock.WithDeadlockDetection(o.Deadlock)}
 	if o.Fencing {
 		opts = append(opts, redlock.WithFencing())
 	}
@@ -177,10 +187,10 @@ func (o Options) String() string {
 		rates = append(rates, fmt.Sprintf("%.4f", r))
 	}
 	return fmt.Sprintf("seed %d: %s, %d nodes (clocks %s), %d clients with %d tasks each, %d resources, TTL %v (long %v), retry %v, latency %v, "+
-		"a fault each %v for %v, lua %v, stock %v, brisk %v, fencing %v, skew %v, amnesia %v, guard %v",
+		"a fault each %v for %v, lua %v, stock %v, brisk %v, fencing %v, skew %v, amnesia %v, guard %v, deadlocks after %v (%d%%)",
 		o.Seed, o.Profile, o.Nodes, strings.Join(rates, " "), o.Clients, o.Tasks, o.Resources,
 		o.TTL, o.LongTTL, o.Retry, o.Latency, o.FaultGap, o.Duration, o.Lua, o.Stock, o.Brisk,
-		o.Fencing, o.Skew, o.Amnesia, o.Guard)
+		o.Fencing, o.Skew, o.Amnesia, o.Guard, o.Deadlock, o.Nests)
 }
 
 // seeded returns the source of randomness of one thing in a run: none draws from another's, so that the order in which

@@ -41,7 +41,7 @@ func TestKeyMayBeLeftOnlyByARequestThatCameTooLateForItsClientToKnow(t *testing.
 
 func TestBatchInWhichNothingHappensLacksEverything(t *testing.T) {
 	var totals Totals
-	require.Len(t, totals.Lacking(100), 8+len(faultKinds))
+	require.Len(t, totals.Lacking(100), 10+len(faultKinds))
 }
 
 // A connection as TCP has it: what is under way arrives also when its sender has gone, and in order.

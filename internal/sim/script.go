@@ -17,7 +17,7 @@ import (
 
 // script is one that a node has been told. What it does is read off its first line, as every script of the library has it.
 type script struct {
-	verb   string // acquire, wait, extend, release, inspect or watch
+	verb   string // see arity
 	text   string
 	native native // nil: only the Lua will do
 }
@@ -25,6 +25,16 @@ type script struct {
 // arity is how many arguments each verb may have behind the keys.
 var arity = map[string][]int{
 	"acquire": {2, 3, 4}, "wait": {7, 8}, "extend": {4, 5}, "release": {2, 7}, "inspect": {0, 1}, "watch": {0, 2},
+	"waits": {5}, "follow": {0},
+}
+
+// ofLocks reports whether the verb can change a lock.
+func (s *script) ofLocks() bool {
+	switch s.verb {
+	case "inspect", "watch", "waits", "follow":
+		return false
+	}
+	return true
 }
 
 // countAt is which argument says how many lock keys there are. Where it is left out, all keys are lock keys.
@@ -97,12 +107,12 @@ func (s *script) call(words []string) (call, error) {
 	return call{s, apart(s.verb, keys, args), keys, args}, nil
 }
 
-// owner returns whose call it is, and with which number; "" for an inspection, which is nobody's.
+// owner returns whose call it is, and with which number; "" for one that changes no lock.
 func (c call) owner() (token string, number int) {
-	switch c.verb {
-	case "inspect", "watch":
+	switch {
+	case !c.ofLocks():
 		return "", 0
-	case "acquire", "wait":
+	case c.takes():
 		return parted(c.args[0])
 	default:
 		return c.args[0], whole(c.args[1])

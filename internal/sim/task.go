@@ -29,12 +29,14 @@ func (t *task) run() {
 	defer t.users.Done()
 	t.sleep(t.upTo(t.world.Latency)) // not all at once
 	for t.going() {
-		switch t.random.IntN(16) {
-		case 0:
+		switch n := t.random.IntN(16); {
+		case len(t.world.resources) > 1 && t.chance(t.world.Nests):
+			t.nest()
+		case n == 0:
 			t.inspect()
-		case 1:
+		case n == 1:
 			t.waitForUnlock()
-		case 2, 3:
+		case n == 2, n == 3:
 			t.do()
 		default:
 			if h, token := t.take(); h != nil {
@@ -129,7 +131,7 @@ func (t *task) take() (*redlock.Handle, string) {
 	var h *redlock.Handle
 	var err error
 	if i.waits {
-		h, err = t.locker.AcquireMulti(ctx, i.resources, i.opts...)
+		h, err = t.acquire(ctx, i.resources, "", i.opts...)
 	} else {
 		h, err = t.locker.TryAcquireMulti(ctx, i.resources, i.opts...)
 		timeouts := time.Duration(2) // to ask and to take back

@@ -21,6 +21,7 @@ type Totals struct {
 	multi     atomic.Int64 // locks of several resources
 	raised    atomic.Int64 // locks on whose fence the nodes had to be made to agree
 	runs      atomic.Int64 // of scripts
+	deadlocks atomic.Int64 // that somebody was told of
 	late      atomic.Int64 // keys that a request made which came later than its release, as documented
 	simulated atomic.Int64 // time
 
@@ -42,7 +43,7 @@ func (t *Totals) Add(o *Totals) {
 	for _, pair := range [][2]*atomic.Int64{
 		{&t.grants, &o.grants}, {&t.refusals, &o.refusals}, {&t.outages, &o.outages}, {&t.losses, &o.losses},
 		{&t.extended, &o.extended}, {&t.shortened, &o.shortened}, {&t.multi, &o.multi}, {&t.runs, &o.runs},
-		{&t.raised, &o.raised}, {&t.late, &o.late}, {&t.simulated, &o.simulated},
+		{&t.raised, &o.raised}, {&t.late, &o.late}, {&t.deadlocks, &o.deadlocks}, {&t.simulated, &o.simulated},
 	} {
 		pair[0].Add(pair[1].Load())
 	}
@@ -74,6 +75,7 @@ func (t *Totals) Lacking(runs int64) []string {
 	least("extensions", t.extended.Load(), 2*runs)
 	least("shortenings", t.shortened.Load(), runs/2)
 	least("locks of several resources", t.multi.Load(), runs)
+	least("deadlocks", t.deadlocks.Load(), runs/4)
 	least("fences that took a second round", t.raised.Load(), runs)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,7 +94,7 @@ func (t *Totals) String() string {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, t.faults[kind]))
 	}
 	return fmt.Sprintf("%v simulated; %d grants (%d of several resources, %d with a second round for the fence), %d refusals, %d outages, %d ended with their lease, %d extended, %d shortened; "+
-		"%d calls of scripts, %d keys of late requests; faults: %s",
+		"%d deadlocks, %d calls of scripts, %d keys of late requests; faults: %s",
 		time.Duration(t.simulated.Load()).Round(time.Second), t.grants.Load(), t.multi.Load(), t.raised.Load(), t.refusals.Load(), t.outages.Load(), t.losses.Load(),
-		t.extended.Load(), t.shortened.Load(), t.runs.Load(), t.late.Load(), strings.Join(faults, ", "))
+		t.extended.Load(), t.shortened.Load(), t.deadlocks.Load(), t.runs.Load(), t.late.Load(), strings.Join(faults, ", "))
 }

@@ -36,6 +36,8 @@ type World struct {
 	fates    map[string]fate   // of the tokens whose handles users got
 	fences   map[string]uint64 // of these
 	looks    []look
+	nests    []*nested
+	circles  map[string]*nested // deadlocks that somebody was told of, and who
 }
 
 // fate is what became of a handle.
@@ -83,6 +85,7 @@ func Run(o Options) *Outcome {
 	w := &World{
 		Options: o, start: time.Now(),
 		names: make(map[string]string), counts: make(map[string]int), fates: make(map[string]fate), fences: make(map[string]uint64),
+		circles: make(map[string]*nested),
 	}
 	w.healed = w.start.Add(o.Duration)
 	if err := w.build(); err != nil {
@@ -136,7 +139,7 @@ func (w *World) live() {
 		}
 	}()
 	// A waiter may have to wait for locks of the dead, for the others one after the other, and for its own next try.
-	bound := recovery + w.longest() + w.quarantine() + time.Duration(w.Clients*w.Tasks)*w.poll()
+	bound := recovery + w.longest() + w.quarantine() + time.Duration(w.Clients*w.Tasks)*w.poll() + w.unlocking()
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
 	select {

@@ -30,6 +30,9 @@ var tests = map[string]unit{
 	"guard that asks on one connection of many":    {"./internal/acceptance", "TestServerThatRestartsBetweenQuestionAndScriptHasNoVote"},
 	"guard that takes every master for an old one": {"./internal/node", "TestPromotedMastersMustBeSeenForTheGuardsTime"},
 	"healing without a guard":                      {"./internal/acceptance", "TestNodeThatRestartedIsNotHealedUnderTheGuardBeforeItsTime"},
+
+	"no second look": {"./internal/acceptance", "TestVirtualWaitThatEndsIsNotReported"},
+	"second look at what the dead have published": {"./internal/acceptance", "TestVirtualDeadWaitIsNotInACircle"},
 }
 
 var mutants = []mutant{
@@ -187,6 +190,35 @@ var mutants = []mutant{
 	}},
 	{"inspection without a guard", "nodes that have forgotten a lock say that it is free", []edit{{
 		"internal/protocol/scripts.go", "inspect: vote(\"inspect\")", "inspect: load(\"inspect\")",
+	}}},
+	{"no deadlock detection", "tasks that hold one lock and wait for another wait for ever", []edit{{
+		"deadlock.go", "if w.l.deadlocks == 0 {", "if true {",
+	}}},
+	{"no second look", "a wait that has ended, or whose process has died, is taken for one of the circle", []edit{{
+		"internal/deadlock/look.go", "if found == nil || !found.same(w.suspect) {\n\t\tw.suspect = found\n\t\treturn false\n\t}\n\treturn found.after(w.suspect)", "return found != nil",
+	}}},
+	{"second look at what the dead have published", "a process that has died does not go on to wait", []edit{{
+		"internal/deadlock/look.go", "return found.after(w.suspect)", "return true",
+	}}},
+	{"everybody of a circle is told", "nobody goes on", []edit{{
+		"internal/deadlock/search.go", "s.visited[n.Wait] || !n.age().olderThan(s.w.age)", "s.visited[n.Wait]",
+	}}},
+	{"the oldest of a circle is told", "the youngest is", []edit{{
+		"internal/deadlock/search.go", "!n.age().olderThan(s.w.age)", "n.age().olderThan(s.w.age)",
+	}}},
+	{"the oldest of a process is told", "the same, among waits of one process", []edit{{
+		"internal/deadlock/local.go", "if a.watch.age.olderThan(b.watch.age) {", "if b.watch.age.olderThan(a.watch.age) {",
+	}}},
+	{"nobody looks at the nodes", "deadlocks between processes are not found", []edit{{
+		"internal/deadlock/look.go", "found = w.search(ctx, targets, sights)", "_ = w.search",
+	}}},
+	{"free locks are nobody's", "they are kept for who is first in line, who may wait for somebody who waits for them", []edit{{
+		"internal/deadlock/look.go", "w.queued == nil && name != \"\" && len", "false && name != \"\" && len",
+	}}},
+	{"published waits stay", "they outlive the wait", []edit{{
+		"internal/deadlock/watch.go", "defer w.withdraw()", "_ = w.withdraw",
+	}, {
+		"internal/deadlock/watch.go", "return 5 * w.pause() }", "return time.Hour }",
 	}}},
 	// What follows is broken in the handlers that stand in for the scripts: as Lua it takes too long.
 	{"zero receivers ignored", "those behind somebody whose process is gone wait until it has had its chance", []edit{{
