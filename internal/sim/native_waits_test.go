@@ -59,7 +59,7 @@ func waiting(random *rand.Rand, wait *script, lock string) call {
 		}
 	}
 	i := random.IntN(2)
-	return callOf(wait, keys, "mine", "900000", fmt.Sprint(len(locks)), [...]string{"1@live", "2@dead"}[i], fmt.Sprint(1_700_000_000_000_000+i), "+800000",
+	return callOf(wait, keys, "mine", "900000", fmt.Sprint(len(locks)), [...]string{"1@live", "2@dead"}[i], fmt.Sprint(int64(1_700_000_000_000_000)+int64(i)), "+800000",
 		[...]string{"take", "stand", "leave"}[random.IntN(3)])
 }
 
