@@ -1,7 +1,7 @@
 // Nested shows what happens to those who need more than one lock, and what to do about it:
 //
 //  1. two workers take the same two locks in opposite orders, one inside the other: each waits for what the other one
-//     has. WithMaxWait ends that, and nothing else would
+//     has. WithMaxWait ends that, or WithDeadlockDetection (see examples/deadlock); nothing else would
 //  2. everybody takes them in one order, the outer one first: no deadlock
 //  3. both at once with AcquireMulti: no order to agree on, and one round trip
 //  4. a hierarchy: closing a month takes the locks of all accounts at once, a booking takes those that it needs
