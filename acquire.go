@@ -189,6 +189,8 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 	defer func() { w.cancel() }()
 	w.longest = min(w.longest, queue.MostPause)
 	q := l.line.Join(p.keys, w.longest)
+	w.sleep, w.place = q.Wait, q.Name
+	w.watch(p, nil)
 	h, err := l.stand(w, p, q)
 	if err != nil {
 		q.Leave()
@@ -202,8 +204,6 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 
 // stand stands in line and tries when it is due.
 func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
-	w.sleep, w.place = q.Wait, q.Name
-	w.watch(p, nil)
 	handed, cause := q.Turn(w.ctx)
 	if handed { // the nodes have been told, and call when it is this one's turn
 		cause = q.Wait(w.ctx, jitter.Around(w.outer, min(w.next, w.longest)))

@@ -43,7 +43,8 @@ func (e *DeadlockError) Error() string {
 	}
 	if len(e.Cycle) == 1 {
 		w := e.Cycle[0]
-		return msg + fmt.Sprintf(": %s waits for %s, which it holds itself", protocol.Quote(w.Owner), protocol.Quote(w.Resource))
+		return msg + fmt.Sprintf(": %s waits for %s, which it holds itself",
+			protocol.Quote(w.Owner), protocol.Quote(w.Resource))
 	}
 	for i, w := range e.Cycle {
 		who := ": " + protocol.Quote(w.Owner)

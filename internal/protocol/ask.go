@@ -73,11 +73,7 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 	if a.apartLocked(call, &err) {
 		return true
 	}
-	if r.verb.hints && code(err) != "" {
-		c.nodes.noHint(s.node, err)
-	} else {
-		c.nodes.note(s.node, r.verb.name, err, r.asked)
-	}
+	r.note(s.node, err)
 	if call.Repeating {
 		// The first answer is the vote. What the repetitions bring is for tidying up.
 		r.voteLocked(a, err)
@@ -100,6 +96,15 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 	}
 	c.followLocked(a, err)
 	return false
+}
+
+// note takes how a call to a node ended.
+func (r *Round) note(node int, err error) {
+	if r.verb.hints && code(err) != "" {
+		r.claim.nodes.noHint(node, err)
+		return
+	}
+	r.claim.nodes.note(node, r.verb.name, err, r.asked)
 }
 
 // queued reports whether the call carries the keys of the queues.

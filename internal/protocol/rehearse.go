@@ -29,9 +29,6 @@ func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duratio
 		cause := r.Wait(ctx)
 		if r.Outcome() == quorum.Won && v == acquireVerb {
 			cause = c.rehearseWaiting(ctx, r.ttl)
-			if cause == nil && n.Hints {
-				cause = c.rehearseFollowing(ctx, r.ttl)
-			}
 			if cause == nil {
 				continue
 			}
@@ -74,7 +71,7 @@ func (c *Claim) rehearseWaiting(ctx context.Context, ttl time.Duration) error {
 	var refused *Refusal
 	switch {
 	case errors.As(err, &refused):
-		return nil
+		return c.rehearseFollowing(ctx, ttl)
 	case cause != nil:
 		return cause
 	default:
@@ -82,8 +79,11 @@ func (c *Claim) rehearseWaiting(ctx context.Context, ttl time.Duration) error {
 	}
 }
 
-// rehearseFollowing asks who has a lock that the claim has.
+// rehearseFollowing asks who has a lock that the claim has, if deadlocks are looked for.
 func (c *Claim) rehearseFollowing(ctx context.Context, ttl time.Duration) error {
+	if !c.nodes.Hints {
+		return nil
+	}
 	l := newLook()
 	asking, v := c.nodes.follow(l, c.keys.prefix, c.keys.Resources[0], ttl)
 	asking.sites = slices.DeleteFunc(asking.sites, func(s site) bool { return s.node != c.sites[0].node })
