@@ -15,6 +15,7 @@ type unit struct{ pkg, test string }
 
 // tests are for mutants that the simulation seldom meets: it would take too many things that come together.
 var tests = map[string]unit{
+	"a passing quorum counts":           {"./internal/protocol", "TestQuorumOfACompetitorCountsInAContestWhenItStays"},
 	"node in doubt released once":       {"./internal/protocol", "TestHowOftenAnAcquireIsTakenBack"},
 	"late no trusted":                   {"./internal/protocol", "TestHowOftenAnAcquireIsTakenBack"},
 	"healed without the number":         {"./internal/protocol", "TestNodeThatLostOurKeysGetsThemAgain"},
