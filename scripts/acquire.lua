@@ -32,7 +32,7 @@ local taken = {}   -- which to delete if the call fails
 
 -- Returns nil once KEYS[i] is ours, or else why we cannot have it.
 local function take(i)
-  if queued and first(i) and redis.call('EXISTS', KEYS[i]) == 0 then
+  if queued and redis.call('EXISTS', KEYS[n + i]) == 1 and first(i) and redis.call('EXISTS', KEYS[i]) == 0 then
     call(i)
     return {i, '', -2, now()}
   end

@@ -51,6 +51,7 @@ local function delete(i)
 end
 
 local function handOver(i)
+  if leaver == '' and stayer == '' and redis.call('EXISTS', KEYS[n + i]) == 0 then return end
   if leaver ~= '' and leaver ~= stayer then leave(i, leaver) end
   if stayer ~= '' then enqueue(i, stayer, ARGV[6], ARGV[7]) end
   if redis.call('EXISTS', KEYS[i]) == 0 and (stayer ~= leaver or first(i) ~= stayer) then call(i) end

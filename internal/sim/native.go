@@ -16,10 +16,10 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"2f3f7609e638a94bd9f830f453f5bf0fb17277e8": nativeAcquire,
+	"fe425a2921796ea8dad59afb717cf92c9760e57d": nativeAcquire,
 	"d8e70f76cf734841639792bdcc56fa008ff42ff3": nativeWait,
 	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
-	"626bb5a8dbb0c534c16e623d20f477b753d66ddb": nativeRelease,
+	"89ff2389a0de422f190f84354407d334aed440b9": nativeRelease,
 	"136f8399659b41165248bde96415a244c53cdd17": nativeInspect,
 	"d80d0a6b7eed86fe0bff91da3dc70481144319ec": nativeWatch,
 	"6236911fb8ba72a451235cabacaef2ca18a2c9e6": nativeWaits,
