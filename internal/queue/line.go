@@ -55,6 +55,7 @@ const (
 
 // group is everybody in a Locker who waits for the same resources.
 type group struct {
+	name    groupName
 	waiters []*Waiter // in the order in which they came; only the first is in the nodes' queues
 	holder  *Waiter   // has the lock, and will put the first one into the queues; nil: nobody
 	covered time.Time // until when: see Waiter.Won
@@ -107,7 +108,7 @@ func (l *Line) groupLocked(k protocol.Keys) *group {
 	name := nameOf(k.Resources)
 	g := l.groups[name]
 	if g == nil {
-		g = &group{}
+		g = &group{name: name}
 		l.groups[name] = g
 	}
 	l.sweepLaterLocked()
@@ -129,6 +130,13 @@ func nameOf(resources []string) groupName {
 		names.WriteString(strconv.Itoa(len(r)) + ":" + r)
 	}
 	return groupName{len(resources), names.String()}
+}
+
+// forgetLocked forgets a group in which nobody had to wait, at once: there may be very many of them.
+func (l *Line) forgetLocked(g *group) {
+	if len(g.waiters) == 0 && g.holder == nil && g.watch == nil && g.used.IsZero() {
+		delete(l.groups, g.name)
+	}
 }
 
 // enlistLocked has a member get messages, and sees to it that there are some.

@@ -342,6 +342,7 @@ func (w *Waiter) Won(c *protocol.Claim, until time.Time) (awaited bool) {
 	if place != nil && place != at {
 		delete(l.members, w.number)
 	}
+	l.forgetLocked(g)
 	l.mu.Unlock()
 	switch {
 	case place == nil:

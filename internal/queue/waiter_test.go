@@ -269,6 +269,17 @@ func TestAllWhoWaitAskTheNodesInAnOutage(t *testing.T) {
 	}
 }
 
+// There may be very many locks for which nobody waits.
+func TestGroupInWhichNobodyHadToWaitIsForgottenAtOnce(t *testing.T) {
+	l, _ := lineOver(t, 1)
+	w := l.Join(l.keys("a"), limit)
+	require.Len(t, l.groups, 1)
+	c, _ := l.attempt(t, w)
+	require.False(t, w.Won(c, time.Now().Add(limit)))
+	require.Empty(t, l.groups)
+	c.Release(nil).Send()
+}
+
 func TestLineForgetsWhatNobodyUses(t *testing.T) {
 	l, _ := lineOver(t, 1)
 	w := l.Join(l.keys("r"), time.Second)
