@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 		countInterrupts()
 		return
 	}
+	hearAll()
 	dir, err := os.MkdirTemp("", "redlock-cli")
 	if err != nil {
 		panic(err)

@@ -3,12 +3,24 @@
 package main_test
 
 import (
+	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// hearAll has the programs that the tests run get all signals, whoever runs the tests: a process ignores
+// what its parent does, and nohup ignores SIGHUP. What the tests' own process has a handler for, it does not.
+func hearAll() {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
+}
 
 func TestSignalsGoOnToTheCommand(t *testing.T) {
 	t.Parallel()
