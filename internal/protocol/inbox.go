@@ -1,9 +1,6 @@
 package protocol
 
-import (
-	"github.com/rediskit/redlock/internal/node"
-	"github.com/rediskit/redlock/internal/quorum"
-)
+import "github.com/rediskit/redlock/internal/node"
 
 // Inboxes are the subscriptions of one Locker to one channel, one on each node.
 type Inboxes struct {
@@ -35,10 +32,3 @@ func (b *Inboxes) Close() {
 		}
 	}
 }
-
-// Count returns how many nodes there are, and Need how many make a quorum.
-func (n *Nodes) Count() int { return len(n.nodes) }
-func (n *Nodes) Need() int  { return quorum.Size(len(n.nodes)) }
-
-// Name returns what people call a node.
-func (n *Nodes) Name(i int) string { return n.name(i) }

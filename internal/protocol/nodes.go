@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rediskit/redlock/internal/node"
+	"github.com/rediskit/redlock/internal/quorum"
 	"github.com/rediskit/redlock/internal/timers"
 )
 
@@ -94,5 +95,6 @@ func (n *Nodes) name(i int) string {
 	return fmt.Sprintf("node %d", i)
 }
 
-// Len returns how many nodes there are.
-func (n *Nodes) Len() int { return len(n.nodes) }
+// Len returns how many nodes there are, and Need how many make a quorum.
+func (n *Nodes) Len() int  { return len(n.nodes) }
+func (n *Nodes) Need() int { return quorum.Size(len(n.nodes)) }

@@ -10,7 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock/internal/node"
-	"github.com/rediskit/redlock/internal/quorum"
 )
 
 // Trouble is what no caller learns of otherwise.
@@ -54,7 +53,7 @@ func (n *Nodes) tell(t Trouble) {
 	n.news.mu.Lock()
 	defer n.news.mu.Unlock()
 	// Under the mutex: whatever is told last says how it is.
-	t.Reachable, t.Needed = len(n.nodes), quorum.Size(len(n.nodes))
+	t.Reachable, t.Needed = n.Len(), n.Need()
 	for i := range n.nodes {
 		if n.nodes[i].health.failing.Load() {
 			t.Reachable--

@@ -40,7 +40,7 @@ type member interface {
 	// hearLocked takes a message from a node, which was sent when its clock showed that time. What it
 	// returns, if it does, is run without the mutex.
 	hearLocked(node int, word string, shown int64) (then func())
-	// expired reports whether the member has been forgotten by whoever made it.
+	// expiredLocked reports whether the member has been forgotten by whoever made it.
 	expiredLocked(now time.Time) bool
 }
 
@@ -68,7 +68,7 @@ type group struct {
 func New(n *protocol.Nodes, channel string, trouble func(node int, err error)) *Line {
 	return &Line{
 		nodes: n, life: n.Life, channel: channel, trouble: trouble,
-		groups: make(map[groupName]*group), members: make(map[uint64]member), clock: newClock(n.Count()),
+		groups: make(map[groupName]*group), members: make(map[uint64]member), clock: newClock(n.Len()),
 	}
 }
 

@@ -63,7 +63,7 @@ func (l *Line) Join(k protocol.Keys, polls time.Duration) *Waiter {
 	g := l.groupLocked(k)
 	w := &Waiter{
 		line: l, group: g, keys: k, polls: min(polls, MostPause), came: time.Now(), turn: make(chan struct{}), news: make(chan struct{}, 1),
-		nodes: make([]standing, l.nodes.Count()), late: leastLate,
+		nodes: make([]standing, l.nodes.Len()), late: leastLate,
 	}
 	first := len(g.waiters) == 0 && g.holder == nil
 	likely := len(g.waiters) > 0 || time.Since(g.used) < freshness
@@ -248,15 +248,8 @@ func (w *Waiter) hearLocked(node int, word string, shown int64) (then func()) {
 	if word != wordStandBy && w.called.IsZero() {
 		w.called = time.Now()
 	}
-	w.tellLocked()
+	wake(w.news)
 	return nil
-}
-
-func (w *Waiter) tellLocked() {
-	select {
-	case w.news <- struct{}{}:
-	default:
-	}
 }
 
 // dueLocked returns when the next attempt is due: when a quorum of nodes would grant the lock, a
@@ -316,6 +309,14 @@ func (l *Line) wait(ctx context.Context, d time.Duration, news <-chan struct{}, 
 			return context.Cause(l.life)
 		}
 		timer.Stop()
+	}
+}
+
+// wake has a wait look again when the next attempt is due.
+func wake(news chan<- struct{}) {
+	select {
+	case news <- struct{}{}:
+	default: // it has not yet seen that it is to
 	}
 }
 

@@ -38,7 +38,7 @@ func (l *Line) Watch(k protocol.Keys) *Watcher {
 	defer l.mu.Unlock()
 	g := l.groupLocked(k)
 	if g.watch == nil {
-		g.watch = &watch{free: make([]bool, l.nodes.Count())}
+		g.watch = &watch{free: make([]bool, l.nodes.Len())}
 		number, name := l.nameLocked()
 		g.watch.number, g.watch.place = number, protocol.NewPlace(l.nodes, k, name)
 		g.watch.place.Sure = l.sure
@@ -145,10 +145,7 @@ func (w *Watcher) hearLocked(node int, word string, _ int64) (then func()) {
 	if v.called.IsZero() {
 		v.called = time.Now()
 	}
-	select {
-	case v.watchers[0].news <- struct{}{}:
-	default:
-	}
+	wake(v.watchers[0].news)
 	return nil
 }
 
