@@ -48,12 +48,11 @@ func (c OnePerSlot) MasterForKey(context.Context, string) (*redis.Client, error)
 	return c.Client, nil
 }
 
-// NoKeys checks that nothing is left on any of the servers. What is deleted in the background gets a moment; and a place in a queue
-// that a late message has taken once more for somebody who has left goes by itself, in 11 s.
+// NoKeys checks that nothing is left on any of the servers. What is deleted in the background gets a moment.
 func NoKeys(t *testing.T, servers []*redistest.Server) {
 	t.Helper()
 	for i, s := range servers {
-		require.Eventually(t, func() bool { return len(s.Keys(t)) == 0 }, 13*time.Second, 2*time.Millisecond,
+		require.Eventually(t, func() bool { return len(s.Keys(t)) == 0 }, 5*time.Second, 2*time.Millisecond,
 			"keys left on node %d", i)
 	}
 }

@@ -52,7 +52,7 @@ type Call struct {
 	stream     *stream  // in whose queue it is
 	next, prev *Call    // neighbours there
 	waits      int      // calls that must be done before this one is queued
-	bound      bool     // one of them has the same owner: whoever follows this call relies on it
+	after      *Call    // the one of them that has the same owner: whoever follows this call relies on it
 	followers  []*Call  // calls that wait for this one
 	holds      []string // keys on which it holds others back
 	tried      bool     // the node may know of the call

@@ -104,8 +104,9 @@ func (n *Node) SendAfter(c, earlier *Call) bool {
 		return false
 	}
 	n.unended++
-	c.followLocked(earlier)
-	c.bound = c.waits > 0 // before others count: what is held back follows nobody of its own
+	if c.followLocked(earlier); c.waits > 0 {
+		c.after = earlier
+	}
 	if c.HeldBack && len(n.holding) > 0 {
 		for _, key := range c.Keys {
 			c.followLocked(n.holding[key])
@@ -135,7 +136,7 @@ func (n *Node) findSlot(c *Call) {
 func (n *Node) Drop(c *Call) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c.tried || c.state != queued && (c.state != parked || c.bound) {
+	if c.tried || c.state != queued && (c.state != parked || c.after != nil) {
 		return false
 	}
 	if c.state == queued {

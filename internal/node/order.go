@@ -58,7 +58,7 @@ func (n *Node) letOthersGoLocked(c *Call) {
 	n.stopHoldingLocked(c)
 	var others, own []*Call
 	for _, f := range c.followers {
-		if f.bound {
+		if f.after == c {
 			own = append(own, f)
 		} else {
 			others = append(others, f)

@@ -186,6 +186,31 @@ func TestCallHoldsNobodyBackOnceItHasFailed(t *testing.T) {
 	require.ErrorIs(t, never.next(t).Err, node.ErrClosed)
 }
 
+// The same for one that follows another of its owner besides.
+func TestCallBehindAnotherOfItsOwnerIsHeldBackNoLonger(t *testing.T) {
+	l := newLine(t)
+	n, in, never := l.newNode(t), newInbox(), newInbox()
+	l.server.Do(t, "set", "string", 1)
+	l.halt()
+	release := pushCall(never, "string", "x")
+	release.RepeatUntil = time.Now().Add(time.Hour)
+	release.HoldsBack = []string{"a"}
+	require.True(t, n.Send(release))
+	eventually(t, func() bool { return len(l.begun()) == 1 })
+	own := pushCall(in, "a", "own")
+	require.True(t, n.Send(own))
+	eventually(t, func() bool { return len(l.begun()) == 2 })
+	require.True(t, n.SendAfter(heldBack(in, "a", "next"), own))
+	l.resume()
+	in.collect(t, 2)
+	require.Equal(t, []string{"own", "next"}, l.list(t, "a"))
+
+	ended, end := context.WithCancel(t.Context())
+	end()
+	require.NoError(t, n.Close(ended, patience))
+	require.ErrorContains(t, never.next(t).Err, "WRONGTYPE")
+}
+
 func TestDroppedCallHoldsNobodyBack(t *testing.T) {
 	l := newLine(t)
 	n, in := l.newNode(t), newInbox()

@@ -33,9 +33,10 @@ var errBusy = errors.New("still waiting for an earlier request")
 func (r *Round) askLocked(a *ask) {
 	c, s := r.claim, &r.claim.sites[a.site]
 	a.keys, a.fences = s.lockKeys(), fences{}
+	moves := r.verb.deletes && (c.place != nil || c.next != nil) // somebody in the queues
 	a.call = node.Call{
 		Script: r.verb.script(c.nodes.Scripts), Keys: s.carried(r.verb.queues, a.fenced()), Receiver: a,
-		Patience: r.timeout, HeldBack: r.verb.takes || c.place.gone(),
+		Patience: r.timeout, HeldBack: r.verb.takes || moves,
 	}
 	a.asked = r.asked
 	a.left = math.MaxInt64 // until a node says less
@@ -45,8 +46,8 @@ func (r *Round) askLocked(a *ask) {
 	}
 	a.call.Args = r.verb.args(a)
 	s.leaving = s.leaving || r.verb.deletes
-	if r.verb.deletes && (c.place != nil || c.next != nil) {
-		// It changes the queues too: what the same waiters send next must not overtake it.
+	if moves {
+		// What the same waiters send next must not overtake it.
 		a.call.HoldsBack = s.lockKeys()
 	}
 	// Behind the acquire that the site has not answered: a release that overtook it would find

@@ -9,12 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// placeOf returns a place for a claim's resources.
+func placeOf(c *Claim, name string) *Place {
+	p := NewPlace(c.nodes, c.keys, name)
+	p.Sure, p.Heard = func(int) bool { return true }, func(int, *Refusal) {}
+	p.Patience, p.Unsure = 10*time.Second, time.Second
+	return p
+}
+
 // atPlace returns a claim that two nodes of three have granted; the third has refused it, and has its owner in the queue.
 func atPlace(s *stage) (*Claim, *Round) {
 	c := s.claim("a")
-	p := NewPlace(s.Nodes, c.keys, "1@inbox")
-	p.Sure, p.Heard = func(int) bool { return true }, func(int, *Refusal) {}
-	p.Patience, p.Unsure = 10*time.Second, time.Second
+	p := placeOf(c, "1@inbox")
 	r := c.Stand(stageTTL, p)
 	r.Send()
 	s.actors[0].next("wait").yes()
@@ -52,8 +58,7 @@ func TestNodeThatCallsWhenTheLeaseIsOverIsLeft(t *testing.T) {
 func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		c := s.held("a")
-		next := NewPlace(s.Nodes, c.keys, "2@inbox")
-		next.Sure = func(int) bool { return true }
+		next := placeOf(c, "2@inbox")
 		c.Release(next).Send()
 		release := s.actors[0].next("release")
 		require.Equal(s, "2@inbox", release.queue[2].(stayer).String())
@@ -68,12 +73,62 @@ func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
 	})
 }
 
+// A lock is released while an attempt on the same resource is given up that the node has granted.
+func TestWhoeverLeavesDoesNotOvertakeAnEarlierOfTwoReleases(t *testing.T) {
+	play(t, 1, 0, func(s *stage) {
+		attempt := s.claim("a")
+		attempt.Stand(stageTTL, placeOf(attempt, "1@inbox")).Send()
+		s.actors[0].next("wait").yes()
+		c := s.held("a")
+		next := placeOf(c, "2@inbox")
+		c.Release(next).Send()
+		first := s.actors[0].next("release")
+		require.Equal(s, "2@inbox", first.queue[2].(stayer).String())
+		attempt.Abandon()
+		next.Leave(s.Nodes, c.keys)
+		s.quiet()
+		first.yes()
+		second := s.actors[0].next("release")
+		require.Equal(s, "1@inbox", second.queue[1])
+		s.quiet()
+		second.yes()
+		leave := s.actors[0].next("release")
+		require.Equal(s, "2@inbox", leave.queue[1])
+		leave.yes()
+		s.quiet()
+	})
+}
+
+// What is granted when the attempt is over is given back while its owner goes on waiting. They may leave at any time meanwhile.
+func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
+	play(t, 1, 0, func(s *stage) {
+		c := s.claim("a")
+		p := placeOf(c, "1@inbox")
+		c.Stand(stageTTL, p).Send()
+		wait := s.actors[0].next("wait")
+		c.Abandon()
+		sent := false
+		p.Sure = func(node int) bool { // asked when the call is made that puts them back
+			sent = true
+			require.True(s, p.listed[node].Load())
+			return true
+		}
+		wait.yes()
+		s.actors[0].next("release").yes()
+		require.True(s, sent)
+		p.Leave(s.Nodes, c.keys)
+		leave := s.actors[0].next("release")
+		require.Equal(s, "1@inbox", leave.queue[1])
+		leave.yes()
+		s.quiet()
+	})
+}
+
 // A refusal that comes when its waiter has left says that they stand in the queue all the same.
 func TestWhoeverHasLeftLeavesAgainWhereTheAnswerComesLate(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		c := s.claim("a")
-		p := NewPlace(s.Nodes, c.keys, "1@inbox")
-		p.Sure, p.Heard = func(int) bool { return true }, func(int, *Refusal) {}
+		p := placeOf(c, "1@inbox")
 		c.Stand(stageTTL, p).Send()
 		wait := s.actors[0].next("wait")
 		c.Abandon()

@@ -71,7 +71,6 @@ func (p *Place) Leave(n *Nodes, k Keys) {
 }
 
 func (p *Place) waits() bool { return p != nil && p.state.Load() == waiting }
-func (p *Place) gone() bool  { return p != nil && p.state.Load() == left }
 
 // mayStayAt reports whether a site may have in its queue who does not wait any more.
 func (p *Place) mayStayAt(site int) bool { return p != nil && !p.waits() && p.listed[site].Load() }

@@ -152,15 +152,15 @@ func (c *Claim) Abandon() *Round {
 
 // cleanLocked deletes what the given sites have of the claim.
 func (c *Claim) cleanLocked(sites ...int) *Round {
-	r := c.partLocked(cleanVerb, c.longest, sites...)
-	r.sendLocked()
 	if c.place.waits() {
 		for _, i := range sites {
-			c.place.listed[i].Store(true)
+			c.place.listed[i].Store(true) // before it is: whoever leaves meanwhile must know
 			heard, node := c.place.Heard, c.sites[i].node
 			c.posted = append(c.posted, func() { heard(node, nil) })
 		}
 	}
+	r := c.partLocked(cleanVerb, c.longest, sites...)
+	r.sendLocked()
 	return r
 }
 
