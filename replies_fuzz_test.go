@@ -109,7 +109,7 @@ func bare(value string) string {
 const slowest = 1700 * time.Millisecond
 
 // argsOf is how many arguments each script takes, without those about queues and with them.
-var argsOf = map[string][2]int{"acquire": {2, 3}, "extend": {4, 4}, "release": {2, 7}, "inspect": {0, 1}}
+var argsOf = map[string][2]int{"acquire": {2, 3}, "extend": {4, 4}, "release": {2, 3}, "inspect": {0, 1}}
 
 func (n *babbler) DialHook(redis.DialHook) redis.DialHook { return nil }
 

@@ -2,6 +2,7 @@ package redlock_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -81,6 +82,9 @@ func (q *queues) wait(locks, who string, ticket int64, mode string) any {
 // release runs the script release.
 func (q *queues) release(locks, token, leaver, stayer string) any {
 	q.Helper()
+	if leaver == "" && stayer == "" {
+		return q.run("release", locks, token, 0, len(strings.Fields(locks)))
+	}
 	return q.run("release", locks, token, 0, len(strings.Fields(locks)), leaver, stayer, 5, "+9000")
 }
 
@@ -183,6 +187,7 @@ func TestReleaseCallsTheFirstInLine(t *testing.T) {
 		for range 2 { // it is called once
 			q.equal(yes, q.release("a", "holder", "", ""))
 		}
+		q.equal(yes, q.run("release", "a", "holder", 0, 1, "", "", 0, 0)) // in whatever words
 		require.Equal(q, "come 1, stand-by 2", q.words())
 		require.LessOrEqual(q, q.patience("a", "1@near"), 250*time.Millisecond)
 		q.equal(refusedBy(1, "", 0), q.wait("a", "1@near", 0, "stand")) // as after an attempt that was given up
@@ -357,6 +362,32 @@ func TestKeyOfAQueueThatHasAnotherType(t *testing.T) {
 	})
 }
 
+// A lock that nobody waits for has a short way through the script, which must not be wider than the long one.
+func TestReleaseOfALockThatNobodyWaitsFor(t *testing.T) {
+	onBothServers(t, func(q *queues) {
+		bad := errors.New("ERR bad arguments")
+		for _, tt := range []struct {
+			value         string
+			token, number any
+			locks         int
+			reply         any
+		}{
+			{"mine", "mine", 0, 1, yes}, {"mine", "mine", 3, 1, yes}, {"2~mine", "mine", 2, 1, yes},
+			{"other", "mine", 0, 1, no(1, "other", 60)}, {"2~mine", "mine", 0, 1, no(1, "2~mine", 60)}, {"1~mine", "1~mine", 0, 1, yes},
+			{"mine", "mine", "x", 1, bad}, {"mine", "mine", 0, 2, bad}, {"", "", 0, 1, bad},
+		} {
+			require.NoError(q, q.client.Set(q.Context(), "a", tt.value, time.Minute).Err())
+			reply := q.run("release", "a", tt.token, tt.number, tt.locks)
+			if tt.reply == bad {
+				require.ErrorContains(q, reply.(error), bad.Error(), tt)
+			} else {
+				q.equal(tt.reply, reply)
+			}
+			require.Equal(q, tt.reply != yes, q.client.Exists(q.Context(), "a").Val() == 1, tt)
+		}
+	})
+}
+
 func TestQueueScriptsRefuseBadArguments(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		for _, bad := range [][]any{
@@ -367,7 +398,8 @@ func TestQueueScriptsRefuseBadArguments(t *testing.T) {
 			{"watch", "near", "+9000"}, {"watch", "1@near", "9000"}, {"watch", "1@near"}, {"watch"},
 			{"release", "mine", 0, 1, "near", "", 0, 0}, {"release", "mine", 0, 1, "", "near", 1, "+9000"},
 			{"release", "mine", 0, 1, "", "1@near", "x", "+9000"}, {"release", "mine", 0, 1, "", "1@near", 1, "9000"},
-			{"release", "mine", 0, 2, "", "", 0, 0}, {"acquire", "mine", 60_000, 2}, {"inspect", 1, 1}, {"inspect", "who"}, {"inspect", 2},
+			{"release", "mine", 0, 2, "", "", 0, 0}, {"release", "mine", 0, 2},
+			{"release", "", 0, 1}, {"release", "mine", "x", 1}, {"acquire", "", 60_000, 1}, {"acquire", "mine", 60_000, 2}, {"inspect", 1, 1}, {"inspect", "who"}, {"inspect", 2},
 		} {
 			err, failed := q.run(bad[0].(string), "a", bad[1:]...).(error)
 			require.True(q, failed, bad)

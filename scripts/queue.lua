@@ -28,15 +28,15 @@ end
 local function text(number) return string.format('%.0f', number) end -- tostring would round it
 
 -- Puts somebody into the queue of KEYS[i], or keeps them there, for so many milliseconds behind a
--- sign. The keys of the queue outlive everybody in it by a second.
+-- sign. The keys of the queue outlive everybody in it by a second or two.
 local function enqueue(i, who, ticket, signed)
   if now() == 0 then return end
   local sign, patience = string.sub(signed, 1, 1), tonumber(string.sub(signed, 2))
   redis.call('ZADD', KEYS[n + i], ticket, who)
   redis.call('HSET', KEYS[2 * n + i], who, sign .. text(now() + patience * 1000))
   if redis.call('PTTL', KEYS[n + i]) < patience + 1000 then
-    redis.call('PEXPIRE', KEYS[n + i], text(patience + 1000))
-    redis.call('PEXPIRE', KEYS[2 * n + i], text(patience + 1000))
+    redis.call('PEXPIRE', KEYS[n + i], text(patience + 2000))
+    redis.call('PEXPIRE', KEYS[2 * n + i], text(patience + 2000))
   end
 end
 
@@ -45,16 +45,16 @@ local function leave(i, who)
   redis.call('HDEL', KEYS[2 * n + i], who)
 end
 
--- Returns who is first in the queue of KEYS[i], until when and with which sign; nil if nobody waits.
--- Those in front whose time is over are forgotten.
+-- Returns who is first in the queue of KEYS[i], until when and with which sign, and who is second; nil
+-- if nobody waits. Those in front whose time is over are forgotten.
 local function first(i)
   while true do
-    local head = redis.call('ZRANGE', KEYS[n + i], 0, 0, 'WITHSCORES')
-    if not head[1] or head[2] == 'inf' then return end
-    local signed = redis.call('HGET', KEYS[2 * n + i], head[1]) or '-0'
+    local two = redis.call('ZRANGE', KEYS[n + i], 0, 1, 'WITHSCORES')
+    if not two[1] or two[2] == 'inf' then return end
+    local signed = redis.call('HGET', KEYS[2 * n + i], two[1]) or '-0'
     local due = tonumber(string.sub(signed, 2))
-    if due > now() then return head[1], due, string.sub(signed, 1, 1) end
-    leave(i, head[1])
+    if due > now() then return two[1], due, string.sub(signed, 1, 1), two[4] ~= 'inf' and two[3] end
+    leave(i, two[1])
   end
 end
 
@@ -69,7 +69,7 @@ end
 -- waits, those who watch are told.
 local function call(i)
   while true do
-    local head, due, sign = first(i)
+    local head, due, sign, second = first(i)
     if not head then
       for _, watcher in ipairs(redis.call('ZRANGE', KEYS[n + i], 0, -1)) do
         tell(watcher, 'free')
@@ -81,8 +81,7 @@ local function call(i)
     local heard = tell(head, 'come')
     if type(heard) == 'number' and heard > 0 then
       redis.call('HSET', KEYS[2 * n + i], head, sign .. text(now() + grace))
-      local second = redis.call('ZRANGE', KEYS[n + i], 1, 1, 'WITHSCORES')
-      if second[1] and second[2] ~= 'inf' then tell(second[1], 'stand-by') end
+      if second then tell(second, 'stand-by') end
       return
     end
     if heard ~= 0 or sign == '-' then return end -- it cannot be told whether somebody has heard it

@@ -3,9 +3,10 @@
 --
 -- KEYS   the lock keys of one lock, and their queues (see queue.lua)
 -- ARGV   token; number of the lock's latest shortening (0: none)
---        and if there are queues: how many lock keys there are; who leaves their queues ('': nobody);
---        who stands in them from now on ('': nobody), with which ticket, and for how many
---        milliseconds behind a sign. Who leaves and stays goes on waiting without these keys.
+--        and if there are queues: how many lock keys there are
+--        and if their queues change: who leaves them ('': nobody); who stands in them from now on
+--        ('': nobody), with which ticket, and for how many milliseconds behind a sign. Who leaves and
+--        stays goes on waiting without these keys.
 -- reply  1                  all keys were ours and are deleted, or none was there: nothing of ours is left
 --        {i}                some keys were ours and are deleted, but KEYS[i] was gone
 --        {i, owner, pttl}   the same, but KEYS[i] has another owner (pttl -1: for ever)
@@ -13,12 +14,12 @@
 --
 -- Safe to repeat: all keys gone is what a second run finds after the first one's reply was lost.
 
-local token, number, leaver, stayer = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
+local token, number, leaver, stayer = ARGV[1], tonumber(ARGV[2]), ARGV[4] or '', ARGV[5] or ''
 n = tonumber(ARGV[3] or #KEYS)
-if not n or n < 1 or #KEYS ~= (ARGV[3] and 3 * n or n) or #ARGV ~= (ARGV[3] and 7 or 2) or token == ''
+if not n or n < 1 or #KEYS ~= (ARGV[3] and 3 * n or n) or not ({[2] = true, [3] = true, [7] = true})[#ARGV] or token == ''
   or not number or number < 0 or number > 1e15 or number % 1 ~= 0
-  or ARGV[3] and leaver ~= '' and not string.find(leaver, '^%d+@')
-  or ARGV[3] and stayer ~= '' and not (string.find(ARGV[6], '^%d+$') and string.find(ARGV[7], '^[+-]%d+$') and string.find(stayer, '^%d+@')) then
+  or leaver ~= '' and not string.find(leaver, '^%d+@')
+  or stayer ~= '' and not (string.find(ARGV[6], '^%d+$') and string.find(ARGV[7], '^[+-]%d+$') and string.find(stayer, '^%d+@')) then
   return redis.error_reply('ERR bad arguments')
 end
 
@@ -38,11 +39,13 @@ local function owner(i)
 end
 
 local deleted, missing, foreign = 0, nil, nil
+local free = {} -- by index
 local function delete(i)
   local value = owner(i)
+  free[i] = not value or ours(value)
   if not value then
     missing = missing or {i}
-  elseif ours(value) then
+  elseif free[i] then
     redis.call('DEL', KEYS[i])
     deleted = deleted + 1
   else
@@ -54,7 +57,7 @@ local function handOver(i)
   if leaver == '' and stayer == '' and redis.call('EXISTS', KEYS[n + i]) == 0 then return end
   if leaver ~= '' and leaver ~= stayer then leave(i, leaver) end
   if stayer ~= '' then enqueue(i, stayer, ARGV[6], ARGV[7]) end
-  if redis.call('EXISTS', KEYS[i]) == 0 and (stayer ~= leaver or first(i) ~= stayer) then call(i) end
+  if free[i] and (stayer ~= leaver or first(i) ~= stayer) then call(i) end
 end
 
 local function release()

@@ -38,13 +38,27 @@ local function obstacle(i)
   end
 end
 
+-- Stands in the queues, or leaves them. Returns why we cannot have the keys, or nil.
+local function stand()
+  local refusal = mode ~= 'take' and {1, '', -2, now(), 0} or nil
+  for i = 1, n do
+    if mode == 'leave' then leave(i, who) else enqueue(i, who, ARGV[5], ARGV[6]) end
+    if mode ~= 'take' and redis.call('GET', KEYS[i]) == token then redis.call('DEL', KEYS[i]) end
+  end
+  for i = n, 1, -1 do refusal = obstacle(i) or refusal end
+  return refusal
+end
+
 local granted = {} -- which keys were set just now
+local function set(i)
+  granted[i] = granted[i] or redis.call('SET', KEYS[i], token, 'NX', 'PX', ARGV[2]) and true
+  return granted[i]
+end
 
 -- Sets all keys, or tops up what an earlier run has set. Returns the fence, if there is one.
 local function take()
   for i = 1, n do
-    granted[i] = redis.call('SET', KEYS[i], token, 'NX', 'PX', ARGV[2]) and true
-    if not granted[i] and redis.call('PTTL', KEYS[i]) < ttl then
+    if not set(i) and redis.call('PTTL', KEYS[i]) < ttl then
       redis.call('SET', KEYS[i], token, 'PX', ARGV[2])
     end
   end
@@ -52,12 +66,8 @@ local function take()
 end
 
 local function wait()
-  local refusal = mode ~= 'take' and {1, '', -2, now(), 0} or nil
-  for i = 1, n do
-    if mode == 'leave' then leave(i, who) else enqueue(i, who, ARGV[5], ARGV[6]) end
-    if mode ~= 'take' and redis.call('GET', KEYS[i]) == token then redis.call('DEL', KEYS[i]) end
-  end
-  for i = n, 1, -1 do refusal = obstacle(i) or refusal end
+  local ours = mode == 'take' and n == 1 and first(1) == who and set(1) -- as nearly always, if we were called
+  local refusal = not ours and stand()
   local number = not refusal and take()
   for i = 1, n do
     if not refusal then

@@ -14,10 +14,11 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// isRelease reports whether a request deletes a lock: it is an EVALSHA with one key, a token and a number.
+// isRelease reports whether a request deletes a lock for which nobody here waits: it is an EVALSHA with three keys, a token, the
+// number of a shortening, where acquires have a TTL, and a count.
 func isRelease(cmd redis.Cmder) bool {
 	args := cmd.Args()
-	if len(args) != 13 { // with three keys and seven arguments
+	if len(args) != 9 {
 		return false
 	}
 	_, numbered := args[7].(int)

@@ -45,7 +45,7 @@ func releaseArgs(a *ask) []any {
 		}
 	}
 	if next == nil {
-		return []any{c.args[0], c.number, s.locks, leaver, "", 0, 0}
+		return []any{c.args[0], c.number, s.locks}
 	}
 	return []any{c.args[0], c.number, s.locks, leaver, stayer{next}, next.Ticket, next.patienceAt(s.node)}
 }

@@ -20,10 +20,10 @@ type Scripts struct {
 
 // recipes tells of which files in scripts/ each script is made.
 var recipes = map[string][]string{
-	"acquire": {"queue", "fence", "acquire", "errors"},
+	"acquire": {"acquire_alone", "queue", "fence", "acquire", "errors"},
 	"wait":    {"queue", "fence", "wait", "errors"},
 	"extend":  {"fence", "extend", "errors"},
-	"release": {"queue", "release", "errors"},
+	"release": {"release_alone", "queue", "release", "errors"},
 	"inspect": {"inspect", "errors"},
 	"watch":   {"queue", "watch", "errors"},
 	"waits":   {"waits", "errors"},

@@ -125,7 +125,7 @@ func (s *stage) quiet() {
 var stageScripts = func() *Scripts {
 	files := fstest.MapFS{}
 	var sums strings.Builder
-	for _, name := range []string{"queue", "fence", "errors"} {
+	for _, name := range []string{"acquire_alone", "release_alone", "queue", "fence", "errors"} {
 		files["scripts/"+name+".lua"] = &fstest.MapFile{}
 	}
 	for _, name := range ScriptNames {

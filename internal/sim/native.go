@@ -16,12 +16,12 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"fe425a2921796ea8dad59afb717cf92c9760e57d": nativeAcquire,
-	"d8e70f76cf734841639792bdcc56fa008ff42ff3": nativeWait,
+	"4c88d03f59fe96a215b609091c90e15842b77ccc": nativeAcquire,
+	"e09fb7ce526a466a642d21124a88224cd37b6bd5": nativeWait,
 	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
-	"89ff2389a0de422f190f84354407d334aed440b9": nativeRelease,
+	"fd2a886000bd6d615dbf4e378f8982a33de4fa13": nativeRelease,
 	"136f8399659b41165248bde96415a244c53cdd17": nativeInspect,
-	"d80d0a6b7eed86fe0bff91da3dc70481144319ec": nativeWatch,
+	"442d26b9f9d0ade0341d2c999aae81ebc48f6a9a": nativeWatch,
 	"6236911fb8ba72a451235cabacaef2ca18a2c9e6": nativeWaits,
 	"570b0d1c37c23b14fd4dfac540980b0b546c9613": nativeFollow,
 }
@@ -198,14 +198,18 @@ func (m *memory) give(keys []string, token string, number, ttl int, cut bool, st
 func nativeRelease(m *memory, keys, args []string) any {
 	token, number := args[0], whole(args[1])
 	p := apart("release", keys, args)
-	if token == "" || number < 0 || p.locks == nil || p.queued != (len(args) == 7) || p.fenced() {
+	moves := len(args) == 7
+	if token == "" || number < 0 || p.locks == nil || p.queued != (moves || len(args) == 3) || p.fenced() {
 		return errBadArguments
 	}
-	if p.queued {
+	switch {
+	case moves:
 		if args[3] != "" && !named(args[3]) || args[4] != "" && (!digits(args[5]) || !signed(args[6]) || !named(args[4])) {
 			return errBadArguments
 		}
 		defer m.lines(keys, len(p.locks)).handOver(args[3], args[4], args[5], args[6])
+	case p.queued:
+		defer m.lines(keys, len(p.locks)).handOver("", "", "", "")
 	}
 	deleted := 0
 	var missing, foreign []any

@@ -29,8 +29,8 @@ func (l *lines) enqueue(i int, who string, ticket float64, signed string) {
 	_, _ = l.ZAdd(l.queue(i), ticket, who)
 	l.HSet(l.until(i), who, fmt.Sprintf("%s%d", signed[:1], l.time+int64(patience)*1000))
 	if l.pttl(l.queue(i)) < patience+1000 {
-		l.pexpire(l.queue(i), patience+1000)
-		l.pexpire(l.until(i), patience+1000)
+		l.pexpire(l.queue(i), patience+2000)
+		l.pexpire(l.until(i), patience+2000)
 	}
 }
 
@@ -123,6 +123,9 @@ func nativeWait(m *memory, keys, args []string) any {
 		return errBadArguments
 	}
 	l, who, mode := m.lines(keys, len(p.locks)), args[3], args[6]
+	if mode == "take" && l.n == 1 && l.head(0) == who && !l.Exists(keys[0]) {
+		return l.grant(p, args, ttl)
+	}
 	for i, key := range p.locks {
 		if mode == "leave" {
 			l.leave(i, who)

@@ -90,8 +90,10 @@ func (c *call) stand(random *rand.Rand, ttl string) {
 	case c.verb == "acquire":
 		c.args = append(c.args, fmt.Sprint(len(c.locks)))
 	case c.verb == "release":
-		leaver := [...]string{"", name()}[random.IntN(2)]
-		c.args = append(c.args, fmt.Sprint(len(c.locks)), leaver, [...]string{"", leaver, name()}[random.IntN(3)], ticket, signed)
+		c.args = append(c.args, fmt.Sprint(len(c.locks)))
+		if leaver := [...]string{"", name()}[random.IntN(2)]; random.IntN(4) > 0 {
+			c.args = append(c.args, leaver, [...]string{"", leaver, name()}[random.IntN(3)], ticket, signed)
+		}
 	case c.verb == "inspect":
 		c.args = append(c.args, fmt.Sprint(len(c.locks)))
 	}
@@ -182,7 +184,7 @@ func (m *memory) spoil(key string, how int) {
 func TestNativeHandlersDoWhatTheScriptsDo(t *testing.T) {
 	scripts := allScripts(t)
 	outcomes := make(map[string]int)
-	for seed := range uint64(12) {
+	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		now := time.UnixMilli(1_700_000_000_000)
 		native, lua := twin(t, now), twin(t, now)

@@ -24,7 +24,7 @@ type script struct {
 
 // arity is how many arguments each verb may have behind the keys.
 var arity = map[string][]int{
-	"acquire": {2, 3, 4}, "wait": {7, 8}, "extend": {4, 5}, "release": {2, 7}, "inspect": {0, 1}, "watch": {0, 2},
+	"acquire": {2, 3, 4}, "wait": {7, 8}, "extend": {4, 5}, "release": {2, 3, 7}, "inspect": {0, 1}, "watch": {0, 2},
 	"waits": {5}, "follow": {0},
 }
 
