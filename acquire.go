@@ -185,13 +185,33 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 		return nil, err
 	}
 	defer l.leave()
-	w := l.newWait(ctx, "acquire", p)
+	began, polls := time.Now(), 8*p.retryInterval
+	t, alone := l.line.Try(p.keys)
+	if !alone {
+		return l.wait(ctx, p, began, l.line.Join(p.keys, polls), nil, nil)
+	}
+	h, r, err := l.attempt(ctx, p, nil) // with the whole node timeout, however short the maximum wait is
+	if err != nil {
+		return l.wait(ctx, p, began, t.Join(polls), r, err)
+	}
+	if q := t.Won(&h.claim, h.ValidUntil()); q != nil {
+		h.standing(q)
+	}
+	return h, nil
+}
+
+// wait waits in line. If an attempt has been made before, err is how it failed, and r what the nodes
+// have said to it.
+func (l *Locker) wait(ctx context.Context, p *plan, began time.Time, q *queue.Waiter, r *protocol.Round, err error) (*Handle, error) {
+	w := l.newWait(ctx, "acquire", p, began)
 	defer func() { w.cancel() }()
 	w.longest = min(w.longest, queue.MostPause)
-	q := l.line.Join(p.keys, w.longest)
 	w.sleep, w.place = q.Wait, q.Name
+	if err != nil {
+		w.attempts, w.tried = 1, began
+	}
 	w.watch(p, nil)
-	h, err := l.stand(w, p, q)
+	h, err := l.stand(w, p, q, r, err)
 	if err != nil {
 		q.Leave()
 		return nil, err
@@ -202,40 +222,48 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 	return h, nil
 }
 
-// stand stands in line and tries when it is due.
-func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter) (*Handle, error) {
-	handed, cause := q.Turn(w.ctx)
-	if handed { // the nodes have been told, and call when it is this one's turn
-		cause = q.Wait(w.ctx, jitter.Around(w.outer, min(w.next, w.longest)))
-	}
-	if cause != nil {
-		return l.lastTry(w, p, q, cause)
+// stand stands in line and tries when it is due. If an attempt has been made, r and err are what
+// came of it.
+func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error) (*Handle, error) {
+	if err == nil {
+		handed, cause := q.Turn(w.ctx)
+		if handed { // the nodes have been told, and call when it is this one's turn
+			cause = q.Wait(w.ctx, jitter.Around(w.outer, min(w.next, w.longest)))
+		}
+		if cause != nil {
+			return l.lastTry(w, p, q, cause)
+		}
 	}
 	for {
-		// The first attempt has the whole node timeout, however short the maximum wait is.
-		h, r, err := l.attempt(w.attemptContext(), p, q.Place())
-		if r != nil {
-			l.line.Look(r)
+		if err != nil {
+			if err := l.again(w, p, q, r, err); err != nil {
+				return nil, err
+			}
 		}
+		var h *Handle
+		// The first attempt has the whole node timeout, however short the maximum wait is.
+		h, r, err = l.attempt(w.attemptContext(), p, q.Place())
 		if err == nil {
+			l.line.Look(r)
 			w.outageOver()
 			return h, nil
 		}
-		hint := time.Duration(math.MaxInt64)
-		if r != nil {
-			failed(q, r, err)
-			w.watch(p, r)
-			hint = q.Hint(r.FreeIn())
-		}
-		w.atLeast(p.retryInterval * time.Duration(q.Before()+1))
-		err = w.pause(hint, err)
-		if r != nil {
-			l.line.Look(r) // the others have answered by now
-		}
-		if err != nil {
-			return nil, err
-		}
 	}
+}
+
+// again waits until another attempt is due after one that has failed. It returns the call's error
+// where there will be none.
+func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error) error {
+	hint := time.Duration(math.MaxInt64)
+	if r != nil {
+		l.line.Look(r)
+		failed(q, r, err)
+		w.watch(p, r)
+		hint = q.Hint(r.FreeIn())
+		defer l.line.Look(r) // when the others have answered
+	}
+	w.atLeast(p.retryInterval * time.Duration(q.Before()+1))
+	return w.pause(hint, err)
 }
 
 // failed tells those who wait here what came of an attempt of the first one.

@@ -80,7 +80,7 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 	defer l.leave()
 	q := l.line.Watch(p.keys)
 	defer q.Leave()
-	w := l.newWait(ctx, "wait for", p)
+	w := l.newWait(ctx, "wait for", p, time.Now())
 	w.sleep, w.longest = q.Wait, min(w.longest, queue.MostPause)
 	free, cause := q.Turn(ctx)
 	if cause != nil {

@@ -57,13 +57,13 @@ type wait struct {
 	watching  *deadlock.Watch // for deadlocks; nil: nobody does
 }
 
-func (l *Locker) newWait(ctx context.Context, op string, p *plan) *wait {
+func (l *Locker) newWait(ctx context.Context, op string, p *plan, began time.Time) *wait {
 	w := &wait{
 		l: l, plan: p, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {}, sleep: l.sleep,
-		next: p.retryInterval, longest: 8 * p.retryInterval, maxOutage: p.maxOutage, began: time.Now(),
+		next: p.retryInterval, longest: 8 * p.retryInterval, maxOutage: p.maxOutage, began: began,
 	}
 	if p.maxWait > 0 {
-		w.ctx, w.cancel = context.WithTimeoutCause(ctx, p.maxWait, fmt.Errorf("the maximum wait of %v is over", p.maxWait))
+		w.ctx, w.cancel = context.WithDeadlineCause(ctx, began.Add(p.maxWait), fmt.Errorf("the maximum wait of %v is over", p.maxWait))
 	}
 	return w
 }

@@ -55,7 +55,7 @@ func (n *Node) repeat(c *Call) bool {
 // call: it may be sent anew with one of them. It is ASK where go-redis has been sent to and fro until
 // it gave up.
 func (c *Call) Moving(err error) bool {
-	return len(c.Keys) > 1 && (redis.HasErrorPrefix(err, "TRYAGAIN") || redis.HasErrorPrefix(err, "ASK"))
+	return err != nil && len(c.Keys) > 1 && (redis.HasErrorPrefix(err, "TRYAGAIN") || redis.HasErrorPrefix(err, "ASK"))
 }
 
 // pauseAfterLocked returns how long to wait after so many failures. Close has no time to lose.

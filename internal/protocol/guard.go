@@ -28,6 +28,9 @@ const guardedName = " guarded"
 // noteBarred tells of a node that has no vote, once for each restart, and reports whether err says
 // so: it is neither an outage nor the end of one.
 func (n *Nodes) noteBarred(i int, op string, err error) bool {
+	if err == nil {
+		return false // without an allocation
+	}
 	var barred *node.Quarantine
 	if !errors.As(err, &barred) {
 		return false

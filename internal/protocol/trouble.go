@@ -150,8 +150,11 @@ func forbidden(err error) bool {
 
 // code returns the first word of a server's error reply, or "" if err is none.
 func code(err error) string {
+	if err == nil {
+		return "" // without an allocation
+	}
 	var reply redis.Error
-	if err == nil || !errors.As(err, &reply) {
+	if !errors.As(err, &reply) {
 		return ""
 	}
 	word, _, _ := strings.Cut(reply.Error(), " ")

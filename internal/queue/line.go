@@ -56,6 +56,7 @@ const (
 // group is everybody in a Locker who waits for the same resources.
 type group struct {
 	name    groupName
+	trying  bool      // somebody makes a first attempt, ahead of all who wait: see Try
 	waiters []*Waiter // in the order in which they came; only the first is in the nodes' queues
 	holder  *Waiter   // has the lock, and will put the first one into the queues; nil: nobody
 	covered time.Time // until when: see Waiter.Won
@@ -134,7 +135,7 @@ func nameOf(resources []string) groupName {
 
 // forgetLocked forgets a group in which nobody had to wait, at once: there may be very many of them.
 func (l *Line) forgetLocked(g *group) {
-	if len(g.waiters) == 0 && g.holder == nil && g.watch == nil && g.used.IsZero() {
+	if !g.trying && len(g.waiters) == 0 && g.holder == nil && g.watch == nil && g.used.IsZero() {
 		delete(l.groups, g.name)
 	}
 }
@@ -214,7 +215,7 @@ func (l *Line) sweep() {
 	l.sweeper = nil
 	now := time.Now()
 	for name, g := range l.groups {
-		if len(g.waiters) == 0 && g.watch == nil && now.Sub(g.used) > freshness {
+		if !g.trying && len(g.waiters) == 0 && g.watch == nil && now.Sub(g.used) > freshness {
 			delete(l.groups, name)
 		}
 	}

@@ -61,11 +61,8 @@ func (l *Line) Join(k protocol.Keys, polls time.Duration) *Waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g := l.groupLocked(k)
-	w := &Waiter{
-		line: l, group: g, keys: k, polls: min(polls, MostPause), came: time.Now(), turn: make(chan struct{}), news: make(chan struct{}, 1),
-		nodes: make([]standing, l.nodes.Len()), late: leastLate,
-	}
-	first := len(g.waiters) == 0 && g.holder == nil
+	w := l.newWaiter(g, k, polls, time.Now())
+	first := !g.trying && len(g.waiters) == 0 && g.holder == nil
 	likely := len(g.waiters) > 0 || time.Since(g.used) < freshness
 	g.waiters = append(g.waiters, w)
 	if first {
@@ -75,6 +72,13 @@ func (l *Line) Join(k protocol.Keys, polls time.Duration) *Waiter {
 		}
 	}
 	return w
+}
+
+func (l *Line) newWaiter(g *group, k protocol.Keys, polls time.Duration, came time.Time) *Waiter {
+	return &Waiter{
+		line: l, group: g, keys: k, polls: min(polls, MostPause), came: came, turn: make(chan struct{}), news: make(chan struct{}, 1),
+		nodes: make([]standing, l.nodes.Len()), late: leastLate,
+	}
 }
 
 func (w *Waiter) activateLocked() {
@@ -119,7 +123,7 @@ func (w *Waiter) uncoveredIn() time.Duration {
 }
 
 // takeTurn lets the first of a group ask the nodes although somebody here has the lock: for all we
-// know it is never released.
+// know it is never released. An attempt that is being made ends by itself.
 func (w *Waiter) takeTurn() {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
@@ -130,9 +134,9 @@ func (w *Waiter) takeTurn() {
 	g.nextLocked()
 }
 
-// nextLocked has the first of the group ask the nodes, unless somebody here has the lock.
+// nextLocked has the first of the group ask the nodes, unless somebody here has the lock, or tries.
 func (g *group) nextLocked() {
-	if len(g.waiters) > 0 && g.holder == nil {
+	if !g.trying && len(g.waiters) > 0 && g.holder == nil {
 		g.waiters[0].standLocked()
 		g.waiters[0].activateLocked()
 	}
@@ -331,13 +335,9 @@ func (w *Waiter) Won(c *protocol.Claim, until time.Time) (awaited bool) {
 	l.mu.Lock()
 	w.removeLocked()
 	g := w.group
-	w.won, w.claim = time.Now(), c
-	awaited = len(g.waiters) > 0
-	if w.waited || awaited {
+	awaited = w.holdsLocked(c, until)
+	if w.waited {
 		g.used = w.won
-	}
-	if awaited {
-		g.holder, g.covered = w, earlier(until, w.won.Add(coverTime))
 	}
 	place := w.place
 	if place != nil && place != at {
@@ -353,6 +353,17 @@ func (w *Waiter) Won(c *protocol.Claim, until time.Time) (awaited bool) {
 		place.Leave(l.nodes, w.keys) // the lock's release knows nothing of it
 	}
 	return awaited
+}
+
+// holdsLocked notes that the waiter has the lock, and returns whether others here wait for it.
+func (w *Waiter) holdsLocked(c *protocol.Claim, until time.Time) (awaited bool) {
+	g := w.group
+	w.won, w.claim = time.Now(), c
+	if len(g.waiters) == 0 {
+		return false
+	}
+	g.used, g.holder, g.covered = w.won, w, earlier(until, w.won.Add(coverTime))
+	return true
 }
 
 // removeLocked takes the waiter out of its group.
