@@ -60,7 +60,7 @@ func (s *stream) callWorkerLocked() {
 	case s.queue.length == 0:
 	case s.workers < s.base:
 		s.startLocked()
-	case s.pace.distantLocked():
+	case s.pace.distantLocked() && s.workers+s.stuck < s.pace.most: // else there is no need to look at the clock
 		now := time.Now()
 		due, ok := s.pace.dueLocked(now, s.workers+s.stuck)
 		switch {

@@ -74,7 +74,7 @@ func healArgs(a *ask) []any {
 
 // sendWithinTimeout has the call dropped if it still waits to be sent when nobody waits for it.
 func sendWithinTimeout(a *ask) bool {
-	a.call.SendBy = time.Now().Add(a.round.timeout)
+	a.call.SendBy = a.asked.Add(a.round.timeout)
 	return true
 }
 

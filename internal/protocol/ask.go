@@ -188,7 +188,7 @@ func (c *Claim) noteLocked(a *ask, err error, repeated bool) {
 		return
 	}
 	s := &c.sites[a.site]
-	late := time.Since(a.round.asked) > a.round.timeout
+	late := a.heard.Sub(a.round.asked) > a.round.timeout
 	switch {
 	case repeated || late || failed(err):
 		s.has = unknown

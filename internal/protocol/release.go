@@ -70,7 +70,7 @@ func (u leftUntil) String() string {
 // repeatUntilGone has a release that fails repeated for as long as there may be something to
 // delete.
 func repeatUntilGone(a *ask) bool {
-	a.call.RepeatUntil = time.Now().Add(a.round.claim.longest + residueGrace)
+	a.call.RepeatUntil = a.asked.Add(a.round.claim.longest + residueGrace)
 	return true
 }
 

@@ -243,7 +243,10 @@ func (r *Round) voteLocked(a *ask, err error) {
 	if a.voted {
 		return
 	}
-	a.voted, a.err, r.heard = true, err, time.Now()
+	a.voted, a.err = true, err
+	if r.heard = a.heard; r.heard.IsZero() { // it was not asked
+		r.heard = time.Now()
+	}
 	switch said, decided := r.verdictLocked(a); {
 	case !decided:
 		return
