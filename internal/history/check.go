@@ -84,11 +84,15 @@ func finality(events []Event) (found []Violation) {
 // fences: of two tenures that do not overlap, the later one has the higher fencing token.
 func fences(tenures []Tenure) (found []Violation) {
 	for resource, of := range byResource(tenures) {
-		for i, t := range of {
-			if i > 0 && t.Fence > 0 && t.Fence <= of[i-1].Fence {
+		var highest Tenure
+		for _, t := range of {
+			if t.Fence > 0 && t.Fence <= highest.Fence {
 				found = append(found, Violation{
-					"fencing", t.First, fmt.Sprintf("%s: fence %d of %v does not exceed %d of %v", resource, t.Fence, t, of[i-1].Fence, of[i-1]),
+					"fencing", t.First, fmt.Sprintf("%s: fence %d of %v does not exceed %d of %v", resource, t.Fence, t, highest.Fence, highest),
 				})
+			}
+			if t.Fence > highest.Fence {
+				highest = t
 			}
 		}
 	}

@@ -10,7 +10,8 @@ import (
 // patience is for a search whose length nobody knows. What it cannot tell in time counts as broken: it is no proof.
 const patience = 20 * time.Second
 
-// linear: locks and the registers that they guard behave as if everything happened at one moment, between call and return.
+// linear: locks, and the registers that they guard, behave as if everything happened at one moment, between call and return. A
+// register can do so where its lock does not, if it refuses those whose fencing token is not the highest.
 func linear(events []Event, tenures []Tenure) (found []Violation) {
 	for resource, of := range byResource(tenures) {
 		if result := porcupine.CheckOperationsTimeout(lockModel, lockOperations(of), patience); result != porcupine.Ok {
@@ -22,7 +23,7 @@ func linear(events []Event, tenures []Tenure) (found []Violation) {
 	for resource, of := range registers(events) {
 		if result := porcupine.CheckOperationsTimeout(registerModel, registerOperations(of), patience); result != porcupine.Ok {
 			found = append(found, Violation{
-				"linearizability", of[0].At, fmt.Sprintf("of %d accesses to the register of %s there is no order that a register allows (%s)", len(of), resource, result),
+				"register", of[0].At, fmt.Sprintf("of %d accesses to the register of %s there is no order that a register allows (%s)", len(of), resource, result),
 			})
 		}
 	}

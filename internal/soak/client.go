@@ -92,6 +92,15 @@ func (c *client) run() (err error) {
 	if c.Settings.NodeTimeout > 0 {
 		opts = append(opts, redlock.WithNodeTimeout(c.Settings.NodeTimeout))
 	}
+	if c.Settings.Fencing {
+		opts = append(opts, redlock.WithFencing())
+	}
+	if c.Settings.Guard {
+		opts = append(opts, redlock.WithRestartGuard(c.Settings.MaxTTL))
+	}
+	if c.Settings.Deadlocks > 0 {
+		opts = append(opts, redlock.WithDeadlockDetection(c.Settings.Deadlocks))
+	}
 	if c.locker, err = redlock.New(nodes, opts...); err != nil {
 		return err
 	}

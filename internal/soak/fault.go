@@ -13,13 +13,14 @@ import (
 
 // fault is one way in which a node can suffer.
 type fault struct {
-	kind    string
-	weight  int                                                    // how often it is chosen; 0: never at random
-	impairs bool                                                   // while it lasts the node is of no use, or of little, to some clients
-	loses   bool                                                   // it ends the keys' lives early, and a quarantine follows
-	sided   bool                                                   // it may be meant for the clients of one side only
-	fits    func(t traits) bool                                    // nil: any node
-	strike  func(ctx context.Context, n *node, s step) (err error) // returns when it is mended
+	kind     string
+	weight   int                                                    // how often it is chosen; 0: never at random
+	impairs  bool                                                   // while it lasts the node is of no use, or of little, to some clients
+	loses    bool                                                   // it ends the keys' lives early, and a quarantine follows
+	sided    bool                                                   // it may be meant for the clients of one side only
+	restarts bool                                                   // the server is started anew
+	fits     func(t traits) bool                                    // nil: any node
+	strike   func(ctx context.Context, n *node, s step) (err error) // returns when it is mended
 }
 
 func hasAOF(t traits) bool   { return t.aof }
@@ -33,13 +34,13 @@ var faults = []fault{
 	{kind: "pause", weight: 3, impairs: true, strike: func(ctx context.Context, n *node, s step) error {
 		return during(ctx, s, n.server.Pause, n.server.Resume)
 	}},
-	{kind: "kill", weight: 3, impairs: true, fits: hasAOF, strike: func(ctx context.Context, n *node, s step) error {
+	{kind: "kill", weight: 3, impairs: true, restarts: true, fits: hasAOF, strike: func(ctx context.Context, n *node, s step) error {
 		return during(ctx, s, n.server.Kill, n.server.Relaunch)
 	}},
-	{kind: "kill, data lost", weight: 3, impairs: true, loses: true, fits: hasNoAOF, strike: func(ctx context.Context, n *node, s step) error {
+	{kind: "kill, data lost", weight: 3, impairs: true, loses: true, restarts: true, fits: hasNoAOF, strike: func(ctx context.Context, n *node, s step) error {
 		return n.quarantine(ctx, s.longest, n.server.Relaunch)
 	}},
-	{kind: "power cut", weight: 2, impairs: true, loses: true, fits: hasAOF, strike: powerCut},
+	{kind: "power cut", weight: 2, impairs: true, loses: true, restarts: true, fits: hasAOF, strike: powerCut},
 	{kind: "flush", weight: 1, impairs: true, loses: true, strike: func(ctx context.Context, n *node, s step) error {
 		return n.quarantine(ctx, s.longest, func() error { return n.command(ctx, "flushall") })
 	}},

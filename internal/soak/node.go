@@ -92,8 +92,11 @@ func (n *node) shiftClock(by time.Duration) error {
 const margin = 200 * time.Millisecond
 
 // quarantine loses data as the assumptions allow: no client reaches the node from before the loss until all leases that
-// had counted on it are over, which is the longest TTL later.
+// had counted on it are over, which is the longest TTL later. Where that is 0, the clients' restart guard is to see to it.
 func (n *node) quarantine(ctx context.Context, longest time.Duration, lose func() error) error {
+	if longest == 0 {
+		return lose()
+	}
 	n.refuse(true, n.doors[:]...)
 	defer n.refuse(false, n.doors[:]...)
 	// Commands may still wait in the server's sockets. It reads them before, or in the same turn as, the first of these.

@@ -17,7 +17,8 @@ type step struct {
 	side    int           // of the doors; -1: all
 	dur     time.Duration // how long it lasts; a quarantine comes on top
 	jump    time.Duration // of a clock, or the length of a delay
-	longest time.Duration // TTL, which a quarantine lasts for
+	longest time.Duration // TTL, which a quarantine lasts for; 0: there is none, since the restart guard sees the loss
+	after   time.Duration // for how long the node is of no use when the fault is mended
 	outage  bool          // it is one of those that silence a majority
 }
 
@@ -135,15 +136,20 @@ func (p *planner) newStep(at time.Duration, f fault, target int) step {
 	if f.sided && p.rng.IntN(2) == 0 {
 		side = p.rng.IntN(sides)
 	}
-	return step{at: at, kind: f.kind, target: target, side: side, longest: p.settings.MaxTTL}
+	return step{at: at, kind: f.kind, target: target, side: side}
 }
 
 // add takes a step into the plan, unless it would last beyond the end.
 func (p *planner) add(s step, f fault) {
-	ends := s.at + s.dur
-	if f.loses {
-		ends += s.longest + margin
+	s.longest, s.after = 0, 0
+	if f.loses && !(f.restarts && p.settings.Guard) {
+		s.longest = p.settings.MaxTTL
+		s.after = s.longest + margin
 	}
+	if f.restarts {
+		s.after = max(s.after, p.settings.barred())
+	}
+	ends := s.at + s.dur + s.after
 	if ends+slack > p.settings.Duration {
 		return
 	}

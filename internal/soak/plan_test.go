@@ -37,12 +37,7 @@ func TestSeedDecidesThePlan(t *testing.T) {
 
 // span is when a step keeps its node from being of use, by the plan.
 func span(s step) (from, to time.Duration) {
-	f := faultOf(s.kind)
-	to = s.at + s.dur
-	if f.loses {
-		to += s.longest
-	}
-	return s.at, to
+	return s.at, s.at + s.dur + s.after
 }
 
 func forNodes(steps []step) (found []step) {
@@ -52,6 +47,14 @@ func forNodes(steps []step) (found []step) {
 		}
 	}
 	return found
+}
+
+// guarded reports whether the clients of a run have the restart guard.
+func guarded(t *testing.T, seed uint64) bool {
+	t.Helper()
+	s, err := newSettings(safe, seed, time.Minute)
+	require.NoError(t, err)
+	return s.Guard
 }
 
 func TestPlanKeepsToItsRules(t *testing.T) {
@@ -67,7 +70,7 @@ func TestPlanKeepsToItsRules(t *testing.T) {
 			from, _ := span(s)
 			require.NotZero(t, f.weight, "is within the assumptions: %+v", s)
 			require.True(t, f.fits == nil || f.fits(nodes[s.target]), "fits: %+v", s)
-			require.Positive(t, s.longest)
+			require.Equal(t, f.loses && !(f.restarts && guarded(t, seed)), s.longest > 0, "%+v", s)
 			if f.loses {
 				require.Equal(t, -1, s.side, "keeps all clients out: %+v", s)
 			}

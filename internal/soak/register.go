@@ -14,8 +14,9 @@ import (
 )
 
 // registers are what the locks guard: a number for each resource, which whoever has the lock reads and, a little later,
-// replaces. The parent keeps them, so that a client's death leaves no doubt about what it has written. A write that comes when
-// its lease is over, from a client that was stopped meanwhile, is refused; so is one with a fencing token below one seen before.
+// replaces. The parent keeps them, so that a client's death leaves no doubt about what it has written. An access with a fencing
+// token below one seen before is refused. Where there are none, so is a write that comes when its lease is over, from a client
+// that was stopped meanwhile.
 type registers struct {
 	clock    clock
 	log      *history.Log
@@ -118,7 +119,7 @@ func (r *registers) serve(conn net.Conn) {
 func (r *registers) do(a access) accessed {
 	e := history.Event{Kind: history.Read, Began: r.clock.now(), Client: a.Client, Resources: []string{a.Resource}, Token: a.Token, Fence: a.Fence}
 	r.mu.Lock()
-	refused := a.Fence < r.fences[a.Resource] || a.Write && r.clock.now() >= a.Until
+	refused := a.Fence < r.fences[a.Resource] || a.Fence == 0 && a.Write && r.clock.now() >= a.Until
 	if refused {
 		r.stale++
 	} else {

@@ -55,7 +55,7 @@ func TestRegisterShowsTwoWhoWriteAtTheSameTime(t *testing.T) {
 	}
 	violations := history.Check(log.Events())
 	require.Len(t, violations, 1)
-	require.Equal(t, "linearizability", violations[0].Promise)
+	require.Equal(t, "register", violations[0].Promise)
 }
 
 func TestRegisterRefusesAnOlderFence(t *testing.T) {

@@ -77,7 +77,9 @@ func violationLines(violations []history.Violation) (lines []violationLine) {
 }
 
 // hasMoment reports whether a violation happened at a moment, and not in a whole history.
-func hasMoment(v history.Violation) bool { return v.Promise != "linearizability" && v.At > 0 }
+func hasMoment(v history.Violation) bool {
+	return v.Promise != "linearizability" && v.Promise != "register" && v.At > 0
+}
 
 // tick is the unit of time in the page's data: 10 microseconds, which is finer than anything that can be seen.
 func tick(d time.Duration) int { return int(d / (10 * time.Microsecond)) }

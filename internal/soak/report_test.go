@@ -92,6 +92,15 @@ func TestVerdict(t *testing.T) {
 
 	v.settings.Scenario = careless
 	require.False(t, v.passed(), "the checker is blind")
+	v.violations, v.settings.Fencing = []history.Violation{{Promise: "mutual exclusion"}}, true
+	require.True(t, v.passed())
+	require.Contains(t, v.conclusion(), "kept the registers right")
+	v.violations = append(v.violations, history.Violation{Promise: "register"})
+	require.False(t, v.passed(), "fencing has not helped")
+	require.Contains(t, v.conclusion(), "FAILED")
+	v.settings.Fencing = false
+	require.True(t, v.passed())
+	v.violations = nil
 	v.settings.Scenario = failover
 	require.True(t, v.passed())
 

@@ -58,7 +58,7 @@ func run(ctx context.Context, s settings) (_ *verdict, err error) {
 
 // ordeal is the time in which things happen.
 func ordeal(ctx context.Context, s settings, n *nemesis) error {
-	if err := sleep(ctx, warmUp); err != nil {
+	if err := sleep(ctx, warmUp+s.barred()); err != nil { // the servers have just been started
 		return err
 	}
 	over := time.NewTimer(s.Duration)

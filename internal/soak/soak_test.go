@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 
 // short makes a short run, and longer ones until one satisfies, with leases that allow for a machine which has other things to
 // do.
-func short(t *testing.T, scenario string, duration time.Duration, satisfies func(*verdict) bool) *verdict {
+func short(t *testing.T, scenario string, duration time.Duration, change func(*settings), satisfies func(*verdict) bool) *verdict {
 	t.Helper()
 	redistest.Start(t) // skips the test where there is no Redis
 	for try := 1; ; try++ {
@@ -29,6 +29,9 @@ func short(t *testing.T, scenario string, duration time.Duration, satisfies func
 		require.NoError(t, err)
 		s.Clients, s.Workers = 3, 4
 		s.MinTTL, s.MaxTTL, s.NodeTimeout = 500*time.Millisecond, 1200*time.Millisecond, 200*time.Millisecond
+		if change != nil {
+			change(&s)
+		}
 		t.Log(s)
 		v, err := run(t.Context(), s)
 		require.NoError(t, err)
@@ -44,20 +47,40 @@ func short(t *testing.T, scenario string, duration time.Duration, satisfies func
 }
 
 func TestNoPromiseBreaksUnderFaultsThatMayHappen(t *testing.T) {
-	v := short(t, safe, 10*time.Second, func(v *verdict) bool { return len(v.violations) > 0 || v.passed() })
+	v := short(t, safe, 10*time.Second, nil, func(v *verdict) bool { return len(v.violations) > 0 || v.passed() })
 	require.Empty(t, v.violations)
 	require.Empty(t, v.shortages)
 }
 
+// promises returns how often each promise was broken.
+func (v *verdict) promises() map[string]int {
+	broken := make(map[string]int)
+	for _, violation := range v.violations {
+		broken[violation.Promise]++
+	}
+	return broken
+}
+
 // Without this one nobody would know whether the one above can fail.
 func TestCheckerSeesWhatNodesWithoutMemoryDo(t *testing.T) {
-	promises := make(map[string]int)
-	short(t, careless, 6*time.Second, func(v *verdict) bool {
-		for _, violation := range v.violations {
-			promises[violation.Promise]++
+	fencing := func(on bool) func(*settings) {
+		return func(s *settings) { s.Fencing, s.Resources = on, 3 } // few, so that holders meet
+	}
+	broken := make(map[string]int)
+	short(t, careless, 6*time.Second, fencing(false), func(v *verdict) bool {
+		for promise, n := range v.promises() {
+			broken[promise] += n
 		}
-		return promises["mutual exclusion"] > 0 && promises["linearizability"] > 0
+		return broken["mutual exclusion"] > 0 && broken["linearizability"] > 0 && broken["register"] > 0
 	})
-	require.Positive(t, promises["mutual exclusion"])
-	require.Positive(t, promises["linearizability"])
+	for _, promise := range []string{"mutual exclusion", "linearizability", "register"} {
+		require.Positive(t, broken[promise], promise)
+	}
+
+	v := short(t, careless, 9*time.Second, fencing(true), func(v *verdict) bool {
+		return v.ofRegisters() > 0 || v.promises()["mutual exclusion"] > 0 && v.stale > 0
+	})
+	require.Positive(t, v.promises()["mutual exclusion"], "two holders are alive at the same time")
+	require.Positive(t, v.stale, "and one of them writes")
+	require.Zero(t, v.ofRegisters(), "which what the lock guards does not let happen")
 }

@@ -27,6 +27,7 @@ type verdict struct {
 	grants, multi, held, noQuorum, late int
 	lost, crashes, extended, swaps      int
 	stale                               int // writes that came too late, and were refused
+	deadlocks                           int
 	faults                              map[string]int
 	waits                               []time.Duration // of all grants, sorted
 	unexpected                          map[string]int  // refusals that nobody should see
@@ -83,6 +84,8 @@ func (v *verdict) refuse(note string) {
 		v.noQuorum++
 	case noteLate:
 		v.late++
+	case noteDeadlock:
+		v.deadlocks++
 	case noteStopped:
 	default:
 		v.unexpected[note]++
@@ -141,10 +144,20 @@ func (v *verdict) passed() bool {
 	case v.settings.Scenario == safe:
 		return len(v.violations) == 0
 	case v.settings.Scenario == careless:
-		return len(v.violations) > 0
+		return len(v.violations) > 0 && (!v.settings.Fencing || v.ofRegisters() == 0)
 	default:
 		return true
 	}
+}
+
+// ofRegisters returns how many of the violations are such that a register has been written by two at a time.
+func (v *verdict) ofRegisters() (n int) {
+	for _, violation := range v.violations {
+		if violation.Promise == "register" {
+			n++
+		}
+	}
+	return n
 }
 
 // wait returns a percentile of the time that grants took.
@@ -165,7 +178,7 @@ func (v *verdict) numbers() []number {
 	nodes, clients := v.totals()
 	return []number{
 		{"grants", fmt.Sprintf("%d (%d of several resources)", v.grants, v.multi)},
-		{"refusals", fmt.Sprintf("%d held, %d no quorum, %d too late", v.held, v.noQuorum, v.late)},
+		{"refusals", fmt.Sprintf("%d held, %d no quorum, %d too late, %d deadlocks", v.held, v.noQuorum, v.late, v.deadlocks)},
 		{"locks lost or held to their end", fmt.Sprint(v.lost)},
 		{"extensions", fmt.Sprint(v.extended)},
 		{"register writes", fmt.Sprintf("%d, and %d late ones refused", v.swaps, v.stale)},
@@ -202,6 +215,10 @@ func (v *verdict) conclusion() string {
 		return fmt.Sprintf("FAILED: %d violations", n)
 	case v.settings.Scenario == careless && n == 0:
 		return "FAILED: nodes lost their data and voted on, and the checker saw nothing"
+	case v.settings.Scenario == careless && v.settings.Fencing && v.ofRegisters() > 0:
+		return fmt.Sprintf("FAILED: %d violations, and fencing tokens have not kept the registers from them", n)
+	case v.settings.Scenario == careless && v.settings.Fencing:
+		return fmt.Sprintf("%d violations, as expected: nodes lost their data and voted on, which the library assumes not to happen; fencing tokens have kept the registers right", n)
 	case v.settings.Scenario == careless:
 		return fmt.Sprintf("%d violations, as expected: nodes lost their data and voted on, which the library assumes not to happen", n)
 	default:

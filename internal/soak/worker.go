@@ -38,6 +38,7 @@ var tasks = []task{
 	{name: "hold to the end", weight: 3, hold: (*worker).holdToTheEnd},
 	{name: "extend", weight: 3, hold: (*worker).extend},
 	{name: "renew", weight: 2, hold: (*worker).renew, opts: []redlock.AcquireOption{redlock.WithAutoRenewal(true)}},
+	{name: "take another one", weight: 2, hold: (*worker).takeAnother, opts: []redlock.AcquireOption{redlock.WithAutoRenewal(true)}},
 	{name: "wait for the end", weight: 1, hold: (*worker).waitForTheEnd},
 }
 
@@ -135,11 +136,14 @@ const (
 	noteNoQuorum = "no quorum"
 	noteLate     = "lost at once"
 	noteStopped  = "stopped"
+	noteDeadlock = "deadlock"
 )
 
 func (w *worker) refused(began time.Duration, resources []string, err error) {
 	note := err.Error()
 	switch {
+	case errors.Is(err, redlock.ErrDeadlock):
+		note = noteDeadlock
 	case errors.Is(err, redlock.ErrHeld):
 		note = noteHeld
 	case errors.Is(err, redlock.ErrNoQuorum):
@@ -219,6 +223,25 @@ func (w *worker) extend(ctx context.Context, t *tenure) {
 	if w.rng.IntN(2) == 0 {
 		w.holdToTheEnd(ctx, t)
 		return
+	}
+	t.release()
+}
+
+// takeAnother waits for a second lock while it holds the first, in any order: two who do that may wait for each other.
+func (w *worker) takeAnother(ctx context.Context, t *tenure) {
+	another := w.choose()[:1]
+	if slices.Contains(t.resources, another[0]) {
+		t.release()
+		return
+	}
+	under, cancel := context.WithCancel(t.h.Context(ctx)) // so that the wait is known as one of the holder
+	second := w.attempt(another, func() (*redlock.Handle, error) {
+		return w.locker.Acquire(under, another[0], redlock.WithTTL(w.Settings.MaxTTL), redlock.WithMaxWait(2*w.Settings.MaxTTL))
+	})
+	cancel()
+	if second != nil {
+		w.useRegisters(second)
+		second.release()
 	}
 	t.release()
 }
