@@ -263,6 +263,9 @@ func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err
 		defer l.line.Look(r) // when the others have answered
 	}
 	w.atLeast(p.retryInterval * time.Duration(q.Before()+1))
+	if r != nil {
+		w.compete(r.Stranger(), q.Asks())
+	}
 	return w.pause(hint, err)
 }
 

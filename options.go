@@ -114,7 +114,8 @@ func WithMaxOutage(d time.Duration) AcquireOption {
 // nobody has told that it is its turn; 100 ms by default; it must be positive. It is a fallback: as a
 // rule a release calls the next one at once. The pause is longer the more stand before, grows with
 // each try to eight times its start but not beyond 3.3 s, and is spread at random by half of itself.
-// A lock that is about to expire is tried at its expiry.
+// A lock that is about to expire is tried at its expiry. Where programs that use another library take
+// the same lock by turns, the first waiter asks for all who stand behind it: as often as every 5 ms.
 func WithRetryInterval(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.retryInterval = d })
 }

@@ -149,11 +149,11 @@ func (q *queues) words() string {
 
 func (q *queues) owner(lock string) string { return q.client.Get(q.Context(), lock).Val() }
 
-func refusedBy(i int64, owner string, before int64) []any {
+func refusedBy(i int64, owner string, before, all int64) []any {
 	if owner == "" {
-		return []any{i, "", absent, "now", before}
+		return []any{i, "", absent, "now", before, all}
 	}
-	return []any{i, owner, inSeconds(60), "now", before}
+	return []any{i, owner, inSeconds(60), "now", before, all}
 }
 
 func (q *queues) equal(want, got any) {
@@ -165,10 +165,10 @@ func TestQueueIsInTheOrderOfTickets(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		q.hold("a")
 		for range 2 { // the repetition changes nothing
-			q.equal(refusedBy(1, "holder", 0), q.wait("a", "3@near", 1<<52+30, "take"))
+			q.equal(refusedBy(1, "holder", 0, 1), q.wait("a", "3@near", 1<<52+30, "take"))
 		}
-		q.equal(refusedBy(1, "holder", 0), q.wait("a", "1@near", 1<<52+10, "take"))
-		q.equal(refusedBy(1, "holder", 1), q.wait("a", "2@near", 1<<52+20, "take"))
+		q.equal(refusedBy(1, "holder", 0, 2), q.wait("a", "1@near", 1<<52+10, "take"))
+		q.equal(refusedBy(1, "holder", 1, 3), q.wait("a", "2@near", 1<<52+20, "take"))
 		require.Equal(q, "1@near 2@near 3@near", q.line("a"))
 		require.InDelta(q, 9, q.patience("a", "1@near").Seconds(), 5)
 		require.InDelta(q, 10, q.client.PTTL(q.Context(), "{a}:queue").Val().Seconds(), 5)
@@ -190,7 +190,7 @@ func TestReleaseCallsTheFirstInLine(t *testing.T) {
 		q.equal(yes, q.run("release", "a", "holder", 0, 1, "", "", 0, 0)) // in whatever words
 		require.Equal(q, "come 1, stand-by 2", q.words())
 		require.LessOrEqual(q, q.patience("a", "1@near"), 250*time.Millisecond)
-		q.equal(refusedBy(1, "", 0), q.wait("a", "1@near", 0, "stand")) // as after an attempt that was given up
+		q.equal(refusedBy(1, "", 0, 0), q.wait("a", "1@near", 0, "stand")) // as after an attempt that was given up
 		require.Equal(q, "come 1, stand-by 2", q.words())
 		q.forget("a", "1@near")
 		q.equal("taken", q.wait("a", "2@near", 1, "take"))
@@ -223,7 +223,7 @@ func TestWhoeverMayNotHearIsNotTakenForGone(t *testing.T) {
 		q.equal(yes, q.release("a", "holder", "", ""))
 		require.Equal(q, "1@nobody 2@near", q.line("a"))
 		require.Greater(q, q.patience("a", "1@nobody"), time.Second)
-		q.equal(refusedBy(1, "", 1), q.wait("a", "2@near", 2, "take"))
+		q.equal(refusedBy(1, "", 1, 2), q.wait("a", "2@near", 2, "take"))
 		require.Empty(q, q.words())
 	})
 }
@@ -235,7 +235,7 @@ func TestNobodyOvertakesWhoeverWaits(t *testing.T) {
 		require.NoError(q, q.client.Del(q.Context(), "a").Err()) // it has expired
 		q.equal([]any{int64(1), "", absent, "now"}, q.run("acquire", "a", "mine", 60_000, 1))
 		require.Equal(q, "come 1", q.words())
-		q.equal(refusedBy(1, "", 1), q.wait("a", "2@near", 2, "take"))
+		q.equal(refusedBy(1, "", 1, 2), q.wait("a", "2@near", 2, "take"))
 		require.Empty(q, q.words(), "it was called before")
 		q.equal([]any{int64(2), "", absent, "now"}, q.run("acquire", "b a", "mine", 60_000, 2))
 		require.Empty(q, q.owner("b"))
@@ -261,9 +261,9 @@ func TestAcquireThatGivesAKeyBackCallsWhoeverWaitsForIt(t *testing.T) {
 func TestSeveralLocksAreTakenTogether(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		q.hold("b")
-		q.equal(refusedBy(2, "holder", 0), q.wait("a b", "1@near", 1, "take"))
+		q.equal(refusedBy(2, "holder", 0, 1), q.wait("a b", "1@near", 1, "take"))
 		require.Empty(q, q.owner("a"))
-		q.equal(refusedBy(1, "", 1), q.wait("a", "2@near", 2, "take"))
+		q.equal(refusedBy(1, "", 1, 2), q.wait("a", "2@near", 2, "take"))
 		require.Equal(q, "come 1, stand-by 2", q.words())
 		q.equal(yes, q.release("b", "holder", "", ""))
 		require.Equal(q, "come 1", q.words())
@@ -281,18 +281,18 @@ func TestWaitThatComesTooLate(t *testing.T) {
 		q.equal("taken", q.wait("a", "1@near", 1, "take"))
 		q.wait("a", "2@near", 2, "take")
 		for range 2 {
-			q.equal(refusedBy(1, "", 0), q.wait("a", "1@near", 1, "stand"))
+			q.equal(refusedBy(1, "", 0, 0), q.wait("a", "1@near", 1, "stand"))
 			require.Equal(q, "1@near 2@near", q.line("a"))
 			require.Empty(q, q.owner("a"), "given back")
 		}
 		require.Equal(q, "come 1, stand-by 2, come 1, stand-by 2", q.words(), "it is waited for anew each time")
 		for range 2 {
-			q.equal(refusedBy(1, "", 0), q.wait("a", "1@near", 1, "leave"))
+			q.equal(refusedBy(1, "", 0, 1), q.wait("a", "1@near", 1, "leave"))
 			require.Equal(q, "2@near", q.line("a"))
 		}
 		require.Equal(q, "come 2", q.words())
 		q.hold("a")
-		q.equal(refusedBy(1, "holder", 0), q.wait("a", "2@near", 2, "leave"))
+		q.equal(refusedBy(1, "holder", 0, 0), q.wait("a", "2@near", 2, "leave"))
 		require.Equal(q, "holder", q.owner("a"))
 		require.Empty(q, q.line("a"))
 	})

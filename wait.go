@@ -49,6 +49,7 @@ type wait struct {
 	place     func() string                                    // the name in the nodes' queues, or ""
 	next      time.Duration                                    // the next pause
 	longest   time.Duration
+	stranger  string    // see compete; "" before the first
 	reason    error     // of the last attempt that came to its end
 	tried     time.Time // when the latest attempt began
 	outage    time.Time // the beginning of the first of the last attempts that all found no quorum; zero: there is none
@@ -111,6 +112,19 @@ func (w *wait) pause(hint time.Duration, err error) error {
 
 // atLeast makes the next pause as long as d, but not longer than the longest.
 func (w *wait) atLeast(d time.Duration) { w.next = min(max(w.next, d), w.longest) }
+
+// compete makes the next pause short where others, who poll, have got the lock since the latest
+// attempt: nobody is called when they release it. This wait then asks as often as all those would for
+// whom it asks. While one stranger keeps the lock, the pauses grow as they always do.
+func (w *wait) compete(stranger string, waiters int) {
+	if waiters > 0 && stranger != "" && stranger != w.stranger {
+		w.next = max(w.plan.retryInterval/time.Duration(2*waiters), min(w.plan.retryInterval, leastPause))
+	}
+	w.stranger = stranger
+}
+
+// leastPause is between the attempts that are made for many.
+const leastPause = 5 * time.Millisecond
 
 // noteOutage keeps track of whether the nodes are out of reach, and tells the logger once when a
 // wait begins to wait for them.

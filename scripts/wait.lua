@@ -9,10 +9,11 @@
 --          "stand"  if we want no more than to stand in the queues: the attempt is over
 --          "leave"  if we have had enough
 --        with fencing: what the fence must be at least (see fence.lua)
--- reply  time                            every key is ours; by this node's clock, in microseconds
---        {time, fence}                   the same with fencing; the fence is text
---        {i, owner, pttl, time, before}  as of acquire; so many stand before us in the queue of KEYS[i]
---        an error                        of the command that failed
+-- reply  time                                 every key is ours; by this node's clock, in microseconds
+--        {time, fence}                        the same with fencing; the fence is text
+--        {i, owner, pttl, time, before, all}  as of acquire; so many stand before us in the queue of
+--                                             KEYS[i], and so many in all
+--        an error                             of the command that failed
 --
 -- Safe to repeat, as acquire is. If the attempt is over by the time of the repetition, what an
 -- earlier run has taken is given back. If a command fails, what was set just now is deleted.
@@ -34,13 +35,14 @@ local function obstacle(i)
   if owner == token then return end
   if owner or (first(i) or who) ~= who then
     local pttl = owner and redis.call('PTTL', KEYS[i]) or -2
-    return {i, owner or '', pttl, now(), redis.call('ZRANK', KEYS[n + i], who) or 0}
+    local before = redis.call('ZRANK', KEYS[n + i], who) or 0
+    return {i, owner or '', pttl, now(), before, redis.call('ZCOUNT', KEYS[n + i], '-inf', '(inf')}
   end
 end
 
 -- Stands in the queues, or leaves them. Returns why we cannot have the keys, or nil.
 local function stand()
-  local refusal = mode ~= 'take' and {1, '', -2, now(), 0} or nil
+  local refusal = mode ~= 'take' and {1, '', -2, now(), 0, 0} or nil
   for i = 1, n do
     if mode == 'leave' then leave(i, who) else enqueue(i, who, ARGV[5], ARGV[6]) end
     if mode ~= 'take' and redis.call('GET', KEYS[i]) == token then redis.call('DEL', KEYS[i]) end

@@ -202,6 +202,22 @@ func (c *Claim) healLocked(a *ask) {
 	}
 }
 
+// Stranger returns the value of a lock key that is in our way and not a token of this library, or "".
+// Whoever has set it calls nobody when it is free.
+func (r *Round) Stranger() string {
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	for i := range r.asks {
+		var refused *Refusal
+		if errors.As(r.asks[i].err, &refused) && refused.Owner != "" {
+			if _, ours := Label(refused.Owner); !ours {
+				return refused.Owner
+			}
+		}
+	}
+	return ""
+}
+
 // FreeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt
 // to succeed. What a node has granted, in time or after the decision, is free again by then; nodes
 // that have not answered may be free as soon as the first of the others. Redis rounds down, so a

@@ -15,7 +15,8 @@ type Refusal struct {
 	Left     time.Duration // until the key expires; negative: never
 	Waited   bool          // the key is free, but others wait for it; Owner and Left are unset
 	Time     int64         // what the node's clock showed, in microseconds; 0: unknown
-	Before   int           // so many stand before us in its queue
+	Before   int           // so many stand before us in its queue,
+	All      int           // and so many in all
 }
 
 func (r *Refusal) Error() string {
@@ -128,9 +129,9 @@ func (a *ask) granted(reply any) bool {
 
 func errUnexpected(reply any) error { return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply)) }
 
-// refusal reads {i} or {i, owner, pttl}, which time and before may follow.
+// refusal reads {i} or {i, owner, pttl}, which time may follow, and behind that before and all.
 func (a *ask) refusal(v []any) (*Refusal, bool) {
-	if len(v) != 1 && (len(v) < 3 || len(v) > 5) {
+	if len(v) != 1 && (len(v) < 3 || len(v) > 6) {
 		return nil, false
 	}
 	i, ok := v[0].(int64)
@@ -144,9 +145,10 @@ func (a *ask) refusal(v []any) (*Refusal, bool) {
 	if len(v) > 3 {
 		r.Time, _ = v[3].(int64)
 	}
-	if len(v) > 4 {
+	if len(v) > 5 {
 		before, _ := v[4].(int64)
-		r.Before = int(before)
+		all, _ := v[5].(int64)
+		r.Before, r.All = int(before), int(all)
 	}
 	if r.Waited = v[1] == "" && v[2] == int64(-2); r.Waited {
 		return r, true

@@ -44,7 +44,8 @@ type Waiter struct {
 	standBy  time.Time // when to try since whoever was called may not come; zero: nobody was
 	attempts int
 	late     time.Duration // how long after the first call it does without the others
-	before   int           // so many stand before it
+	before   int           // so many stand before it,
+	all      int           // and so many in all
 	won      time.Time     // zero: not yet
 }
 
@@ -219,6 +220,17 @@ func (w *Waiter) Before() int {
 	return w.before
 }
 
+// Asks returns for how many waiters this one asks the nodes, itself included: the others here, or
+// those who stand behind it in the nodes' queues; 0 for one that is not the first there.
+func (w *Waiter) Asks() int {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	if w.before > 0 {
+		return 0
+	}
+	return max(len(w.group.waiters), w.all)
+}
+
 // heard takes what a node says to an attempt: see protocol.Place.
 func (w *Waiter) heard(node int, r *protocol.Refusal) {
 	w.line.mu.Lock()
@@ -230,7 +242,7 @@ func (w *Waiter) heard(node int, r *protocol.Refusal) {
 	}
 	// A call that was sent after the refusal may have overtaken it: they come over two connections.
 	s.closed, s.open = r.Time, s.called > r.Time
-	w.before = r.Before
+	w.before, w.all = r.Before, r.All
 }
 
 func (w *Waiter) hearLocked(node int, word string, shown int64) (then func()) {

@@ -179,7 +179,7 @@ func (l *lines) grant(p parts, args []string, ttl int) any {
 // obstacles returns why the keys cannot be had, or nil.
 func (l *lines) obstacles(locks []string, token, who, mode string) (refused any) {
 	if mode != "take" {
-		refused = []any{1, "", -2, int(l.time), 0}
+		refused = []any{1, "", -2, int(l.time), 0, 0}
 	}
 	for i := len(locks) - 1; i >= 0; i-- {
 		why := l.obstacle(i, token, who)
@@ -210,7 +210,14 @@ func (l *lines) obstacle(i int, token, who string) any {
 			return nil
 		}
 	}
-	return []any{i + 1, owner, pttl, int(l.time), max(0, slices.Index(l.members(i), who))}
+	members := l.members(i)
+	all := 0
+	for _, member := range members {
+		if !l.watches(i, member) {
+			all++
+		}
+	}
+	return []any{i + 1, owner, pttl, int(l.time), max(0, slices.Index(members, who)), all}
 }
 
 func nativeWatch(m *memory, keys, args []string) any {
