@@ -24,6 +24,7 @@ type load struct {
 // outcome is what a load came to.
 type outcome struct {
 	waits, pairs []time.Duration // how long each lock, and each lock and unlock without the hold, took; sorted
+	gaps         []time.Duration // between an unlock and the next lock, where all want the same; sorted
 	elapsed      time.Duration   // until the last pair had ended
 	intime       int             // pairs that ended within the duration
 	cpu          time.Duration   // of this process
@@ -51,8 +52,10 @@ func (l load) run(ctx context.Context) (outcome, error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu, start := cpuTime(), time.Now()
+	var turns turns
 	var wg sync.WaitGroup
 	for _, w := range workers {
+		w.turns = &turns
 		wg.Go(func() { w.run(ctx, l, start.Add(l.duration)) })
 	}
 	wg.Wait()
@@ -69,6 +72,8 @@ func (l load) run(ctx context.Context) (outcome, error) {
 	}
 	slices.Sort(out.waits)
 	slices.Sort(out.pairs)
+	out.gaps = turns.gaps
+	slices.Sort(out.gaps)
 	return out, nil
 }
 
@@ -78,7 +83,29 @@ type worker struct {
 	resources    [][]string
 	waits, pairs []time.Duration
 	intime       int
+	turns        *turns
 	err          error
+}
+
+// turns are those of workers who want the same lock and hold it for a while.
+type turns struct {
+	mu       sync.Mutex
+	unlocked time.Time
+	gaps     []time.Duration
+}
+
+func (t *turns) begin(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.unlocked.IsZero() {
+		t.gaps = append(t.gaps, at.Sub(t.unlocked))
+	}
+}
+
+func (t *turns) end(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unlocked = at
 }
 
 // run locks and unlocks. Each goroutine has a context of its own, as requests have, so that nobody who derives contexts
@@ -98,9 +125,13 @@ func (w *worker) run(ctx context.Context, l load, stop time.Time) {
 		}
 		locked := time.Now()
 		if l.hold > 0 {
+			w.turns.begin(locked)
 			time.Sleep(l.hold)
 		}
 		unlocking := time.Now()
+		if l.hold > 0 {
+			w.turns.end(unlocking)
+		}
 		if err := h.Release(ctx); err != nil {
 			w.err = fmt.Errorf("unlock: %w", err)
 			return

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-redsync/redsync/v4"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/rediskit/redlock"
@@ -35,6 +36,8 @@ var scenarios = []scenario{
 	{"uncontended", uncontended},
 	{"limits", limits},
 	{"contended", contended},
+	{"hand-over", handOver},
+	{"roll-out", rollOut},
 	{"hung", hung},
 	{"distant", distant},
 	{"multi", multi},
@@ -193,9 +196,9 @@ func contended(ctx context.Context, f *field, s settings) ([]group, error) {
 			// the rate is that of the time when all were there.
 			l := load{goroutines: waiters, duration: 2 * s.duration, hold: time.Millisecond, resources: same(k.name)}
 			err := c.add(k.name, k, f.addrs(n), lockers, l, func(out outcome) []float64 {
+				p50, p99 := millis(percentile(out.waits, 0.5)), millis(percentile(out.waits, 0.99))
 				return []float64{
-					float64(out.intime) / l.duration.Seconds(), millis(percentile(out.waits, 0.5)), millis(percentile(out.waits, 0.99)),
-					millis(out.waits[len(out.waits)-1]), out.calls,
+					float64(out.intime) / l.duration.Seconds(), p50, p99, p99 / p50, millis(out.waits[len(out.waits)-1]), out.calls,
 				}
 			})
 			if err != nil {
@@ -208,11 +211,99 @@ func contended(ctx context.Context, f *field, s settings) ([]group, error) {
 		}
 		groups = append(groups, group{
 			Scenario: "contended", Case: fmt.Sprintf("N=%d, %d waiters in %d lockers, held for 1 ms", n, waiters, lockers),
-			Metrics: []string{"acquisitions/s", "wait p50 ms", "wait p99 ms", "wait max ms", "commands/acquisition/node"},
+			Metrics: []string{"acquisitions/s", "wait p50 ms", "wait p99 ms", "p99 ÷ p50", "wait max ms", "commands/acquisition/node"},
 			Rows:    rows,
 		}.against(ours.name))
 	}
 	return groups, nil
+}
+
+// handOver lets two in two instances take turns over a distance. What counts is the time in which nobody has the lock, beside what
+// two PINGs take that a quorum of the nodes has answered, one after the other.
+func handOver(ctx context.Context, f *field, s settings) ([]group, error) {
+	const away, hold = 4 * time.Millisecond, 20 * time.Millisecond
+	addrs, done, err := f.distance(slices.Repeat([]time.Duration{away}, maxNodes))
+	if err != nil {
+		return nil, err
+	}
+	c := &cell{ctx: ctx, f: f, s: s, calm: calm}
+	for _, k := range []kind{pings, ours, redsyncs} {
+		l := load{goroutines: 2, duration: s.duration, hold: hold, resources: same(k.name)}
+		took := func(out outcome) []time.Duration { return out.gaps }
+		if k.noWait {
+			l.goroutines = 1
+			took = func(out outcome) []time.Duration { return out.pairs }
+		}
+		err := c.add(k.name, k, addrs, l.goroutines, l, func(out outcome) []float64 {
+			return []float64{millis(percentile(took(out), 0.5)), millis(percentile(took(out), 0.9)), out.calls}
+		})
+		if err != nil {
+			return nil, errors.Join(err, closeAll(c.opened), done())
+		}
+	}
+	rows, err := c.compare()
+	return []group{group{
+		Scenario: "hand-over", Case: fmt.Sprintf("N=%d, %v away, 2 waiters in 2 lockers, held for %v", maxNodes, away, hold),
+		Metrics: []string{"p50 ms", "p90 ms", "commands/acquisition/node"},
+		Rows:    rows,
+	}.against(ours.name)}, errors.Join(err, done())
+}
+
+// The roll-out: those who are there poll every 5 ms with redsync, and the guests share their locks.
+const (
+	pollers    = 8
+	guests     = 8
+	pollsEvery = 5 * time.Millisecond
+)
+
+// rollOut lets a library in among fast pollers of another one, under the same keys.
+func rollOut(ctx context.Context, f *field, s settings) ([]group, error) {
+	const nodes = 3
+	addrs := f.addrs(nodes)
+	hosts := func(addrs []string) (subject, error) { return newRedsync(addrs, redsync.WithRetryDelay(pollsEvery)) }
+	var opened []subject
+	entrants := make([]entrant, 0, 3)
+	for _, guest := range []struct {
+		label, name string
+		lockers     int
+		open        func([]string) (subject, error)
+	}{
+		{"redlock", "roll-out", 1, openRedlock}, // whose keys begin with lock:
+		{fmt.Sprintf("redlock, %d lockers", guests), "roll-out", guests, openRedlock},
+		{"redsync", "lock:roll-out", 1, openRedsync},
+	} {
+		host, err := hosts(addrs)
+		if err != nil {
+			return nil, errors.Join(err, closeAll(opened))
+		}
+		opened = append(opened, host)
+		theirs := load{subjects: []subject{host}, goroutines: pollers, duration: 2 * s.duration, hold: time.Millisecond, resources: same("lock:roll-out")}
+		ours := load{goroutines: guests, duration: 2 * s.duration, hold: time.Millisecond, resources: same(guest.name)}
+		for range guest.lockers {
+			s, err := guest.open(addrs)
+			if err != nil {
+				return nil, errors.Join(err, closeAll(opened))
+			}
+			opened, ours.subjects = append(opened, s), append(ours.subjects, s)
+		}
+		entrants = append(entrants, entrant{label: guest.label, run: func() ([]float64, error) {
+			var had outcome
+			var failed error
+			var wg sync.WaitGroup
+			wg.Go(func() { had, failed = theirs.run(ctx) })
+			got, err := ours.run(ctx)
+			wg.Wait()
+			rate := func(out outcome) float64 { return float64(out.intime) / ours.duration.Seconds() }
+			return []float64{rate(got), rate(had), millis(percentile(got.waits, 0.5)), millis(percentile(got.waits, 0.99))}, errors.Join(err, failed)
+		}})
+	}
+	rows, err := compare(s.rounds, entrants)
+	return []group{{
+		Scenario: "roll-out", Case: fmt.Sprintf("N=%d, %d guests among %d who poll every %v, held for 1 ms", nodes, guests, pollers, pollsEvery),
+		Metrics: []string{"guests' acquisitions/s", "the others' acquisitions/s", "guests' wait p50 ms", "guests' wait p99 ms"},
+		Rows:    rows,
+		Ratios:  [][2]string{{entrants[0].label, "redsync"}, {entrants[1].label, "redsync"}},
+	}}, errors.Join(err, closeAll(opened))
 }
 
 // hung stops one of five servers and compares with the same library when all run.
