@@ -27,7 +27,10 @@ func hasAOF(t traits) bool   { return t.aof }
 func hasNoAOF(t traits) bool { return !t.aof }
 func hasClock(t traits) bool { return t.clock }
 
-const flushAtOnce = "flush at once"
+const (
+	flushAtOnce  = "flush at once"
+	restartEmpty = "restart without data"
+)
 
 // faults are all there are for nodes.
 var faults = []fault{
@@ -85,6 +88,12 @@ var faults = []fault{
 	}},
 	{kind: "script flush", weight: 1, strike: func(ctx context.Context, n *node, _ step) error {
 		return n.command(ctx, "script", "flush", "sync")
+	}},
+	// To a majority of the nodes at the same time, where the clients have the restart guard.
+	{kind: restartEmpty, impairs: true, loses: true, restarts: true, strike: func(ctx context.Context, n *node, _ step) error {
+		n.refuse(true, n.doors[:]...)
+		defer n.refuse(false, n.doors[:]...)
+		return errors.Join(n.command(ctx, "flushall"), n.server.Relaunch())
 	}},
 	// Never in the safe scenario: the node votes on.
 	{kind: flushAtOnce, strike: func(ctx context.Context, n *node, _ step) error {

@@ -35,7 +35,7 @@ const (
 )
 
 // planner draws a plan. No plan has more than a minority of the nodes impaired at the same time, but for the outages, which
-// take nothing but time from them.
+// take nothing but time from them, or what the restart guard does not rely on.
 type planner struct {
 	settings settings
 	rng      *rand.Rand
@@ -171,10 +171,12 @@ func (p *planner) impairedAt(at time.Duration) (n int) {
 	return n
 }
 
-// outage stops what it takes for a majority to be silent.
+// outage stops what it takes for a majority to be silent, or where that is to do no harm, restarts it without its data.
 func (p *planner) outage(at time.Duration) {
-	f := faultOf("pause")
-	dur := between(p.rng, p.settings.MaxTTL/4, 3*p.settings.MaxTTL/2)
+	f, dur := faultOf("pause"), between(p.rng, p.settings.MaxTTL/4, 3*p.settings.MaxTTL/2)
+	if p.settings.Guard && p.rng.IntN(2) == 0 {
+		f, dur = faultOf(restartEmpty), 0
+	}
 	silent := p.impairedAt(at)
 	for _, i := range p.rng.Perm(len(p.nodes)) {
 		if p.free[i] > at || silent > len(p.nodes)/2 {

@@ -68,7 +68,7 @@ func TestPlanKeepsToItsRules(t *testing.T) {
 		for i, s := range steps {
 			f := faultOf(s.kind)
 			from, _ := span(s)
-			require.NotZero(t, f.weight, "is within the assumptions: %+v", s)
+			require.True(t, f.weight > 0 || f.kind == restartEmpty && guarded(t, seed), "is within the assumptions: %+v", s)
 			require.True(t, f.fits == nil || f.fits(nodes[s.target]), "fits: %+v", s)
 			require.Equal(t, f.loses && !(f.restarts && guarded(t, seed)), s.longest > 0, "%+v", s)
 			if f.loses {
@@ -109,6 +109,8 @@ func TestPlanLeavesNothingOut(t *testing.T) {
 	require.Greater(t, kinds[clientPause], 100)
 	require.Greater(t, kinds[clientKill], 50)
 	require.Greater(t, silenced, 50)
+	require.True(t, guarded(t, 3))
+	require.Greater(t, kinds[restartEmpty], 20)
 }
 
 func TestOnlyCarelessNodesVoteOnAfterALoss(t *testing.T) {
