@@ -226,6 +226,9 @@ func (l *Locker) wait(ctx context.Context, p *plan, began time.Time, q *queue.Wa
 // came of it.
 func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error) (*Handle, error) {
 	if err == nil {
+		if q.Behind() {
+			p.account.standsInLine(l, p)
+		}
 		handed, cause := q.Turn(w.ctx)
 		if handed { // the nodes have been told, and call when it is this one's turn
 			cause = q.Wait(w.ctx, jitter.Around(w.outer, min(w.next, w.longest)))

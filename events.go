@@ -13,13 +13,13 @@ import (
 // this process, with a monotonic reading.
 type Event interface{ event() }
 
-// Waiting says that an acquisition begins to wait: its first attempt has failed. It is told once,
-// and an AcquireDone follows.
+// Waiting says that an acquisition begins to wait: its first attempt has failed, or it stands in line
+// behind others of its Locker before it makes one. It is told once, and an AcquireDone follows.
 type Waiting struct {
 	Context   context.Context
 	Resources []string
 	Start     time.Time // of the call
-	Err       error     // why the first attempt failed: it matches ErrHeld or ErrNoQuorum
+	Err       error     // why it waits: it matches ErrHeld or ErrNoQuorum
 }
 
 // AcquireDone is the end of an acquisition: of any call that acquires or adopts, unless its
@@ -35,7 +35,8 @@ type AcquireDone struct {
 	Granted   int           // nodes that had granted the lock when that was decided; others may follow
 	Nodes     int           // of so many
 	Validity  time.Duration // how long the lock can be trusted from now on; 0 if Err is not nil
-	Lock      uint64        // numbers the locks of a Locker, for whoever puts the events of one together; 0 if Err is not nil
+	Locker    uint64        // numbers the Lockers of this process
+	Lock      uint64        // numbers the locks of a Locker: with Locker it names one, for whoever puts its events together; 0 if Err is not nil
 	Fence     uint64        // the fencing token; 0 without fencing
 	Err       error         // what the call returns
 }
@@ -54,7 +55,8 @@ type ExtendDone struct {
 	Validity  time.Duration // how long the lock can be trusted from now on; 0 if it has ended
 	Healed    int           // nodes that had lost the lock, and get it again; those that answer later do not count
 	Failures  int           // renewals in a row that have failed up to this one; 0 for an Extend
-	Lock      uint64        // that of its AcquireDone
+	Locker    uint64        // like Lock, that of its AcquireDone
+	Lock      uint64
 	Err       error
 }
 
@@ -92,7 +94,8 @@ type LeaseEnded struct {
 	Left      time.Duration // what was left of the lease then: 0 if it had run out
 	Cause     Cause
 	Reason    string // of a loss, for people
-	Lock      uint64 // that of its AcquireDone
+	Locker    uint64 // like Lock, that of its AcquireDone
+	Lock      uint64
 	Fence     uint64
 	Err       error // ErrReleased, ErrLost or ErrClosed
 }
@@ -104,7 +107,8 @@ type ReleaseDone struct {
 	Start     time.Time
 	Duration  time.Duration
 	Overrun   time.Duration // how long the lock had been lost when Release was called; 0 if it was not
-	Lock      uint64        // that of its AcquireDone
+	Locker    uint64        // like Lock, that of its AcquireDone
+	Lock      uint64
 	Err       error
 }
 
@@ -121,6 +125,7 @@ type NodeCall struct {
 	Duration  time.Duration // until the answer, the time in the queue included
 	Batch     int           // calls that shared the round trip, this one included
 	Late      bool          // it took longer than the node timeout: nobody waited for it any more
+	Refused   bool          // the node answered that the key is somebody else's, or gone: it is well, and Err says which
 	Err       error         // a *HeldError if the key is somebody else's; what the server or the network said
 }
 

@@ -20,6 +20,9 @@ import (
 //go:embed scripts
 var files embed.FS
 
+// lockers counts the Lockers that were made.
+var lockers atomic.Uint64
+
 // scripts are the same for all Lockers without a restart guard.
 var scripts = protocol.LoadScripts(files, 0)
 
@@ -45,6 +48,7 @@ type Locker struct {
 	config
 	nodes    *protocol.Nodes
 	line     *queue.Line
+	number   uint64           // of this process's Lockers, for the observer
 	clients  []node.Client    // those of the nodes
 	schedule *timers.Schedule // of the handles that somebody watches or that are renewed
 	log      logQueue
@@ -85,7 +89,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 		return nil, err
 	}
 	l := &Locker{
-		config: c, clients: clients, schedule: timers.NewSchedule(), log: logQueue{logger: c.logger},
+		config: c, number: lockers.Add(1), clients: clients, schedule: timers.NewSchedule(), log: logQueue{logger: c.logger},
 		last: make(chan struct{}, 1), drained: make(chan struct{}),
 	}
 	l.life, l.end = context.WithCancelCause(context.Background())

@@ -77,6 +77,17 @@ func (a *account) waits(l *Locker, p *plan, err error) {
 		return
 	}
 	a.campaign.saw(a.tried, err)
+	a.tellWaiting(l, p, err)
+}
+
+// standsInLine tells that a call waits for others of its Locker, which came before it.
+func (a *account) standsInLine(l *Locker, p *plan) {
+	if a != nil {
+		a.tellWaiting(l, p, stateError("acquire", p.keys.Resources, ErrHeld))
+	}
+}
+
+func (a *account) tellWaiting(l *Locker, p *plan, err error) {
 	if a.waited {
 		return
 	}
@@ -103,7 +114,7 @@ func (l *Locker) acquired(p *plan, h *Handle, err error) (*Handle, error) {
 	if a := p.account; a != nil {
 		done := AcquireDone{
 			Context: a.ctx, Resources: p.keys.Resources, Start: a.start, Duration: time.Since(a.start),
-			Attempts: a.attempts, Waited: a.waited, Adopted: a.adopted, Nodes: l.nodes.Len(), Err: err,
+			Attempts: a.attempts, Waited: a.waited, Adopted: a.adopted, Nodes: l.nodes.Len(), Locker: l.number, Err: err,
 		}
 		var short *QuorumError
 		switch {
@@ -146,7 +157,7 @@ func (h *Handle) endsLocked(cause Cause, reason string) {
 		h.posted = append(h.posted, func() { h.l.tell(e) })
 		return
 	}
-	e.Context, e.Lock, a.ended = a.ctx, a.lock, now
+	e.Context, e.Locker, e.Lock, a.ended = a.ctx, h.l.number, a.lock, now
 	a.untold = append(a.untold, e)
 	if a.campaign != nil {
 		a.untold = append(a.untold, a.campaign.stepsDown(e))
@@ -178,8 +189,8 @@ func (h *Handle) releaseDone(ctx context.Context, start time.Time) {
 	h.mu.Lock()
 	defer h.unlock()
 	e := ReleaseDone{
-		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: time.Since(start), Lock: h.account.lock,
-		Err: h.released,
+		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: time.Since(start), Locker: h.l.number,
+		Lock: h.account.lock, Err: h.released,
 	}
 	if h.err != ErrReleased {
 		e.Overrun = max(0, start.Sub(h.account.ended))
@@ -197,7 +208,7 @@ func (h *Handle) renewalDoneLocked(r *protocol.Round, outcome quorum.Outcome, le
 		TTL: r.TTL(), Left: max(0, left), Healed: r.Healed(), Failures: failures, Err: h.cameOf(r, outcome, h.err),
 	}
 	if h.account != nil {
-		e.Lock = h.account.lock
+		e.Locker, e.Lock = h.l.number, h.account.lock
 	}
 	if h.err == nil {
 		e.Validity = max(0, time.Until(h.lease.End()))
@@ -212,7 +223,7 @@ func (h *Handle) extendTold(ctx context.Context, ttl time.Duration) error {
 	now := time.Now()
 	e := ExtendDone{
 		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: now.Sub(start), TTL: ttl,
-		Left: max(0, before.Sub(now)), Healed: healed, Lock: h.account.lock, Err: err,
+		Left: max(0, before.Sub(now)), Healed: healed, Locker: h.l.number, Lock: h.account.lock, Err: err,
 	}
 	if h.Err() == nil {
 		e.Validity = max(0, h.ValidUntil().Sub(now))
@@ -223,9 +234,11 @@ func (h *Handle) extendTold(ctx context.Context, ttl time.Duration) error {
 
 // heard tells how a call to a node ended.
 func (l *Locker) heard(h protocol.Heard) {
+	var refusal *protocol.Refusal
 	l.tell(NodeCall{
 		Context: h.Context, Resources: h.Resources, Node: h.Node, Addr: l.nodes.Addr(h.Node), Op: h.Op,
-		Start: h.Start, Duration: h.Took, Batch: h.Batch, Late: h.Late, Err: forPeople(h.Err),
+		Start: h.Start, Duration: h.Took, Batch: h.Batch, Late: h.Late,
+		Refused: errors.As(h.Err, &refusal), Err: forPeople(h.Err),
 	})
 }
 

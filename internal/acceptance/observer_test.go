@@ -38,6 +38,7 @@ func TestObserverIsToldOfAcquisitions(t *testing.T) {
 	require.Greater(t, e.Validity, 50*time.Second)
 	require.LessOrEqual(t, e.Validity, time.Minute)
 
+	takenEverywhere(t, h, servers...)
 	_, err = other.TryAcquire(from("b"), "a")
 	require.ErrorIs(t, err, redlock.ErrHeld)
 	refused := theOne[redlock.AcquireDone](t, &r2)
@@ -65,6 +66,44 @@ func TestObserverIsToldOfAcquisitions(t *testing.T) {
 	require.Error(t, err)
 	require.Len(t, told[redlock.AcquireDone](&r), 2, "an invalid argument is no acquisition")
 	uproot(t, "a", servers...)
+}
+
+// A call that stands in line behind another one of its Locker asks no node, and waits all the same.
+func TestObserverIsToldOfThoseWhoStandInLineInTheirLocker(t *testing.T) {
+	ctx := context.Background()
+	_, clients := masters(t, 1)
+	var r recorder
+	r.then = func(e redlock.Event) {
+		if call, ok := e.(redlock.NodeCall); ok && callerIn(call.Context) == "third" && len(told[redlock.Waiting](&r)) < 2 {
+			t.Error("a node was asked first")
+		}
+	}
+	l := open(t, clients, redlock.WithObserver(&r))
+	h, err := l.Acquire(from("first"), "a")
+	require.NoError(t, err)
+	require.Empty(t, told[redlock.Waiting](&r), "it is free")
+	got := make(chan error, 2)
+	wait := func(caller string) {
+		h, err := l.Acquire(from(caller), "a")
+		if err == nil {
+			err = h.Release(ctx)
+		}
+		got <- err
+	}
+	go wait("second")
+	latest[redlock.Waiting](t, &r, 1)
+	go wait("third")
+	w := latest[redlock.Waiting](t, &r, 2)
+	require.Equal(t, "third", callerIn(w.Context))
+	require.Equal(t, []string{"a"}, w.Resources)
+	require.ErrorIs(t, w.Err, redlock.ErrHeld)
+	require.NoError(t, h.Release(ctx))
+	require.NoError(t, <-got)
+	require.NoError(t, <-got)
+	all := told[redlock.AcquireDone](&r)
+	require.Equal(t, []bool{false, true, true}, []bool{all[0].Waited, all[1].Waited, all[2].Waited})
+	require.Equal(t, w.Start, all[2].Start)
+	require.Len(t, told[redlock.Waiting](&r), 2)
 }
 
 // Each way in which a lock can end, for handles that somebody watches and for those that nobody has any more.
@@ -222,6 +261,8 @@ func TestObserverIsToldOfRenewals(t *testing.T) {
 	require.Nil(t, e.Context)
 	require.Positive(t, e.Left)
 	require.Greater(t, e.Validity, e.Left)
+	begun := theOne[redlock.AcquireDone](t, &r)
+	require.Equal(t, []uint64{begun.Locker, begun.Lock}, []uint64{e.Locker, e.Lock})
 
 	for _, s := range servers[:2] {
 		denyAllScripts(t, s)
@@ -263,6 +304,15 @@ func TestObserverIsToldOfReleases(t *testing.T) {
 		theOne[redlock.AcquireDone](t, &r).Lock, theOne[redlock.ExtendDone](t, &r).Lock,
 		theOne[redlock.LeaseEnded](t, &r).Lock, theOne[redlock.ReleaseDone](t, &r).Lock,
 	})
+	by := theOne[redlock.AcquireDone](t, &r).Locker
+	require.NotZero(t, by)
+	require.Equal(t, []uint64{by, by, by}, []uint64{
+		theOne[redlock.ExtendDone](t, &r).Locker, theOne[redlock.LeaseEnded](t, &r).Locker, theOne[redlock.ReleaseDone](t, &r).Locker,
+	})
+	var r2 recorder
+	_, err = open(t, clients, redlock.WithObserver(&r2)).TryAcquire(from("acquire"), "b", redlock.WithTTL(100*time.Millisecond))
+	require.NoError(t, err)
+	require.Greater(t, theOne[redlock.AcquireDone](t, &r2).Locker, by, "another Locker has another number")
 	require.NoError(t, h.Release(from("again")))
 	e := theOne[redlock.ReleaseDone](t, &r)
 	require.Equal(t, "release", callerIn(e.Context))
@@ -323,7 +373,23 @@ func TestObserverIsToldOfTheCallsToEachNode(t *testing.T) {
 	require.ErrorIs(t, err, redlock.ErrHeld)
 	var held *redlock.HeldError
 	require.ErrorAs(t, told[redlock.NodeCall](&r2)[0].Err, &held)
+	require.True(t, told[redlock.NodeCall](&r2)[0].Refused)
 	uproot(t, "a", servers...)
+
+	var r3 recorder
+	l = open(t, clients[:1], redlock.WithObserver(&r3))
+	h, err = l.TryAcquire(context.Background(), "a")
+	require.NoError(t, err)
+	require.False(t, theOne[redlock.NodeCall](t, &r3).Refused)
+	uproot(t, "a", servers[0])
+	require.ErrorIs(t, h.Extend(context.Background(), time.Minute), redlock.ErrLost)
+	gone := told[redlock.NodeCall](&r3)[1]
+	require.True(t, gone.Refused, "a key that is gone is an answer too")
+	require.Error(t, gone.Err)
+	require.NoError(t, servers[0].Kill())
+	_, err = l.TryAcquire(context.Background(), "b")
+	require.ErrorIs(t, err, redlock.ErrNoQuorum)
+	latestOf(t, &r3, func(e redlock.NodeCall) bool { return e.Err != nil && !e.Refused })
 }
 
 func TestObserverIsToldWhenANodeFailsAndWhenItAnswersAgain(t *testing.T) {

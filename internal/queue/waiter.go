@@ -89,6 +89,17 @@ func (w *Waiter) activateLocked() {
 	}
 }
 
+// Behind reports whether others of this Locker stand before the waiter, or have the lock: then Turn
+// waits.
+func (w *Waiter) Behind() bool {
+	select {
+	case <-w.turn:
+		return false
+	default:
+		return true
+	}
+}
+
 // Turn waits until it is this waiter who asks the nodes. It is not to ask at once if it was handed
 // its place in their queues by a release: then they call it.
 func (w *Waiter) Turn(ctx context.Context) (handed bool, err error) {
