@@ -6,10 +6,13 @@ ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # Every module of the repository, and those besides the library.
 MODULES = . $(OTHERS)
-OTHERS = benchmarks deploy cmd/redlock examples/asynqleader gocronredlock integrations examples/fencing
+OTHERS = benchmarks deploy cmd/redlock examples/asynqleader gocronredlock otelredlock promredlock integrations examples/fencing
 
 # Those that are released: docs/releasing.md.
 NESTED = $(filter-out benchmarks deploy integrations examples/%,$(OTHERS))
+
+# Those that are tested with the newest of what they require too: .ci/newest-*.mod.
+EXPORTERS = otelredlock promredlock
 
 # A go.work of yours changes neither the Go nor the go-redis that the tests run with.
 export GOWORK = off
@@ -34,6 +37,7 @@ format:
 tidy:
 	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || exit 1; done
 	@go mod tidy -modfile=.ci/newest.mod -diff
+	@for m in $(EXPORTERS); do (cd $$m && go mod tidy -modfile=../.ci/newest-$$m.mod -diff) || exit 1; done
 
 # On 386 too, where an int has 32 bits: it compiles everything, tests included. The command line tool for the other systems
 # that it is built for.
@@ -52,21 +56,28 @@ race:
 race-others:
 	@for m in $(OTHERS); do (cd $$m && go test -race -shuffle=on ./...) || exit 1; done
 
-# With the newest go-redis, the tests in which it matters what the client does.
+# With the newest go-redis, the tests in which it matters what the client does. With the newest OpenTelemetry and Prometheus, those of
+# what measures with them.
 CLIENT_TESTS = Virtual|Fuzz|Scripts|Error|LostReplies|Cancelled|Hang|Panics|Minority|AnyNumber|Cluster|Sentinel|Heals|User|Sharding|Demoted|Masters
 newest:
 	go test -modfile=.ci/newest.mod -shuffle=on -run '$(CLIENT_TESTS)' . ./internal/acceptance
 	go test -modfile=.ci/newest.mod -shuffle=on ./internal/node
+	for m in $(EXPORTERS); do (cd $$m && go test -modfile=../.ci/newest-$$m.mod -shuffle=on ./...) || exit 1; done
 
-# Makes "the newest" the newest of today: go-redis and all else that the tests with it use.
+# Makes "the newest" the newest of today: go-redis and all else that the tests with it use, OpenTelemetry and Prometheus.
 upgrade:
 	go get -modfile=.ci/newest.mod -u -t ./...
 	go mod tidy -modfile=.ci/newest.mod
+	for m in $(EXPORTERS); do (cd $$m && f=../.ci/newest-$$m.mod && \
+		go get -modfile=$$f $$(go list -modfile=$$f -m -f '{{if not (or .Main .Replace .Indirect)}}{{.Path}}@latest{{end}}' all) && \
+		go mod tidy -modfile=$$f) || exit 1; done
 
-# With the oldest Go that go.mod allows, in its last patch release. The go command fetches it. The other modules need a newer one.
+# With the oldest Go that go.mod allows, in its last patch release. The go command fetches it. Most of the other modules need a newer
+# one.
 OLDEST_GO = go1.24.13
 oldest-go: redis
 	GOTOOLCHAIN=$(OLDEST_GO) go test -race -shuffle=on ./...
+	for m in $(EXPORTERS); do (cd $$m && GOTOOLCHAIN=$(OLDEST_GO) go test -race -shuffle=on ./...) || exit 1; done
 
 # Against servers of other Debian releases, which it fetches into bin/servers: Redis, Valkey and Redict, see .ci/fetch-server.
 # Some of them: make servers SERVERS="redis-8.0 valkey-sid". With the newest go-redis: make servers TESTFLAGS=-modfile=.ci/newest.mod

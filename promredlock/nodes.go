@@ -1,0 +1,115 @@
+package promredlock
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rediskit/redlock"
+)
+
+// nodes has the metrics of the nodes, which all Lockers share.
+type nodes struct {
+	m     *Metrics
+	known cache[nodeKey, *node]
+	count atomic.Int64 // of the nodes of a Locker; 0: not known yet
+
+	mu   sync.Mutex
+	down int // nodes that fail, as the Locker said that spoke of them last
+}
+
+// nodeKey is a node's address, or its index where the address is not known.
+type nodeKey struct {
+	addr  string
+	index int // 0 if there is an address: two Lockers may list it in another order
+}
+
+type node struct {
+	calls [len(ops)][replies]func() prometheus.Observer
+	up    prometheus.Gauge
+
+	down  atomic.Bool // changes under nodes.mu
+	since time.Time   // when that was told; guarded by nodes.mu
+}
+
+func (ns *nodes) of(addr string, index int) *node {
+	key := nodeKey{addr: addr}
+	if addr == "" {
+		key.index = index
+	}
+	return ns.known.get(key, ns.newNode)
+}
+
+func (ns *nodes) newNode(key nodeKey) *node {
+	name := key.addr
+	if name == "" {
+		name = strconv.Itoa(key.index)
+	}
+	n := &node{up: ns.m.up.WithLabelValues(name)}
+	n.up.Set(1) // until a Locker says otherwise, which it says at once
+	for i, op := range ops {
+		for j, reply := range replyNames {
+			n.calls[i][j] = lazy(ns.m.call, name, op, reply)
+		}
+	}
+	return n
+}
+
+// call takes a call to a node. One that was sent after the node was told to fail, and was answered,
+// ends the outage: the Locker that told of it may have been closed, or may have nothing to ask, and
+// so may never tell of its end.
+func (ns *nodes) call(e redlock.NodeCall) {
+	n, reply := ns.of(e.Addr, e.Node), replyOf(e)
+	n.calls[opOf(e.Op)][reply]().Observe(e.Duration.Seconds())
+	if reply == broken || !n.down.Load() {
+		return
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if e.Start.After(n.since) {
+		ns.setLocked(n, false)
+	}
+}
+
+func (ns *nodes) state(e redlock.NodeState) {
+	n := ns.of(e.Addr, e.Node)
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	n.since = time.Now()
+	ns.setLocked(n, !e.Up)
+}
+
+// number takes how many nodes a Locker has.
+func (ns *nodes) number(count int) {
+	if ns.count.Load() == int64(count) {
+		return
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.count.Store(int64(count))
+	ns.tellLocked()
+}
+
+func (ns *nodes) setLocked(n *node, down bool) {
+	if n.down.Load() == down {
+		return
+	}
+	n.down.Store(down)
+	if down {
+		ns.down++
+		n.up.Set(0)
+	} else {
+		ns.down--
+		n.up.Set(1)
+	}
+	ns.tellLocked()
+}
+
+func (ns *nodes) tellLocked() {
+	if count := int(ns.count.Load()); count > 0 {
+		ns.m.margin.WithLabelValues().Set(float64(count - ns.down - (count/2 + 1)))
+	}
+}
