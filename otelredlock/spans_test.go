@@ -101,14 +101,50 @@ func TestHoldsHaveSpansOnlyIfAsked(t *testing.T) {
 	require.Empty(t, b.ended("redlock.extend")[0].Links())
 }
 
+// holdsOnly is a sampler that takes everything but acquisitions.
+type holdsOnly struct{}
+
+func (holdsOnly) Description() string { return "holds only" }
+func (holdsOnly) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	if p.Name == "redlock.acquire" {
+		return sdktrace.SamplingResult{Decision: sdktrace.Drop}
+	}
+	return sdktrace.SamplingResult{Decision: sdktrace.RecordAndSample}
+}
+
 func TestHoldOfAnAcquisitionThatWasNotSampledHasNoSpan(t *testing.T) {
 	b := newBackend(t)
-	never := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans), sdktrace.WithSampler(
-		sdktrace.ParentBased(sdktrace.NeverSample())))
-	observer, err := otelredlock.New(otelredlock.WithTracerProvider(never), otelredlock.WithHoldSpans())
+	some := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans), sdktrace.WithSampler(holdsOnly{}))
+	observer, err := otelredlock.New(otelredlock.WithTracerProvider(some), otelredlock.WithHoldSpans())
 	require.NoError(t, err)
 	tellALife(observer)
-	require.Empty(t, b.spans.Started())
+	require.Len(t, b.spans.Ended(), 1)
+	require.Equal(t, "redlock.extend", b.spans.Ended()[0].Name(), "that by hand")
+}
+
+func TestSpansHaveTheTimesOfWhatTheyStandFor(t *testing.T) {
+	b := newBackend(t, otelredlock.WithHoldSpans())
+	start, name := time.Now().Add(-time.Hour), []string{"a"}
+	b.Observe(redlock.AcquireDone{Resources: name, Start: start, Duration: time.Second})
+	b.Observe(redlock.ExtendDone{Resources: name, Start: start.Add(time.Minute), Duration: time.Second, TTL: time.Minute})
+	b.Observe(redlock.LeaseEnded{Resources: name, Start: start.Add(time.Second), Held: 10 * time.Minute})
+	for span, times := range map[string][]time.Time{
+		"redlock.acquire": {start, start.Add(time.Second)},
+		"redlock.extend":  {start.Add(time.Minute), start.Add(time.Minute + time.Second)},
+		"redlock.hold":    {start.Add(time.Second), start.Add(time.Second + 10*time.Minute)},
+	} {
+		s := b.ended(span)[0]
+		require.Equal(t, times, []time.Time{s.StartTime(), s.EndTime()}, span)
+	}
+}
+
+func TestNothingIsKeptOfALockThatHasEnded(t *testing.T) {
+	b := newBackend(t, otelredlock.WithHoldSpans())
+	tellALife(b)
+	before := len(b.spans.Ended())
+	require.Equal(t, 4, before)
+	b.Observe(redlock.ExtendDone{Resources: []string{"a"}, Renewal: true, TTL: time.Second, Locker: 1, Lock: 1})
+	require.Len(t, b.spans.Ended(), before, "no acquisition to link to is known any more")
 }
 
 // tellALife tells of a lock from its acquisition to its end, with a renewal and an extension by hand.

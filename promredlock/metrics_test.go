@@ -191,7 +191,8 @@ func TestNodeThatAnswersAnotherLockerIsUp(t *testing.T) {
 
 func TestHistogramsCanBeChanged(t *testing.T) {
 	var names []string
-	m := promredlock.New(promredlock.WithHistograms(nil), promredlock.WithHistograms(func(o *prometheus.HistogramOpts) {
+	require.NotPanics(t, func() { promredlock.New(promredlock.WithHistograms(nil)) })
+	m := promredlock.New(promredlock.WithHistograms(func(o *prometheus.HistogramOpts) {
 		names = append(names, o.Name)
 		o.Buckets = []float64{1}
 	}))
