@@ -6,10 +6,10 @@ ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # Every module of the repository, and those besides the library.
 MODULES = . $(OTHERS)
-OTHERS = benchmarks deploy cmd/redlock examples/asynqleader gocronredlock otelredlock promredlock integrations examples/fencing
+OTHERS = benchmarks deploy cmd/redlock examples/asynqleader gocronredlock otelredlock promredlock monitoring integrations examples/fencing
 
 # Those that are released: docs/releasing.md.
-NESTED = $(filter-out benchmarks deploy integrations examples/%,$(OTHERS))
+NESTED = $(filter-out benchmarks deploy integrations monitoring examples/%,$(OTHERS))
 
 # Those that are tested with the newest of what they require too: .ci/newest-*.mod.
 EXPORTERS = otelredlock promredlock
@@ -17,8 +17,9 @@ EXPORTERS = otelredlock promredlock
 # A go.work of yours changes neither the Go nor the go-redis that the tests run with.
 export GOWORK = off
 
-# Tests that need a redis-server fail without one instead of being skipped.
+# Tests that need a redis-server, or Prometheus, fail without one instead of being skipped.
 export REDLOCK_REQUIRE_REDIS = 1
+export REDLOCK_REQUIRE_PROMETHEUS = 1
 
 .PHONY: test redis format tidy vet lint race race-others newest upgrade oldest-go servers vulncheck apidiff \
 	release release-nested sim simsoak digests model mutants bench fuzz soak
