@@ -177,7 +177,7 @@ func checkReport(t *testing.T, f *field, s settings, groups []group) {
 		t.Errorf("JSON: %v", err)
 	}
 	doc := filepath.Join(dir, "doc.md")
-	if err := os.WriteFile(doc, []byte("before\n"+docBegin+"old\n"+docEnd+"after\n"), 0o644); err != nil {
+	if err := os.WriteFile(doc, []byte(page("old\n", "old\n")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := writeDoc(doc, "today", groups); err != nil {
@@ -191,8 +191,43 @@ func checkReport(t *testing.T, f *field, s settings, groups []group) {
 	if !strings.HasPrefix(text, "before\n") || !strings.HasSuffix(text, "after\n") || strings.Contains(text, "old\n") {
 		t.Errorf("the document became\n%s", text)
 	}
+	first, second, _ := strings.Cut(text, "between\n")
+	if strings.Contains(first, "### observers") || !strings.Contains(second, "### observers") || strings.Contains(second, "### held") {
+		t.Errorf("the sections became\n%s", text)
+	}
 	if n := strings.Count(text, " met |") + strings.Count(text, "**not met** |"); n != len(figures) {
 		t.Errorf("the summary has %d of %d figures", n, len(figures))
+	}
+}
+
+// page is a document with both sections.
+func page(compared, observed string) string {
+	own := ownSections["observers"]
+	return "before\n" + mainSection.begin + compared + mainSection.end + "between\n" + own.begin + observed + own.end + "after\n"
+}
+
+// TestSectionsOfWhatDidNotRunStay shows that measuring the observers leaves the comparisons alone.
+func TestSectionsOfWhatDidNotRunStay(t *testing.T) {
+	doc := filepath.Join(t.TempDir(), "doc.md")
+	if err := os.WriteFile(doc, []byte(page("old\n", "old\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeDoc(doc, "today", []group{{Scenario: "observers", Case: "N=1"}}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if head, _, ok := strings.Cut(page("old\n", ""), ownSections["observers"].begin); !ok || !strings.HasPrefix(string(text), head) ||
+		!strings.Contains(string(text), "today") || strings.Count(string(text), "old\n") != 1 {
+		t.Errorf("the document became\n%s", text)
+	}
+	if err := os.WriteFile(doc, []byte("nothing"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeDoc(doc, "today", []group{{Scenario: "observers"}}); err == nil || !strings.Contains(err.Error(), "no place") {
+		t.Errorf("got %v", err)
 	}
 }
 

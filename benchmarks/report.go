@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -220,7 +219,7 @@ func circumstances(ctx context.Context, f *field, s settings) string {
 	info, _ := debug.ReadBuildInfo()
 	var modules []string
 	for _, d := range info.Deps {
-		for _, name := range []string{"redis/go-redis/v9", "go-redsync/redsync/v4", "bsm/redislock", "redis/rueidis"} {
+		for _, name := range []string{"redis/go-redis/v9", "go-redsync/redsync/v4", "bsm/redislock", "redis/rueidis", "prometheus/client_golang"} {
 			if d.Path == "github.com/"+name {
 				modules = append(modules, d.Path+" "+d.Version)
 			}
@@ -238,29 +237,55 @@ func writeJSON(w io.Writer, circumstances string, groups []group) error {
 	return e.Encode(map[string]any{"circumstances": circumstances, "groups": groups})
 }
 
-// Between these lines of a document stands what was measured.
-const (
-	docBegin = "<!-- measured: begin -->\n"
-	docEnd   = "<!-- measured: end -->\n"
+// section is a place in a document, between two of its lines, for what was measured.
+type section struct{ begin, end string }
+
+// The observers have a section of their own: what they cost is no comparison with other libraries.
+var (
+	mainSection = section{"<!-- measured: begin -->\n", "<!-- measured: end -->\n"}
+	ownSections = map[string]section{
+		"observers": {"<!-- measured, observers: begin -->\n", "<!-- measured, observers: end -->\n"},
+	}
 )
 
-// writeDoc puts the figures and tables into a document.
+// writeDoc puts the figures and tables into a document. A section none of whose scenarios has run stays as it is.
 func writeDoc(name, about string, groups []group) error {
 	old, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	head, rest, ok1 := strings.Cut(string(old), docBegin)
-	_, tail, ok2 := strings.Cut(rest, docEnd)
+	places := make(map[section][]group)
+	for _, g := range groups {
+		s, own := ownSections[g.Scenario]
+		if !own {
+			s = mainSection
+		}
+		places[s] = append(places[s], g)
+	}
+	text := string(old)
+	for s, some := range places {
+		if text, err = s.fill(text, about, some); err != nil {
+			return fmt.Errorf("%s %w", name, err)
+		}
+	}
+	return os.WriteFile(name, []byte(text), 0o644)
+}
+
+// fill returns the document with the section's contents replaced.
+func (s section) fill(text, about string, groups []group) (string, error) {
+	head, rest, ok1 := strings.Cut(text, s.begin)
+	_, tail, ok2 := strings.Cut(rest, s.end)
 	if !ok1 || !ok2 {
-		return errors.New(name + " has no place for the figures")
+		return "", fmt.Errorf("has no place for the figures: %q and %q", s.begin, s.end)
 	}
 	var doc strings.Builder
-	fmt.Fprintf(&doc, "%s%s\n%s\n\n", head, docBegin, about)
-	summary(&doc, groups)
+	fmt.Fprintf(&doc, "%s%s\n%s\n\n", head, s.begin, about)
+	if s == mainSection {
+		summary(&doc, groups)
+	}
 	for _, g := range groups {
 		g.table(&doc)
 	}
-	fmt.Fprint(&doc, docEnd, tail)
-	return os.WriteFile(name, []byte(doc.String()), 0o644)
+	fmt.Fprint(&doc, s.end, tail)
+	return doc.String(), nil
 }

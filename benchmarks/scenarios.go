@@ -42,6 +42,7 @@ var scenarios = []scenario{
 	{"distant", distant},
 	{"multi", multi},
 	{"held", heldLocks},
+	{"observers", observers},
 }
 
 // cell is one comparison in the making.

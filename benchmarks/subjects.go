@@ -115,9 +115,11 @@ type redlockSubject struct {
 	locker *redlock.Locker
 }
 
-func openRedlock(addrs []string) (subject, error) {
+func openRedlock(addrs []string) (subject, error) { return newRedlock(addrs) }
+
+func newRedlock(addrs []string, opts ...redlock.Option) (subject, error) {
 	clients := openClients(addrs)
-	locker, err := redlock.New(clients, redlock.WithTTL(ttl))
+	locker, err := redlock.New(clients, append(opts, redlock.WithTTL(ttl))...)
 	return &redlockSubject{clients, locker}, err
 }
 

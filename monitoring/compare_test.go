@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -169,4 +172,43 @@ func valueOf(m *dto.Metric) any {
 		value = append(value, fmt.Sprint(b.GetUpperBound(), ": ", b.GetCumulativeCount()))
 	}
 	return value
+}
+
+// The tables of both modules name each metric as it is, and each value that a label can have.
+func TestTablesOfTheModulesAreTrue(t *testing.T) {
+	observers, scrape := newExporters(t)
+	for _, e := range everyEvent() {
+		observers.Observe(e)
+	}
+	metrics, _ := scrape()
+	for _, module := range []string{"promredlock", "otelredlock"} {
+		text, err := os.ReadFile("../" + module + "/README.md")
+		require.NoError(t, err)
+		rows := regexp.MustCompile("(?m)^\\| `(redlock\\.[a-z.]+)` \\| `(\\w+)` \\| (\\w+) \\| (\\w*) ?\\| ([^|]*)\\|").FindAllStringSubmatch(string(text), -1)
+		require.Len(t, rows, len(metrics), module)
+		for _, row := range rows {
+			name := strings.ReplaceAll(row[1], ".", "_")
+			if row[4] == "s" {
+				name += "_seconds"
+			}
+			if row[3] == "counter" {
+				name += "_total"
+			}
+			require.Equal(t, name, row[2])
+			require.Contains(t, metrics, name)
+			require.Equal(t, strings.ToUpper(row[3]), metrics[name].kind.String(), name)
+			labels := regexp.MustCompile("\\w+").FindAllString(row[5], -1)
+			for series := range metrics[name].series {
+				var found []string
+				for _, pair := range strings.Fields(series) {
+					label, value, _ := strings.Cut(pair, "=")
+					found = append(found, label)
+					if label != "group" && label != "node" {
+						require.Contains(t, string(text), "`"+strings.Trim(value, `"`)+"`", "%s of %s", label, name)
+					}
+				}
+				require.ElementsMatch(t, labels, found, name)
+			}
+		}
+	}
 }
