@@ -104,6 +104,7 @@
 //	what a script does                          scripts/*.lua; then its digest (make digests)
 //	                                            and its twin in Go for the simulation, internal/sim/native.go
 //	how calls reach the server                  internal/node: its doc.go shows the path of a call
+//	what is measured                            otelredlock and promredlock, modules of their own; events.go
 //
 // docs/design.md in the repository says why things are as they are.
 package redlock

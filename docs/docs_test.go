@@ -42,6 +42,8 @@ var compiledHere = []string{"../README.md", "../deploy/README.md", "fencing.md",
 // that has these.
 var compiledElsewhere = map[string]string{
 	"../gocronredlock/README.md": "../gocronredlock/readme_test.go",
+	"../otelredlock/README.md":   "../otelredlock/readme_test.go",
+	"../promredlock/README.md":   "../promredlock/readme_test.go",
 	"integrations.md":            "../integrations/page_test.go",
 	"migrating.md":               "../benchmarks/peers/pages_test.go",
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,4 +34,19 @@ func TestPromtoolAcceptsRulesAndConfiguration(t *testing.T) {
 
 func TestAlertsFireWhenTheyShould(t *testing.T) {
 	promtool(t, "test", "rules", "alerts_test.yaml")
+}
+
+func TestEachAlertIsExplainedAndTested(t *testing.T) {
+	rules, err := os.ReadFile("alerts.yaml")
+	require.NoError(t, err)
+	names := regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(string(rules), -1)
+	require.Len(t, names, 5)
+	for _, name := range names {
+		readme, err := os.ReadFile("README.md")
+		require.NoError(t, err)
+		require.Contains(t, string(readme), "| `"+name[1]+"` |")
+		tests, err := os.ReadFile("alerts_test.yaml")
+		require.NoError(t, err)
+		require.Regexp(t, "alertname: "+name[1]+"\n\\s+exp_alerts:", string(tests))
+	}
 }

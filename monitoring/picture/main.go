@@ -24,7 +24,9 @@ import (
 func main() {
 	base := flag.String("prometheus", "http://127.0.0.1:9090", "`address` of the server")
 	job := flag.String("job", "shop", "the job to show")
-	last := flag.Duration("last", 10*time.Minute, "how much of the past to show")
+	last := flag.Duration("last", 10*time.Minute, "how much to show")
+	to := time.Now()
+	flag.TextVar(&to, "to", to, "the end of that, such as 2027-01-31T12:00:00Z")
 	interval := flag.Duration("interval", 20*time.Second, "of rates: at least four times that of scrapes")
 	dashboard := flag.String("dashboard", "dashboard.json", "`file` of the dashboard")
 	out := flag.String("o", "dashboard.svg", "`file` to write")
@@ -33,7 +35,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	to := time.Now()
 	p := picture{base: *base, job: *job, interval: *interval, from: to.Add(-*last), to: to}
 	if err := p.draw(context.Background(), d); err != nil {
 		log.Fatal(err)
