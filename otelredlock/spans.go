@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/rediskit/redlock"
 )
@@ -17,7 +18,8 @@ import (
 const mostNames = 16
 
 // spans makes the spans. Its methods return the context of the span that they have made, so that
-// what is measured can be found with its trace (exemplars).
+// what is measured can be found with its trace (exemplars). It is nil where spans are switched off:
+// then even the arguments of a span are not made.
 type spans struct {
 	tracer trace.Tracer
 	always []attribute.KeyValue
@@ -36,6 +38,9 @@ type lock struct {
 }
 
 func newSpans(c config) *spans {
+	if _, off := c.tracers.(noop.TracerProvider); off {
+		return nil
+	}
 	return &spans{tracer: c.tracers.Tracer(scope), always: slices.Clone(c.attributes), holds: c.holdSpans}
 }
 
@@ -66,6 +71,13 @@ func (s *spans) record(ctx context.Context, made span) context.Context {
 }
 
 func (s *spans) acquireDone(ctx context.Context, e redlock.AcquireDone) context.Context {
+	if s == nil {
+		return ctx
+	}
+	return s.acquire(ctx, e)
+}
+
+func (s *spans) acquire(ctx context.Context, e redlock.AcquireDone) context.Context {
 	outcome := outcomeOf(e.Err)
 	made := span{
 		name: "redlock.acquire", resources: e.Resources, start: e.Start, end: e.Start.Add(e.Duration),
@@ -92,6 +104,18 @@ func (s *spans) acquireDone(ctx context.Context, e redlock.AcquireDone) context.
 }
 
 func (s *spans) extendDone(ctx context.Context, e redlock.ExtendDone) context.Context {
+	if s == nil {
+		return ctx
+	}
+	l := s.of(e.Locker, e.Lock)
+	if e.Renewal && l == nil {
+		return ctx
+	}
+	return s.extend(ctx, l, e)
+}
+
+// extend makes the span of an extension. Without hold spans l is nil.
+func (s *spans) extend(ctx context.Context, l *lock, e redlock.ExtendDone) context.Context {
 	made := span{
 		name: "redlock.extend", resources: e.Resources, start: e.Start, end: e.Start.Add(e.Duration),
 		attributes: func() []attribute.KeyValue {
@@ -103,13 +127,11 @@ func (s *spans) extendDone(ctx context.Context, e redlock.ExtendDone) context.Co
 		},
 		err: e.Err,
 	}
-	if l := s.of(e.Locker, e.Lock); l != nil {
+	if l != nil {
 		made.links = []trace.Link{l.link}
 		if e.Renewal {
 			ctx = l.caller
 		}
-	} else if e.Renewal {
-		return ctx
 	}
 	return s.record(ctx, made)
 }
@@ -120,6 +142,10 @@ func (s *spans) leaseEnded(ctx context.Context, e redlock.LeaseEnded) context.Co
 		return ctx
 	}
 	s.alive.Delete(lockKey{e.Locker, e.Lock})
+	return s.hold(ctx, l, e)
+}
+
+func (s *spans) hold(ctx context.Context, l *lock, e redlock.LeaseEnded) context.Context {
 	made := span{
 		name: "redlock.hold", resources: e.Resources, start: e.Start, end: e.Start.Add(e.Held),
 		attributes: func() []attribute.KeyValue {
@@ -135,7 +161,7 @@ func (s *spans) leaseEnded(ctx context.Context, e redlock.LeaseEnded) context.Co
 
 // of returns a lock that has spans, or nil.
 func (s *spans) of(locker, number uint64) *lock {
-	if !s.holds {
+	if s == nil || !s.holds {
 		return nil
 	}
 	l, _ := s.alive.Load(lockKey{locker, number})
