@@ -130,7 +130,7 @@ fuzz: redis
 		for f in $$(go test -list '^Fuzz' ./$$p | grep '^Fuzz'); do \
 			go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p || exit 1; done; done
 
-# Measures against other libraries, for about fourteen minutes, and writes docs/benchmarks.md.
+# Measures against other libraries, for about seventeen minutes, and writes docs/benchmarks.md.
 bench:
 	cd benchmarks && go run . -doc ../docs/benchmarks.md -svg plots
 

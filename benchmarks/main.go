@@ -4,7 +4,7 @@
 // whatever disturbs the machine disturbs all of them. It prints Markdown tables: medians over the rounds, ratios that were
 // taken round by round, and which of the figures that redlock is to reach were met.
 //
-//	go run .                                             # everything: about fourteen minutes
+//	go run .                                             # everything: about seventeen minutes
 //	go run . -only uncontended -json rounds.json         # one scenario
 //	go run . -doc ../docs/benchmarks.md -svg plots       # for the documentation
 //
