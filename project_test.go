@@ -58,9 +58,19 @@ func TestSupportedVersionsAreThoseOfGoMod(t *testing.T) {
 	oldestGo := line(t, "go.mod", "go ")
 	require.Equal(t, "go"+oldestGo, regexp.MustCompile(`^go\d+\.\d+`).FindString(line(t, "Makefile", "OLDEST_GO = ")))
 	client := line(t, "go.mod", "\tgithub.com/redis/go-redis/v9 ")
+	otel := strings.TrimSuffix(line(t, "otelredlock/go.mod", "\tgo.opentelemetry.io/otel "), ".0")
+	prom := line(t, "promredlock/go.mod", "\tgithub.com/prometheus/client_golang ")
+	for _, module := range []string{"otelredlock", "promredlock"} {
+		require.Equal(t, oldestGo, strings.TrimSuffix(line(t, module+"/go.mod", "go "), ".0"), module)
+	}
 	for file, promises := range map[string][]string{
-		"README.md":       {"Go " + oldestGo + " and later", "go-redis " + client + " and later"},
-		"docs/support.md": {"the library: " + oldestGo + " and later", "| go-redis | " + client + " "},
+		"README.md": {"Go " + oldestGo + " and later", "go-redis " + client + " and later"},
+		"docs/support.md": {
+			"the library: " + oldestGo + " and later", "| go-redis | " + client + " ",
+			"| OpenTelemetry (`otelredlock`) | " + otel + " and later |", "| client_golang (`promredlock`) | " + prom + " and later |",
+		},
+		"otelredlock/README.md": {"Go " + oldestGo + " and OpenTelemetry " + otel + " or later"},
+		"promredlock/README.md": {"Go " + oldestGo + " and client_golang " + prom + " or later"},
 	} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)

@@ -197,7 +197,7 @@ func TestTablesOfTheModulesAreTrue(t *testing.T) {
 			require.Equal(t, name, row[2])
 			require.Contains(t, metrics, name)
 			require.Equal(t, strings.ToUpper(row[3]), metrics[name].kind.String(), name)
-			labels := regexp.MustCompile("\\w+").FindAllString(row[5], -1)
+			labels := regexp.MustCompile(`\w+`).FindAllString(row[5], -1)
 			for series := range metrics[name].series {
 				var found []string
 				for _, pair := range strings.Fields(series) {
