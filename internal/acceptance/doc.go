@@ -7,6 +7,7 @@
 //	    contention_test.go      several want the same lock
 //	    contest_test.go         several try at the same moment: one gets it
 //	    queue_test.go           waiting in line: the order, and what happens to messages and to those who wait
+//	    strangers_test.go       waiting among programs that poll for the same lock with another library
 //	    queue_process_test.go   the first in line is killed or stopped
 //	    attempt_test.go         attempts that fail, come late or are cancelled, and what they leave behind
 //	    wait_test.go            Acquire and WaitForUnlock while they wait
