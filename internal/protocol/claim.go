@@ -32,7 +32,7 @@ type Claim struct {
 
 // site is a group of keys that one call can carry, and what is known of them.
 type site struct {
-	group
+	*group  // of the claim's keys
 	node    int
 	fence   uint64     // what the counters were when a grant or an extension was answered last
 	latest  *node.Call // the acquire that has not been answered: other calls go behind it
@@ -59,28 +59,28 @@ func (c *Claim) Init(n *Nodes, k Keys, token string, ttl time.Duration) {
 	c.args = [4]any{token, lease.Milliseconds(ttl), k.all.locks}
 	c.sites = make([]site, 0, n.sitesOf(k))
 	for i := range n.nodes {
-		for _, g := range n.groupsAt(i, k) {
-			c.sites = append(c.sites, site{group: g, node: i})
+		if !n.inGroups(i, k) {
+			c.sites = append(c.sites, site{group: &c.keys.all, node: i})
+			continue
+		}
+		for g := range k.groups {
+			c.sites = append(c.sites, site{group: &k.groups[g], node: i})
 		}
 	}
 }
 
-// groupsAt returns the groups of keys in which a node is asked.
-func (n *Nodes) groupsAt(i int, k Keys) []group {
-	if k.groups == nil || !n.nodes[i].clustered && !k.apart {
-		return []group{k.all}
-	}
-	return k.groups
+// inGroups reports whether a node is asked about the groups of the keys, and not about all at once.
+func (n *Nodes) inGroups(i int, k Keys) bool {
+	return k.groups != nil && (n.nodes[i].clustered || k.apart)
 }
 
 // sitesOf returns how many sites a claim on the keys has.
 func (n *Nodes) sitesOf(k Keys) int {
-	if k.groups == nil {
-		return len(n.nodes)
-	}
-	sites := 0
+	sites := len(n.nodes)
 	for i := range n.nodes {
-		sites += len(n.groupsAt(i, k))
+		if n.inGroups(i, k) {
+			sites += len(k.groups) - 1
+		}
 	}
 	return sites
 }

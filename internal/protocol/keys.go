@@ -25,11 +25,11 @@ type group struct {
 	locks   int      // how many lock keys there are
 }
 
-func (g group) lockKeys() []string { return g.keys[:g.locks] }
+func (g *group) lockKeys() []string { return g.keys[:g.locks] }
 
 // carried returns the keys of a call: the lock keys, and, if there are any, those of the queues and
 // the counters, as it needs them.
-func (g group) carried(queues, counters bool) []string {
+func (g *group) carried(queues, counters bool) []string {
 	switch queues = queues && len(g.keys) >= 3*g.locks; {
 	case queues && counters:
 		return g.keys
