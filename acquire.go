@@ -258,12 +258,16 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err
 // where there will be none.
 func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error) error {
 	hint := time.Duration(math.MaxInt64)
+	stood := q.Name() != ""
 	if r != nil {
 		l.line.Look(r)
 		failed(q, r, err)
 		w.watch(p, r)
 		hint = q.Hint(r.FreeIn())
 		defer l.line.Look(r) // when the others have answered
+	}
+	if !stood && q.Name() != "" {
+		return w.atOnce(err) // to stand in the nodes' queues: only from there is anybody called
 	}
 	w.atLeast(p.retryInterval * time.Duration(q.Before()+1))
 	if r != nil {

@@ -110,6 +110,14 @@ func (w *wait) pause(hint time.Duration, err error) error {
 	return w.gaveUp(cause, err)
 }
 
+// atOnce is pause without a pause.
+func (w *wait) atOnce(err error) error {
+	next := w.next
+	err = w.pause(0, err)
+	w.next = next
+	return err
+}
+
 // atLeast makes the next pause as long as d, but not longer than the longest.
 func (w *wait) atLeast(d time.Duration) { w.next = min(max(w.next, d), w.longest) }
 

@@ -105,3 +105,32 @@ func TestVirtualNodeTimeoutThatWasSetIsKeptAlsoByColdCalls(t *testing.T) {
 		require.ErrorContains(t, err, "no answer within 200ms")
 	})
 }
+
+// A lock goes round in one Locker faster than a far node answers. What is to be released there must not gather: the node would have no
+// vote on the lock until all of it is gone.
+func TestVirtualFarNodeDoesNotCollectReleasesOfALockThatGoesRound(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := t.Context()
+		l := open(t, append(distantClients(t, nodes[:2], time.Millisecond), distantClients(t, nodes[2:], 20*time.Millisecond)...))
+		end := time.Now().Add(3 * time.Second)
+		turns := func() error {
+			for time.Now().Before(end) {
+				h, err := l.Acquire(ctx, "r")
+				if err == nil {
+					err = h.Release(ctx)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		require.NoError(t, together(turns, turns, turns, turns))
+		nodes[0].fail("LOADING")
+		began := time.Now()
+		h, err := l.Acquire(ctx, "r")
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), time.Second)
+		require.NoError(t, h.Release(ctx))
+	})
+}

@@ -4,6 +4,7 @@ package acceptance_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -25,6 +26,32 @@ func TestVirtualWaiterComesWhenTheHoldersLockExpires(t *testing.T) {
 		require.GreaterOrEqual(t, time.Since(start), 30*time.Second)
 		require.LessOrEqual(t, time.Since(start), 30*time.Second+2*time.Millisecond)
 		require.NoError(t, h.Release(ctx))
+	})
+}
+
+// Whoever is refused stands in line at once, also where its process has waited for others before and hears from the nodes already:
+// else a release of the next 100 ms would call nobody.
+func TestVirtualWaiterIsCalledByAReleaseSoonAfterItHasCome(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		l, other := open(t, clientsOf(nodes)), open(t, clientsOf(nodes))
+		for _, resource := range []string{"a", "b", "c"} {
+			h, err := other.TryAcquire(ctx, resource)
+			require.NoError(t, err)
+			var got time.Time
+			done := inBackground(func() error {
+				h, err := l.Acquire(ctx, resource)
+				got = time.Now()
+				return errors.Join(err, h.Release(ctx))
+			})
+			time.Sleep(5 * time.Millisecond)
+			released := time.Now()
+			require.NoError(t, h.Release(ctx))
+			require.NoError(t, <-done)
+			if resource != "a" { // the first time, the subscription takes its time
+				require.Equal(t, released, got, resource)
+			}
+		}
 	})
 }
 

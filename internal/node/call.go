@@ -25,6 +25,7 @@ type Call struct {
 	HeldBack bool
 
 	// HoldsBack are the keys on which the call holds others back from the start; see Node.HoldBack.
+	// It waits itself for those that do so already, if the node may know of them.
 	HoldsBack []string
 
 	Receiver Receiver

@@ -36,16 +36,16 @@ type Node struct {
 	mu      sync.Mutex
 	ctx     context.Context // of new round trips; Close ends it, and once makes it anew
 	cancel  context.CancelFunc
-	streams []*stream        // the first is a plain server's, or has what is not routed yet
-	routes  *routes          // nil for a plain server
-	holding map[string]*Call // by key; see HoldBack
-	repeats repeats          // calls waiting for their next try
-	returns returns          // calls that end unsent, on their way back to their Receivers
-	unended int              // calls taken on and not done
-	workers int              // goroutines that send calls
-	busy    int              // workers that have calls for which Close waits
-	helpers int              // other goroutines, and timers that will start one
-	probes  int              // goroutines that dial a master, or listen to it
+	streams []*stream          // the first is a plain server's, or has what is not routed yet
+	routes  *routes            // nil for a plain server
+	holding map[string][]*Call // by key, in the order in which they began to; see HoldBack
+	repeats repeats            // calls waiting for their next try
+	returns returns            // calls that end unsent, on their way back to their Receivers
+	unended int                // calls taken on and not done
+	workers int                // goroutines that send calls
+	busy    int                // workers that have calls for which Close waits
+	helpers int                // other goroutines, and timers that will start one
+	probes  int                // goroutines that dial a master, or listen to it
 	phase   phase
 	hurried time.Time     // when the phase became late
 	idle    chan struct{} // closed when there is nothing left to do; made by Close
@@ -57,7 +57,7 @@ type Node struct {
 // New returns the node behind client, which is a Redis Cluster if clustered is true: then, if client
 // has MasterForKey, each of its masters gets a stream of its own. The client stays the caller's.
 func New(client Client, clustered bool) *Node {
-	n := &Node{client: client, addr: addrOf(client), holding: make(map[string]*Call)}
+	n := &Node{client: client, addr: addrOf(client), holding: make(map[string][]*Call)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	first := newStream(n, client)
 	n.streams = []*stream{first}
@@ -107,11 +107,7 @@ func (n *Node) SendAfter(c, earlier *Call) bool {
 	if c.followLocked(earlier); c.waits > 0 {
 		c.after = earlier
 	}
-	if c.HeldBack && len(n.holding) > 0 {
-		for _, key := range c.Keys {
-			c.followLocked(n.holding[key])
-		}
-	}
+	n.followHoldersLocked(c)
 	if c.waits > 0 {
 		c.state = parked
 	} else {

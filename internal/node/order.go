@@ -31,23 +31,82 @@ func (n *Node) HoldBack(c *Call, keys []string) {
 }
 
 func (n *Node) holdBackLocked(c *Call, keys []string) {
-	if c.state == fresh || c.state == done || c.failures > 0 {
+	if c.state == fresh || c.state == done || c.failures > 0 || c.holds != nil {
 		return
 	}
 	c.holds = keys
 	for _, key := range keys {
-		n.holding[key] = c
+		n.holding[key] = append(n.holding[key], c)
 	}
 }
 
-// stopHoldingLocked lets calls of other owners overtake c from now on.
-func (n *Node) stopHoldingLocked(c *Call) {
+// waitsForHolders reports whether c waits for those that hold one of its keys back: for all of them,
+// or only for those that the node may know of. A call that holds others back itself waits for
+// the latter: what has not been sent yet says, when it is, what is right by then.
+func (c *Call) waitsForHolders() (waits, all bool) {
+	return c.HeldBack || len(c.HoldsBack) > 0, c.HeldBack
+}
+
+// followHoldersLocked makes c wait for those that hold one of its keys back. For each key it follows
+// the last of them, which hands it on to the one before: see handOnLocked.
+func (n *Node) followHoldersLocked(c *Call) {
+	if waits, _ := c.waitsForHolders(); !waits || len(n.holding) == 0 {
+		return
+	}
+	for _, key := range c.Keys {
+		c.followOnceLocked(n.holding[key])
+	}
+}
+
+// followOnceLocked makes c follow the last holder for whom it waits, unless it does so already.
+func (c *Call) followOnceLocked(holders []*Call) {
+	_, all := c.waitsForHolders()
+	for _, h := range slices.Backward(holders) {
+		if all || h.tried {
+			if !slices.Contains(h.followers, c) {
+				c.followLocked(h)
+			}
+			return
+		}
+	}
+}
+
+// stopHoldingLocked lets calls of other owners overtake c from now on. It returns, by key, those that
+// held it back before c did.
+func (n *Node) stopHoldingLocked(c *Call) (before map[string][]*Call) {
 	for _, key := range c.holds {
-		if n.holding[key] == c {
+		holders := n.holding[key]
+		i := slices.Index(holders, c)
+		if i > 0 {
+			if before == nil {
+				before = make(map[string][]*Call)
+			}
+			before[key] = slices.Clone(holders[:i])
+		}
+		if len(holders) == 1 {
 			delete(n.holding, key)
+		} else {
+			n.holding[key] = slices.Delete(holders, i, i+1)
 		}
 	}
 	c.holds = nil
+	return before
+}
+
+// handOnLocked has those who have waited for a holder wait for the holders before it. On a closed
+// node all of them end.
+func (n *Node) handOnLocked(followers []*Call, before map[string][]*Call) {
+	if len(before) == 0 || n.phase == closed {
+		return
+	}
+	for _, f := range followers {
+		if waits, _ := f.waitsForHolders(); !waits || f.state == done {
+			continue
+		}
+		for _, key := range f.Keys {
+			f.followOnceLocked(before[key])
+		}
+	}
 }
 
 // letOthersGoLocked ends the wait of the calls that wait for c only because it holds them back.
@@ -55,7 +114,7 @@ func (n *Node) letOthersGoLocked(c *Call) {
 	if c.holds == nil {
 		return
 	}
-	n.stopHoldingLocked(c)
+	before := n.stopHoldingLocked(c)
 	var others, own []*Call
 	for _, f := range c.followers {
 		if f.after == c {
@@ -65,6 +124,7 @@ func (n *Node) letOthersGoLocked(c *Call) {
 		}
 	}
 	c.followers = own
+	n.handOnLocked(others, before)
 	n.letGoLocked(others)
 }
 
@@ -81,8 +141,9 @@ func (n *Node) letGoLocked(followers []*Call) {
 func (n *Node) endLocked(c *Call) {
 	c.state = done
 	n.unended--
-	n.stopHoldingLocked(c)
+	before := n.stopHoldingLocked(c)
 	followers := c.followers
 	c.followers = nil
+	n.handOnLocked(followers, before)
 	n.letGoLocked(followers)
 }

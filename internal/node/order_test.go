@@ -211,6 +211,57 @@ func TestCallBehindAnotherOfItsOwnerIsHeldBackNoLonger(t *testing.T) {
 	require.ErrorContains(t, never.next(t).Err, "WRONGTYPE")
 }
 
+// A release that changes a queue is sent after another one, which holds others back from the end of its round on.
+func TestWhoeverIsHeldBackWaitsForAllWhoHoldTheKey(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	l.halt()
+	first := pushCall(in, "a", "first")
+	require.True(t, n.Send(first))
+	eventually(t, func() bool { return len(l.begun()) == 1 })
+	passFirst := l.passOthers()
+	l.halt()
+	second := pushCall(in, "a", "second")
+	second.HoldsBack = []string{"a"}
+	require.True(t, n.Send(second))
+	eventually(t, func() bool { return len(l.begun()) == 2 })
+	passSecond := l.passOthers()
+	n.HoldBack(first, []string{"a"})
+	next := heldBack(in, "a", "next")
+	require.True(t, n.Send(next))
+	leave := pushCall(in, "a", "leave")
+	leave.HoldsBack = []string{"a"}
+	require.True(t, n.Send(leave))
+	close(passFirst)
+	require.Same(t, first, in.next(t))
+	never(t, func() bool { return len(l.begun()) > 2 })
+	close(passSecond)
+	in.collect(t, 3)
+	require.Equal(t, []string{"first", "second"}, l.list(t, "a")[:2])
+}
+
+// While one release is under way, those behind it gather. They go out together when it is done, and not one by one.
+func TestThoseWhoHoldAKeyDoNotWaitForWhatHasNotBeenSent(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	l.halt()
+	var want []string
+	for i := range 5 {
+		release := pushCall(in, "a", fmt.Sprint("release ", i))
+		release.HoldsBack = []string{"a"}
+		require.True(t, n.Send(release))
+		want = append(want, fmt.Sprint("release ", i))
+		eventually(t, func() bool { return len(l.begun()) == 1 })
+	}
+	require.True(t, n.Send(heldBack(in, "a", "acquire")))
+	never(t, func() bool { return len(l.begun()) > 1 })
+	l.resume()
+	in.collect(t, 6)
+	require.ElementsMatch(t, append(want, "acquire"), l.list(t, "a"))
+	require.Equal(t, "acquire", l.list(t, "a")[5])
+	require.LessOrEqual(t, len(l.begun()), 4, "round trips")
+}
+
 func TestDroppedCallHoldsNobodyBack(t *testing.T) {
 	l := newLine(t)
 	n, in := l.newNode(t), newInbox()

@@ -36,7 +36,7 @@ func (r *Round) askLocked(a *ask) {
 	moves := r.verb.deletes && (c.place != nil || c.next != nil) // somebody in the queues
 	a.call = node.Call{
 		Script: r.verb.script(c.nodes.Scripts), Keys: s.carried(r.verb.queues, a.fenced()), Receiver: a,
-		Patience: r.timeout, HeldBack: r.verb.takes || moves,
+		Patience: r.timeout, HeldBack: r.verb.takes,
 	}
 	a.asked = r.asked
 	a.left = math.MaxInt64 // until a node says less

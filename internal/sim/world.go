@@ -76,8 +76,9 @@ const (
 	// quiet is enough for what is taken back in the background, with the longest pause between two tries.
 	quiet = recovery + 6*time.Second + patience
 
-	// patience is for how long the nodes' queues wait for somebody of whom they hear nothing.
-	patience = 11 * time.Second
+	// patience is for how long the nodes' queues stay when nobody is heard of: ten seconds for whoever stands in them, and up to two
+	// more for the keys.
+	patience = 12 * time.Second
 )
 
 // Run lets a world live, from its first request to its last goroutine. It must be called in a bubble of synctest.
