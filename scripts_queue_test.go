@@ -399,7 +399,8 @@ func TestQueueScriptsRefuseBadArguments(t *testing.T) {
 			{"release", "mine", 0, 1, "near", "", 0, 0}, {"release", "mine", 0, 1, "", "near", 1, "+9000"},
 			{"release", "mine", 0, 1, "", "1@near", "x", "+9000"}, {"release", "mine", 0, 1, "", "1@near", 1, "9000"},
 			{"release", "mine", 0, 2, "", "", 0, 0}, {"release", "mine", 0, 2},
-			{"release", "", 0, 1}, {"release", "mine", "x", 1}, {"acquire", "", 60_000, 1}, {"acquire", "mine", 60_000, 2}, {"inspect", 1, 1}, {"inspect", "who"}, {"inspect", 2},
+			{"release", "", 0, 1}, {"release", "mine", "x", 1}, {"acquire", "", 60_000, 1},
+			{"acquire", "mine", int64(1e15 + 1), 1}, {"acquire", "mine", 60_000, 2}, {"inspect", 1, 1}, {"inspect", "who"}, {"inspect", 2},
 		} {
 			err, failed := q.run(bad[0].(string), "a", bad[1:]...).(error)
 			require.True(q, failed, bad)

@@ -125,10 +125,13 @@ func (w *wait) atLeast(d time.Duration) { w.next = min(max(w.next, d), w.longest
 // attempt: nobody is called when they release it. This wait then asks as often as all those would for
 // whom it asks. While one stranger keeps the lock, the pauses grow as they always do.
 func (w *wait) compete(stranger string, waiters int) {
-	if waiters > 0 && stranger != "" && stranger != w.stranger {
-		w.next = max(w.plan.retryInterval/time.Duration(2*waiters), min(w.plan.retryInterval, leastPause))
+	if stranger == "" || stranger == w.stranger {
+		return
 	}
 	w.stranger = stranger
+	if waiters > 0 {
+		w.next = max(w.plan.retryInterval/time.Duration(2*waiters), min(w.plan.retryInterval, leastPause))
+	}
 }
 
 // leastPause is between the attempts that are made for many.

@@ -72,9 +72,11 @@ func healArgs(a *ask) []any {
 	return args
 }
 
-// sendWithinTimeout has the call dropped if it still waits to be sent when nobody waits for it.
+// sendWithinTimeout has the call dropped if it still waits to be sent when nobody waits for it. That
+// is later than the round's deadline where a process computes on all of its processors, and whoever
+// is to send it waits for its turn: see letAnswersIn.
 func sendWithinTimeout(a *ask) bool {
-	a.call.SendBy = a.asked.Add(a.round.timeout)
+	a.call.SendBy = a.asked.Add(a.round.timeout * 3 / 2)
 	return true
 }
 
@@ -202,20 +204,23 @@ func (c *Claim) healLocked(a *ask) {
 	}
 }
 
-// Stranger returns the value of a lock key that is in our way and not a token of this library, or "".
-// Whoever has set it calls nobody when it is free.
+// Stranger returns the value, under the lock keys that are in our way, that most nodes name of those
+// that are no tokens of this library; "" if there is none. Whoever has set it calls nobody when it
+// is free.
 func (r *Round) Stranger() string {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
+	var strangers []string
 	for i := range r.asks {
 		var refused *Refusal
 		if errors.As(r.asks[i].err, &refused) && refused.Owner != "" {
 			if _, ours := Label(refused.Owner); !ours {
-				return refused.Owner
+				strangers = append(strangers, refused.Owner)
 			}
 		}
 	}
-	return ""
+	most, _ := quorum.Leader(strangers)
+	return most
 }
 
 // FreeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt

@@ -348,3 +348,24 @@ func TestNumberInFrontOfANumber(t *testing.T) {
 		}
 	})
 }
+
+func TestStrangerIsWhoMostNodesName(t *testing.T) {
+	play(t, 5, 0, func(s *stage) {
+		c := s.claim("a")
+		r := c.Acquire(stageTTL)
+		r.Send()
+		for i, owner := range []string{"left behind", "stranger", "stranger", NewToken("ours"), NewToken("ours")} {
+			s.actors[i].next("acquire").refuse(owner, time.Minute)
+		}
+		require.Equal(s, "stranger", r.Stranger())
+		c.Abandon()
+	})
+	play(t, 1, 0, func(s *stage) {
+		c := s.claim("a")
+		r := c.Acquire(stageTTL)
+		r.Send()
+		s.actors[0].next("acquire").refuse(NewToken("ours"), time.Minute)
+		require.Empty(s, r.Stranger())
+		c.Abandon()
+	})
+}

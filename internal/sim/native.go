@@ -16,7 +16,7 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"4c88d03f59fe96a215b609091c90e15842b77ccc": nativeAcquire,
+	"d7273e9734241b3d521380fb72ef5aebdc8aff33": nativeAcquire,
 	"a3a08c87d42a116672f734f1fb3e3eae8c27eecc": nativeWait,
 	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
 	"fd2a886000bd6d615dbf4e378f8982a33de4fa13": nativeRelease,
