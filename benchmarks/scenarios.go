@@ -295,13 +295,13 @@ func rollOut(ctx context.Context, f *field, s settings) ([]group, error) {
 			got, err := ours.run(ctx)
 			wg.Wait()
 			rate := func(out outcome) float64 { return float64(out.intime) / ours.duration.Seconds() }
-			return []float64{rate(got), rate(had), millis(percentile(got.waits, 0.5)), millis(percentile(got.waits, 0.99))}, errors.Join(err, failed)
+			return []float64{rate(got), millis(percentile(got.waits, 0.5)), millis(percentile(got.waits, 0.99)), rate(had)}, errors.Join(err, failed)
 		}})
 	}
 	rows, err := compare(s.rounds, entrants)
 	return []group{{
 		Scenario: "roll-out", Case: fmt.Sprintf("N=%d, %d guests among %d who poll every %v, held for 1 ms", nodes, guests, pollers, pollsEvery),
-		Metrics: []string{"guests' acquisitions/s", "the others' acquisitions/s", "guests' wait p50 ms", "guests' wait p99 ms"},
+		Metrics: []string{"guests' acquisitions/s", "guests' wait p50 ms", "guests' wait p99 ms", "the others' acquisitions/s"},
 		Rows:    rows,
 		Ratios:  [][2]string{{entrants[0].label, "redsync"}, {entrants[1].label, "redsync"}},
 	}}, errors.Join(err, closeAll(opened))

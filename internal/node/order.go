@@ -34,7 +34,7 @@ func (n *Node) holdBackLocked(c *Call, keys []string) {
 	if c.state == fresh || c.state == done || c.failures > 0 || c.holds != nil {
 		return
 	}
-	c.holds = keys
+	c.holds = keys // each of them once
 	for _, key := range keys {
 		n.holding[key] = append(n.holding[key], c)
 	}

@@ -231,8 +231,8 @@ func (w *Waiter) Before() int {
 	return w.before
 }
 
-// Asks returns for how many waiters this one asks the nodes, itself included: the others here, or
-// those who stand behind it in the nodes' queues; 0 for one that is not the first there.
+// Asks returns for how many waiters this one asks the nodes, itself included: for the others here, or
+// for those who stand behind it in the nodes' queues. 0: it is not the first there.
 func (w *Waiter) Asks() int {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
