@@ -81,10 +81,13 @@ func (h *Handle) tooLateLocked(r *protocol.Round) {
 	}
 }
 
-// settledLocked moves the lease after an extension, or ends the handle if the nodes deny the lock.
+// settledLocked moves the lease after an extension, or ends the handle where the nodes deny the lock.
 func (h *Handle) settledLocked(r *protocol.Round, outcome quorum.Outcome) {
 	switch outcome {
 	case quorum.Won:
+		if r.Start().After(h.proved) {
+			h.proved = r.Start()
+		}
 		// Not after a later shortening, which may undo what the round proves.
 		if next := r.Lease(); next.End().After(h.lease.End()) && !r.Overtaken() {
 			h.lease = next
@@ -149,7 +152,10 @@ func (h *Handle) cameOf(r *protocol.Round, outcome quorum.Outcome, ended error) 
 		return stateError("extend", h.claim.Resources(), ended)
 	case outcome == quorum.Won:
 		return nil
-	default:
-		return h.l.quorumError(r, h.claim.Resources())
 	}
+	e := h.l.quorumError(r, h.claim.Resources())
+	if outcome == quorum.Refused { // and yet it is held: see refusedLocked
+		e.reasons = []error{ErrNoQuorum}
+	}
+	return e
 }

@@ -28,6 +28,7 @@ type Handle struct {
 	mu       sync.Mutex
 	posted   []func() // what must not run under the mutex: see unlock
 	lease    lease.Lease
+	proved   time.Time     // when the latest round was begun that an extension has won
 	err      error         // why the handle ended; nil while the lock is held
 	done     chan struct{} // made by Done
 	contexts map[context.Context]*lockContext
@@ -197,8 +198,12 @@ func (h *Handle) whyOverLocked() (Cause, string) {
 }
 
 // refusedLocked ends the handle after a round in which the nodes denied it, and takes back what is
-// left of the lock.
+// left of the lock. It does not if a round that was begun later has been won: some of those nodes
+// may have denied the lock before they got it again.
 func (h *Handle) refusedLocked(r *protocol.Round) {
+	if h.proved.After(r.Start()) {
+		return
+	}
 	answers, cause := h.l.answers(r.Shortfall()), CauseGone
 	for _, n := range answers {
 		if _, taken := n.Err.(*HeldError); taken {

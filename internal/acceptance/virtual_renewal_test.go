@@ -230,3 +230,29 @@ func TestVirtualDoRenewsUnlessToldNotTo(t *testing.T) {
 		})
 	}
 }
+
+// What a node has said before it got the lock again counts for nothing where a later extension has been won.
+func TestVirtualSlowExtensionDoesNotEndALockThatALaterOneHasProved(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		h, err := open(t, clientsOf(nodes)).TryAcquire(ctx, "a", redlock.WithTTL(time.Minute))
+		require.NoError(t, err)
+		synctest.Wait()
+		for _, n := range nodes[1:] {
+			require.NoError(t, n.client.Del(ctx, "lock:a").Err())
+		}
+		nodes[2].delayBy(200 * time.Millisecond)
+		slow := inBackground(func() error { return h.Extend(ctx, 2*time.Minute) })
+		time.Sleep(time.Millisecond)
+		require.NoError(t, nodes[1].client.Set(ctx, "lock:a", h.Token(), time.Minute).Err()) // as a late grant does
+		require.NoError(t, h.Extend(ctx, time.Minute))
+		requireOnly(t, <-slow, redlock.ErrNoQuorum)
+		require.NoError(t, h.Err())
+
+		for _, n := range nodes[1:] { // and now it is lost
+			require.NoError(t, n.client.Del(ctx, "lock:a").Err())
+		}
+		require.ErrorIs(t, h.Extend(ctx, time.Minute), redlock.ErrLost)
+		require.Equal(t, redlock.ErrLost, h.Err())
+	})
+}
