@@ -295,20 +295,40 @@ func TestReleaseInTheMinHoldSaysWhatItFinds(t *testing.T) {
 	}
 }
 
-// A job that is done before the last node has granted the lock still leaves the lock on all of them.
+// A job that is done before the last node has granted the lock still leaves the lock on all of them: also if that grant comes when
+// the lock has ended and the nodes have not been told yet.
 func TestMinHoldIsKeptByANodeThatGrantsTheLockAfterTheRelease(t *testing.T) {
-	const hold = 20 * time.Second
-	ctx := context.Background()
-	servers, clients, taps := tapped(t, 3)
-	l := open(t, clients, redlock.WithNodeTimeout(10*time.Second))
-	warmUp(t, clients)
-	slow := newGate(t)
-	taps[2].onSend(func(string) error { slow.pass(); return nil })
-	began := time.Now()
-	h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Minute), redlock.WithMinHold(hold))
-	require.NoError(t, err)
-	require.NoError(t, h.Release(ctx))
-	slow.open()
-	require.NoError(t, l.Close())
-	keptUntil(t, began, hold, "a", servers...)
+	for name, early := range map[string]bool{"told by then": false, "not told yet": true} {
+		t.Run(name, func(t *testing.T) {
+			const hold = 20 * time.Second
+			ctx := context.Background()
+			servers, clients, taps := tapped(t, 3)
+			slow, granted := newGate(t), make(chan struct{})
+			r := recorder{then: func(e redlock.Event) {
+				switch e := e.(type) {
+				case redlock.NodeCall:
+					if e.Op == "acquire" && e.Node == 2 {
+						close(granted)
+					}
+				case redlock.LeaseEnded:
+					if early {
+						slow.open()
+						<-granted
+					}
+				}
+			}}
+			l := open(t, clients, redlock.WithNodeTimeout(10*time.Second), redlock.WithObserver(&r))
+			warmUp(t, clients)
+			taps[2].onSend(func(string) error { slow.pass(); return nil })
+			began := time.Now()
+			h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Minute), redlock.WithMinHold(hold))
+			require.NoError(t, err)
+			require.NoError(t, h.Release(ctx))
+			if !early {
+				slow.open()
+			}
+			require.NoError(t, l.Close())
+			keptUntil(t, began, hold, "a", servers...)
+		})
+	}
 }

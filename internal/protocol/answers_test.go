@@ -48,7 +48,7 @@ func TestWaiterWhoseQuorumCameTooLateTriesAgainAtOnce(t *testing.T) {
 		require.NoError(t, r.Wait(context.Background()))
 		require.Equal(t, quorum.Refused, r.Outcome(), "the third would have the decision, and did not come")
 		require.True(t, r.MayYetWin())
-		c.End()
+		c.End(false)
 		s.actors[2].next("acquire").yes()
 		require.Equal(t, quorum.Refused, r.Outcome())
 		require.False(t, r.MayYetWin())

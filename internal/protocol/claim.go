@@ -26,8 +26,8 @@ type Claim struct {
 	fence   uint64        // what a quorum has agreed on; 0: nothing yet
 	until   time.Time     // grants are wanted until then; zero: while the attempt lasts
 	over    bool          // and not at all from now on
-	ended   atomic.Bool   // the same, for what is written to a connection
-	retired bool          // what has been granted all the same may stay: see Retire
+	retired bool          // what is granted all the same may stay: see Retire
+	ended   atomic.Bool   // over and not retired, for what is written to a connection
 }
 
 // site is a group of keys that one call can carry, and what is known of them.
@@ -103,16 +103,17 @@ func (c *Claim) Prove(l lease.Lease) {
 	c.longest = max(c.longest, l.TTL)
 }
 
-// End says that nothing is wanted any more: what a node grants from now on is taken back.
-func (c *Claim) End() {
+// End says that nothing is wanted any more: what a node grants from now on is taken back, unless the
+// claim retires next (see Retire).
+func (c *Claim) End(retires bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.overLocked()
+	c.overLocked(retires)
 }
 
-func (c *Claim) overLocked() {
-	c.over = true
-	c.ended.Store(true)
+func (c *Claim) overLocked(retires bool) {
+	c.over, c.retired = true, retires
+	c.ended.Store(!retires)
 }
 
 // unlock frees the mutex and runs the callbacks that had to wait for that.

@@ -193,6 +193,37 @@ func TestRetiringTakesTheNextNumberToo(t *testing.T) {
 	})
 }
 
+// The claim is over some time before it retires. A node that grants the lock in between keeps it as long as the others do.
+func TestWhatIsGrantedJustBeforeAClaimRetiresStays(t *testing.T) {
+	for verb, ask := range map[string]func(c *Claim) *Round{
+		"acquire": func(c *Claim) *Round { return c.Acquire(stageTTL) },
+		"wait":    func(c *Claim) *Round { return c.Stand(stageTTL, placeOf(c, "1@inbox")) },
+	} {
+		t.Run(verb, func(t *testing.T) {
+			play(t, 3, 0, func(s *stage) {
+				c := s.claim("a")
+				r := ask(c)
+				r.Send()
+				s.actors[0].next(verb).yes()
+				s.actors[1].next(verb).yes()
+				c.Prove(r.Lease())
+				if c.place != nil {
+					c.place.Holds()
+				}
+				c.End(true)
+				require.Equal(t, "take", taking{c}.String())
+				s.actors[2].next(verb).yes()
+				s.quiet()
+				c.Retire(5 * time.Second).Send()
+				for _, a := range s.actors {
+					a.next("extend").yes()
+				}
+				s.quiet()
+			})
+		})
+	}
+}
+
 // firstRepeat is more than a node waits before it repeats a call for the first time.
 const firstRepeat = 60 * time.Millisecond
 
@@ -274,7 +305,7 @@ func TestNodeIsHealedOnce(t *testing.T) {
 
 func TestNothingIsHealed(t *testing.T) {
 	for name, spoil := range map[string]func(c *Claim){
-		"that is over":       (*Claim).End,
+		"that is over":       func(c *Claim) { c.End(false) },
 		"after its lease":    func(c *Claim) { c.Prove(lease.Lease{Start: time.Now().Add(-stageTTL), TTL: stageTTL}) },
 		"that was abandoned": func(c *Claim) { c.over = true },
 	} {

@@ -97,7 +97,7 @@ func repeatWhileHeld(a *ask) bool {
 func (c *Claim) Release(next *Place) *Round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.overLocked()
+	c.overLocked(false)
 	if c.next = next; next != nil {
 		next.Expect()
 	}
@@ -112,8 +112,7 @@ func (c *Claim) Release(next *Place) *Round {
 func (c *Claim) Retire(left time.Duration) *Round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.overLocked()
-	c.retired = true
+	c.overLocked(true)
 	c.number++
 	r := c.roundLocked(retireVerb, left)
 	r.timeout, r.final = c.nodes.TimeoutFor(c.longest), true
@@ -128,7 +127,7 @@ func (c *Claim) Retire(left time.Duration) *Round {
 func (c *Claim) Abandon() *Round {
 	c.mu.Lock()
 	defer c.unlock()
-	c.overLocked()
+	c.overLocked(false)
 	var granted []int
 	for i := range c.sites {
 		s := &c.sites[i]
