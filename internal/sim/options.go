@@ -108,7 +108,7 @@ func FromSeed(seed uint64) Options {
 // nesting is mostly rare: it keeps locks busy.
 func nesting(seed uint64) (deadlocks time.Duration, nests int) {
 	random := seeded(seed, "nesting")
-	return [...]time.Duration{20, 100, 500}[random.IntN(3)] * time.Millisecond, [...]int{3, 3, 3, 60}[random.IntN(4)]
+	return [...]time.Duration{20, 100, 500}[random.IntN(3)] * time.Millisecond, [...]int{3, 3, 3, 75}[random.IntN(4)]
 }
 
 // fencing is on in most seeds, and most have clocks that are off by hours.

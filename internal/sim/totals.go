@@ -75,7 +75,7 @@ func (t *Totals) Lacking(runs int64) []string {
 	least("extensions", t.extended.Load(), 2*runs)
 	least("shortenings", t.shortened.Load(), runs/2)
 	least("locks of several resources", t.multi.Load(), runs)
-	least("deadlocks", t.deadlocks.Load(), runs/5)
+	least("deadlocks", t.deadlocks.Load(), runs/4)
 	least("fences that took a second round", t.raised.Load(), runs)
 	t.mu.Lock()
 	defer t.mu.Unlock()
