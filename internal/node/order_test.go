@@ -151,16 +151,22 @@ func TestHeldBackCallWaitsForTheOneThatHoldsItsKey(t *testing.T) {
 	}
 }
 
+// failing sends a call that holds others back from some keys. It is on its way, will fail, and is repeated then.
+func (l *line) failing(t *testing.T, n *node.Node, in inbox, holdsBack ...string) *node.Call {
+	l.server.Do(t, "set", "string", 1)
+	l.halt()
+	release := pushCall(in, "string", "x")
+	release.RepeatUntil, release.HoldsBack = time.Now().Add(time.Hour), holdsBack
+	require.True(t, n.Send(release))
+	eventually(t, func() bool { return len(l.begun()) == 1 })
+	return release
+}
+
 // A call that has failed is repeated for who knows how long.
 func TestCallHoldsNobodyBackOnceItHasFailed(t *testing.T) {
 	l := newLine(t)
 	n, in, never := l.newNode(t), newInbox(), newInbox()
-	l.server.Do(t, "set", "string", 1)
-	l.halt()
-	release := pushCall(never, "string", "x")
-	release.RepeatUntil = time.Now().Add(time.Hour)
-	require.True(t, n.Send(release))
-	eventually(t, func() bool { return len(l.begun()) == 1 })
+	release := l.failing(t, n, never)
 	n.HoldBack(release, []string{"a"})
 	behind := pushCall(never, "a", "of the same owner")
 	require.True(t, n.SendAfter(behind, release))
@@ -190,13 +196,7 @@ func TestCallHoldsNobodyBackOnceItHasFailed(t *testing.T) {
 func TestCallBehindAnotherOfItsOwnerIsHeldBackNoLonger(t *testing.T) {
 	l := newLine(t)
 	n, in, never := l.newNode(t), newInbox(), newInbox()
-	l.server.Do(t, "set", "string", 1)
-	l.halt()
-	release := pushCall(never, "string", "x")
-	release.RepeatUntil = time.Now().Add(time.Hour)
-	release.HoldsBack = []string{"a"}
-	require.True(t, n.Send(release))
-	eventually(t, func() bool { return len(l.begun()) == 1 })
+	l.failing(t, n, never, "a")
 	own := pushCall(in, "a", "own")
 	require.True(t, n.Send(own))
 	eventually(t, func() bool { return len(l.begun()) == 2 })

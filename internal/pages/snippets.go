@@ -28,19 +28,21 @@ import (
 // the given flags.
 func Snippets(t *testing.T, page, scene string, flags ...string) {
 	t.Helper()
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := goBlocks(string(text))
-	if len(blocks) == 0 {
-		t.Fatalf("%s has no Go in it", page)
-	}
+	blocks := goBlocksOf(t, page)
 	c := newCompiler(t, scene, flags)
 	for _, b := range blocks {
 		for _, err := range c.compile(b.text) {
 			t.Errorf("%s, the snippet at line %d: %v", page, b.line, err)
 		}
+	}
+}
+
+// First checks that a page's first block of Go is part of a function in a Go file, which is tested.
+func First(t *testing.T, page, file string) {
+	t.Helper()
+	indented := "\t" + strings.ReplaceAll(strings.TrimSpace(goBlocksOf(t, page)[0].text), "\n", "\n\t") + "\n"
+	if !strings.Contains(read(t, file), strings.ReplaceAll(indented, "\n\t\n", "\n\n")) {
+		t.Errorf("%s does not contain the first snippet of %s", file, page)
 	}
 }
 
@@ -52,10 +54,15 @@ type block struct {
 
 var fence = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
 
-func goBlocks(page string) []block {
-	var blocks []block
-	for _, at := range fence.FindAllStringSubmatchIndex(page, -1) {
-		blocks = append(blocks, block{1 + strings.Count(page[:at[2]], "\n"), page[at[2]:at[3]]})
+// goBlocksOf returns a page's blocks of Go, of which there must be one.
+func goBlocksOf(t *testing.T, page string) (blocks []block) {
+	t.Helper()
+	text := read(t, page)
+	for _, at := range fence.FindAllStringSubmatchIndex(text, -1) {
+		blocks = append(blocks, block{1 + strings.Count(text[:at[2]], "\n"), text[at[2]:at[3]]})
+	}
+	if len(blocks) == 0 {
+		t.Fatalf("%s has no Go in it", page)
 	}
 	return blocks
 }

@@ -31,6 +31,15 @@ func atPlace(s *stage) (*Claim, *Round) {
 	return c, r
 }
 
+// abandoned returns a claim that is over while its owner goes on waiting, and what the node has not answered of it yet.
+func abandoned(s *stage) (*Claim, *request) {
+	c := s.claim("a")
+	c.Stand(stageTTL, placeOf(c, "1@inbox")).Send()
+	wait := s.actors[0].next("wait")
+	c.Abandon()
+	return c, wait
+}
+
 func TestNodeThatCallsWhoeverHasTheLockIsAskedForIt(t *testing.T) {
 	play(t, 3, 0, func(s *stage) {
 		c, _ := atPlace(s)
@@ -100,11 +109,8 @@ func TestWhoeverLeavesDoesNotOvertakeAnEarlierOfTwoReleases(t *testing.T) {
 // What is granted when the attempt is over is given back while its owner goes on waiting. They may leave at any time meanwhile.
 func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
-		c := s.claim("a")
-		p := placeOf(c, "1@inbox")
-		c.Stand(stageTTL, p).Send()
-		wait := s.actors[0].next("wait")
-		c.Abandon()
+		c, wait := abandoned(s)
+		p := c.place
 		sent := false
 		p.Sure = func(node int) bool { // asked when the call is made that puts them back
 			sent = true
@@ -125,12 +131,8 @@ func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 // A refusal that comes when its waiter has left says that they stand in the queue all the same.
 func TestWhoeverHasLeftLeavesAgainWhereTheAnswerComesLate(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
-		c := s.claim("a")
-		p := placeOf(c, "1@inbox")
-		c.Stand(stageTTL, p).Send()
-		wait := s.actors[0].next("wait")
-		c.Abandon()
-		p.Leave(s.Nodes, c.keys)
+		c, wait := abandoned(s)
+		c.place.Leave(s.Nodes, c.keys)
 		s.quiet()
 		wait.refuse("somebody", time.Minute)
 		leave := s.actors[0].next("release")
