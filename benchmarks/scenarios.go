@@ -493,33 +493,33 @@ func heldLocks(ctx context.Context, f *field, s settings) ([]group, error) {
 	if err != nil {
 		return nil, errors.Join(err, clients.close())
 	}
-	values, err := holdMany(ctx, locker, s)
+	values, err := holdMany(ctx, locker, clients, s)
 	if err = errors.Join(err, locker.Close(), clients.close()); err != nil {
 		return nil, err
 	}
 	return []group{{
 		Scenario: "held",
 		Case:     fmt.Sprintf("N=5, %d locks of %v, renewed for %v", s.locks, s.heldTTL, s.heldFor),
-		Metrics:  []string{"lost", "heap bytes/lock", "in-use heap bytes/lock", "goroutines at most", "CPU %"},
+		Metrics:  []string{"lost", "heap bytes/lock", "with connections", "goroutines at most", "CPU %"},
 		Rows:     []row{{Label: ours.name, Rounds: [][]float64{values}}},
 	}}, nil
 }
 
 // holdMany takes the locks, watches what they cost, and gives them up.
-func holdMany(ctx context.Context, locker *redlock.Locker, s settings) ([]float64, error) {
+func holdMany(ctx context.Context, locker *redlock.Locker, clients stockClients, s settings) ([]float64, error) {
 	if _, err := acquireMany(ctx, locker, "warm-up", s.locks, true); err != nil {
 		return nil, err
 	}
-	before := heap()
+	all, alone := heap(clients)
 	handles, err := acquireMany(ctx, locker, "held", s.locks, false)
 	if err != nil {
 		return nil, err
 	}
-	atFirst := heap()
+	allAtFirst, atFirst := heap(clients)
 	cpu, start := cpuTime(), time.Now()
 	peak := watchGoroutines(s.heldFor)
 	load := 100 * float64(cpuTime()-cpu) / float64(time.Since(start))
-	atLast := heap()
+	allAtLast, atLast := heap(clients)
 
 	lost := 0
 	for _, h := range handles {
@@ -530,11 +530,11 @@ func holdMany(ctx context.Context, locker *redlock.Locker, s settings) ([]float6
 	if err := releaseMany(ctx, handles); err != nil && lost == 0 {
 		return nil, err
 	}
-	each := func(now, before uint64) float64 { return (float64(now) - float64(before)) / float64(s.locks) }
+	each := func(before float64, now ...float64) float64 { return (slices.Max(now) - before) / float64(s.locks) }
 	return []float64{
 		float64(lost),
-		max(each(atFirst.HeapAlloc, before.HeapAlloc), each(atLast.HeapAlloc, before.HeapAlloc)),
-		max(each(atFirst.HeapInuse, before.HeapInuse), each(atLast.HeapInuse, before.HeapInuse)),
+		each(alone, atFirst, atLast),
+		each(all, allAtFirst, allAtLast),
 		float64(peak), load,
 	}, nil
 }
@@ -584,13 +584,14 @@ func watchGoroutines(d time.Duration) (peak int) {
 	return peak
 }
 
-// heap returns what is alive on the heap. The second collection frees what finalizers and pools kept over the first.
-func heap() runtime.MemStats {
+// heap returns how many bytes are alive on the heap, and how many of them are no buffers of the clients' connections. The second
+// collection frees what finalizers and pools kept over the first.
+func heap(clients stockClients) (all, withoutConnections float64) {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return m
+	return float64(m.HeapAlloc), float64(m.HeapAlloc) - float64(clients.buffers())
 }
 
 // plural counts things.

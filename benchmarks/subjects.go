@@ -82,6 +82,16 @@ func (cs stockClients) close() error {
 	return errors.Join(errs...)
 }
 
+// buffers returns how many bytes the connections have to read into and to write from: 64 KiB each, which is more than all else
+// of them.
+func (cs stockClients) buffers() (bytes int) {
+	for _, c := range cs {
+		o := c.Options()
+		bytes += int(c.PoolStats().TotalConns) * (o.ReadBufferSize + o.WriteBufferSize)
+	}
+	return bytes
+}
+
 // several is a lock on many resources that were taken one by one.
 type several []held
 

@@ -9,6 +9,10 @@ type Call struct {
 	Keys   []string // on a Redis Cluster they share a slot
 	Args   []any
 
+	// KeyArgs are the Keys as arguments, from a caller who has them for several calls. To make
+	// them takes an allocation for each. nil: the caller does not.
+	KeyArgs []any
+
 	// SendBy is when the call loses its purpose: if it still waits to be sent then, it is dropped
 	// with ErrNotSent. Zero: never.
 	SendBy time.Time

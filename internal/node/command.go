@@ -153,8 +153,12 @@ func (c *command) appendTo(args []any, text bool) []any {
 		args = append(args, "evalsha", c.call.Script.digest)
 	}
 	args = append(args, len(c.call.Keys))
-	for _, key := range c.call.Keys {
-		args = append(args, key)
+	if c.call.KeyArgs != nil {
+		args = append(args, c.call.KeyArgs...)
+	} else {
+		for _, key := range c.call.Keys {
+			args = append(args, key)
+		}
 	}
 	return append(args, c.call.Args...)
 }

@@ -35,9 +35,9 @@ func (r *Round) askLocked(a *ask) {
 	a.keys, a.fences = s.lockKeys(), fences{}
 	moves := r.verb.deletes && (c.place != nil || c.next != nil) // somebody in the queues
 	a.call = node.Call{
-		Script: r.verb.script(c.nodes.Scripts), Keys: s.carried(r.verb.queues, a.fenced()), Receiver: a,
-		Patience: r.timeout, HeldBack: r.verb.takes,
+		Script: r.verb.script(c.nodes.Scripts), Receiver: a, Patience: r.timeout, HeldBack: r.verb.takes,
 	}
+	a.call.Keys, a.call.KeyArgs = s.carried(r.verb.queues, a.fenced())
 	a.asked = r.asked
 	a.left = math.MaxInt64 // until a node says less
 	if !r.verb.prepare(a) {
@@ -145,7 +145,7 @@ func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
 
 // aboutLocked makes the call one about these lock keys of its site, without their queues.
 func (a *ask) aboutLocked(keys []string) {
-	a.keys, a.call.Keys = keys, keys
+	a.keys, a.call.Keys, a.call.KeyArgs = keys, keys, nil
 	if a.fenced() {
 		a.call.Keys = withCounters(keys)
 	}

@@ -21,25 +21,26 @@ type Keys struct {
 // group are keys that one call can carry.
 type group struct {
 	keys    []string // the lock keys; behind them, unless nobody can wait, their queues' keys; then, with fencing, their counters
+	args    []any    // the same, as arguments of a command; nil: they are made for each command
 	counted []string // the lock keys and their counters; nil without fencing
 	locks   int      // how many lock keys there are
 }
 
 func (g *group) lockKeys() []string { return g.keys[:g.locks] }
 
-// carried returns the keys of a call: the lock keys, and, if there are any, those of the queues and
-// the counters, as it needs them.
-func (g *group) carried(queues, counters bool) []string {
-	switch queues = queues && len(g.keys) >= 3*g.locks; {
-	case queues && counters:
-		return g.keys
-	case queues:
-		return g.keys[:3*g.locks]
+// carried returns the keys of a call, also as arguments: the lock keys, and, if there are any, those
+// of the queues and the counters, as it needs them.
+func (g *group) carried(queues, counters bool) (keys []string, args []any) {
+	n := g.locks
+	switch queues = queues && len(g.keys) >= 3*n; {
+	case counters && !queues:
+		return g.counted, nil
 	case counters:
-		return g.counted
-	default:
-		return g.lockKeys()
+		n = len(g.keys)
+	case queues:
+		n = 3 * n
 	}
+	return g.keys[:n], g.args[:min(n, len(g.args))]
 }
 
 // Keys returns the keys of resources that are sorted and without duplicates.
@@ -68,7 +69,7 @@ func (k Keys) Apart() Keys {
 		k.groups[i] = group{keys: names[i : i+1 : i+1], locks: 1}
 		if k.fenced {
 			counted := withCounters(names[i : i+1])
-			k.groups[i] = group{counted, counted, 1}
+			k.groups[i] = group{keys: counted, counted: counted, locks: 1}
 		}
 	}
 	return k
@@ -95,38 +96,64 @@ const (
 // auxiliary returns the name of a key that belongs to a lock key, and has its slot on a Redis
 // Cluster.
 func auxiliary(key, suffix string) string {
-	if slot.Tagged(key) {
-		if key[0] == '{' && strings.IndexByte(key, '}') == len(key)-1 {
-			return key + "::" + suffix // else {a} would share the queue of a
+	return appendAuxiliaries(nil, []string{key}, suffix)[0]
+}
+
+// appendAuxiliaries appends the names of keys that belong to lock keys: with the first suffix for
+// all of them, then with the next. They are parts of one text: one allocation, however many.
+func appendAuxiliaries(names, locks []string, suffixes ...string) []string {
+	var text strings.Builder
+	size := 0
+	for _, suffix := range suffixes {
+		for _, key := range locks {
+			size += len("{") + len(key) + len("}:") + len(suffix)
 		}
-		return key + ":" + suffix
 	}
-	return "{" + key + "}:" + suffix
+	text.Grow(size)
+	for _, suffix := range suffixes {
+		for _, key := range locks {
+			start := text.Len()
+			before, after := braces(key)
+			for _, part := range [...]string{before, key, after, suffix} {
+				text.WriteString(part)
+			}
+			names = append(names, text.String()[start:])
+		}
+	}
+	return names
+}
+
+// braces returns what stands around a lock key in the name of a key that belongs to it.
+func braces(key string) (before, after string) {
+	switch {
+	case !slot.Tagged(key):
+		return "{", "}:"
+	case key[0] == '{' && strings.IndexByte(key, '}') == len(key)-1:
+		return "", "::" // else {a} would share the queue of a
+	default:
+		return "", ":"
+	}
 }
 
 // withQueues returns a group of lock keys, the keys of their queues, and their counters if they are
 // fenced.
 func withQueues(locks []string, fenced bool) group {
 	n := len(locks)
-	keys := make([]string, 3*n)
-	copy(keys, locks)
-	for i, key := range locks {
-		keys[n+i], keys[2*n+i] = auxiliary(key, queueSuffix), auxiliary(key, untilSuffix)
+	g := group{keys: appendAuxiliaries(append(make([]string, 0, 3*n), locks...), locks, queueSuffix, untilSuffix), locks: n}
+	if fenced {
+		g.counted = withCounters(locks)
+		g.keys = append(g.keys, g.counted[n:]...)
 	}
-	if !fenced {
-		return group{keys: keys, locks: n}
+	g.args = make([]any, len(g.keys))
+	for i, key := range g.keys {
+		g.args[i] = key
 	}
-	counted := withCounters(locks)
-	return group{slices.Concat(keys, counted[n:]), counted, n}
+	return g
 }
 
 // withCounters returns lock keys with their counters behind them.
 func withCounters(locks []string) []string {
-	counted := slices.Grow(slices.Clone(locks), len(locks))
-	for _, key := range locks {
-		counted = append(counted, auxiliary(key, fenceSuffix))
-	}
-	return counted
+	return appendAuxiliaries(slices.Clone(locks), locks, fenceSuffix)
 }
 
 // resource returns the resource that a key locks.
