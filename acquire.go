@@ -36,7 +36,7 @@ func (l *Locker) plan(resources []string, opts []AcquireOption) (*plan, error) {
 	keys := l.nodes.Keys(l.prefix, sorted)
 	if misfit, found := l.nodes.Misfit(keys); found {
 		return nil, fmt.Errorf("redlock: resource %s cannot be locked on a Redis Cluster: because of its braces, "+
-			"the keys of its queue would have another slot; leave out the } that no { comes before", protocol.Quote(misfit))
+			"the key of its queue would have another slot; leave out the } that no { comes before", protocol.Quote(misfit))
 	}
 	return &plan{callConfig: call, keys: keys}, nil
 }

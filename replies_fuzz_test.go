@@ -108,8 +108,8 @@ func bare(value string) string {
 // slowest is how long an answer takes at most: longer than the default node timeout.
 const slowest = 1700 * time.Millisecond
 
-// argsOf is how many arguments each script takes, without those about queues and with them.
-var argsOf = map[string][2]int{"acquire": {2, 3}, "extend": {4, 4}, "release": {2, 3}, "inspect": {0, 1}}
+// argsOf is how many arguments each script takes: first without those about queues, then where the keys have queues.
+var argsOf = map[string][]int{"acquire": {2, 3}, "extend": {4}, "release": {2, 1, 3}, "inspect": {0, 2}}
 
 func (n *babbler) DialHook(redis.DialHook) redis.DialHook { return nil }
 
@@ -202,10 +202,10 @@ func callIn(cmd *redis.Cmd) babble {
 	c.keys, c.args = args[3:3+keys], args[3+keys:]
 	counts, known := argsOf[c.script]
 	switch {
-	case err != nil || keys < 1 || !known || len(c.args) != counts[0] && len(c.args) != counts[1]:
+	case err != nil || keys < 1 || !known || !slices.Contains(counts, len(c.args)):
 		panic(fmt.Sprint("not one of our scripts: ", args))
 	case len(c.args) != counts[0]:
-		c.keys, c.args = c.keys[:keys/3], c.args[:counts[0]]
+		c.keys, c.args = c.keys[:keys/2], append(c.args, "0")[:counts[0]] // a release may say nothing of a shortening
 	}
 	return c
 }

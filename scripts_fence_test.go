@@ -41,18 +41,18 @@ var fenceCases = []struct {
 	{"a fence that is none", "acquire", []any{60_000, 1, "7.5"}, "- -", scriptError("ERR bad arguments"), "- -", scriptError("ERR bad arguments")},
 	{"too few counters", "acquire", []any{60_000, 2, "=7"}, "- - 3/10", scriptError("ERR bad arguments"), "- - 3/10", scriptError("ERR bad arguments")},
 
-	{"free, and nobody waits", "acquire", []any{60_000, 1, "=7"}, "- - - 9/10", "10", "mine/60 - - 10/week", "10"},
-	{"several, and nobody waits", "acquire", []any{60_000, 2, "=7"}, "- mine/10 - - - - 3/10 11/10", "11", "mine/60 mine/60 - - - - 11/week 11/week", "11"},
-	{"foreign, and nobody waits", "acquire", []any{60_000, 1, "=7"}, "other/30 - - 5/30", append(no(1, "other", 30), aboutNow{}), "other/30 - - 5/30", append(no(1, "other", 30), aboutNow{})},
-	{"a counter that is none, and nobody waits", "acquire", []any{60_000, 1, "=7"}, "- - - x/10", notNumber, "- - - x/10", notNumber},
-	{"a key too many", "acquire", []any{60_000, 1, "=7"}, "- - - - 7/10", scriptError("ERR bad arguments"), "- - - - 7/10", scriptError("ERR bad arguments")},
+	{"free, and nobody waits", "acquire", []any{60_000, 1, "=7"}, "- - 9/10", "10", "mine/60 - 10/week", "10"},
+	{"several, and nobody waits", "acquire", []any{60_000, 2, "=7"}, "- mine/10 - - 3/10 11/10", "11", "mine/60 mine/60 - - 11/week 11/week", "11"},
+	{"foreign, and nobody waits", "acquire", []any{60_000, 1, "=7"}, "other/30 - 5/30", append(no(1, "other", 30), aboutNow{}), "other/30 - 5/30", append(no(1, "other", 30), aboutNow{})},
+	{"a counter that is none, and nobody waits", "acquire", []any{60_000, 1, "=7"}, "- - x/10", notNumber, "- - x/10", notNumber},
+	{"a key too many", "acquire", []any{60_000, 1, "=7"}, "- - - 7/10", scriptError("ERR bad arguments"), "- - - 7/10", scriptError("ERR bad arguments")},
 
-	{"free", "wait", waiting(1, "=7"), "- - - 5/10", []any{aboutNow{}, "7"}, "mine/60 - - 7/week", []any{aboutNow{}, "7"}},
-	{"more than the counter", "wait", waiting(1, "=7"), "- - - 9/10", []any{aboutNow{}, "10"}, "mine/60 - - 10/week", []any{aboutNow{}, "10"}},
-	{"ours", "wait", waiting(1, "=7"), "mine/10 - - 9/10", []any{aboutNow{}, "9"}, "mine/60 - - 9/week", []any{aboutNow{}, "9"}},
-	{"several, one ours", "wait", waiting(2, "=7"), "- mine/10 - - - - 3/10 11/10", []any{aboutNow{}, "11"}, "mine/60 mine/60 - - - - 11/week 11/week", []any{aboutNow{}, "11"}},
-	{"no fence", "wait", waiting(1, "0"), "- - - 5/10", scriptError("ERR bad arguments"), "- - - 5/10", scriptError("ERR bad arguments")},
-	{"no counter", "wait", waiting(1, "=7"), "- - -", scriptError("ERR bad arguments"), "- - -", scriptError("ERR bad arguments")},
+	{"free", "wait", waiting(1, "=7"), "- - 5/10", []any{aboutNow{}, "7"}, "mine/60 - 7/week", []any{aboutNow{}, "7"}},
+	{"more than the counter", "wait", waiting(1, "=7"), "- - 9/10", []any{aboutNow{}, "10"}, "mine/60 - 10/week", []any{aboutNow{}, "10"}},
+	{"ours", "wait", waiting(1, "=7"), "mine/10 - 9/10", []any{aboutNow{}, "9"}, "mine/60 - 9/week", []any{aboutNow{}, "9"}},
+	{"several, one ours", "wait", waiting(2, "=7"), "- mine/10 - - 3/10 11/10", []any{aboutNow{}, "11"}, "mine/60 mine/60 - - 11/week 11/week", []any{aboutNow{}, "11"}},
+	{"no fence", "wait", waiting(1, "0"), "- - 5/10", scriptError("ERR bad arguments"), "- - 5/10", scriptError("ERR bad arguments")},
+	{"no counter", "wait", waiting(1, "=7"), "- -", scriptError("ERR bad arguments"), "- -", scriptError("ERR bad arguments")},
 
 	{"extended", "extend", []any{0, 60_000, "keep", "7"}, "mine/10 7/10", "7", "mine/60 7/week", "7"},
 	{"extended and raised", "extend", []any{0, 60_000, "keep", "7"}, "mine/10 5/10", "7", "mine/60 7/week", "7"},
@@ -69,7 +69,7 @@ var fenceCases = []struct {
 
 	{"looked at", "inspect", []any{1}, "other/30 5/30", []any{"other", inSeconds(30), "5"}, "other/30 5/30", []any{"other", inSeconds(30), "5"}},
 	{"several looked at", "inspect", []any{2}, "- other/30 5/30 -", []any{nil, absent, "other", inSeconds(30), "5", nil}, "- other/30 5/30 -", []any{nil, absent, "other", inSeconds(30), "5", nil}},
-	{"looked at with its queue", "inspect", []any{1}, "other/30 - - 5/30", []any{"other", inSeconds(30), "5", int64(0)}, "other/30 - - 5/30", []any{"other", inSeconds(30), "5", int64(0)}},
+	{"looked at with its queue", "inspect", []any{1, "queues"}, "other/30 - 5/30", []any{"other", inSeconds(30), "5", int64(0)}, "other/30 - 5/30", []any{"other", inSeconds(30), "5", int64(0)}},
 	{"a counter of another kind looked at", "inspect", []any{1}, "other/30 list", wrongType, "other/30 list", wrongType},
 }
 
@@ -90,13 +90,13 @@ func waiting(locks int, least string) []any {
 func TestFenceScriptThatFailsForAWaiter(t *testing.T) {
 	noLeak(t)
 	for _, client := range bothServers(t) {
-		for before, left := range map[string]string{"- - - x/10": "", "mine/10 - - x/10": "mine"} {
+		for before, left := range map[string]string{"- - x/10": "", "mine/10 - x/10": "mine"} {
 			keys := setState(t, client, before)
 			reply, err := runScript(t, client, "wait", keys, withToken("wait", "mine", waiting(1, "=7")...)...)
 			requireReply(t, notNumber, reply, err, true)
 			require.Equal(t, left, client.Get(t.Context(), keys[0]).Val())
-			require.Equal(t, []string{"1@inbox"}, client.ZRange(t.Context(), keys[1], 0, -1).Val())
-			require.Equal(t, "x", client.Get(t.Context(), keys[3]).Val())
+			require.Equal(t, []string{"+1@inbox", "1@inbox"}, client.ZRange(t.Context(), keys[1], 0, -1).Val())
+			require.Equal(t, "x", client.Get(t.Context(), keys[2]).Val())
 		}
 	}
 }

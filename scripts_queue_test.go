@@ -65,10 +65,8 @@ func requireNow(t *testing.T, micros int64) {
 
 func withQueues(locks string) []string {
 	keys := strings.Fields(locks)
-	for _, suffix := range []string{"queue", "until"} {
-		for _, lock := range strings.Fields(locks) {
-			keys = append(keys, "{"+lock+"}:"+suffix)
-		}
+	for _, lock := range strings.Fields(locks) {
+		keys = append(keys, "{"+lock+"}:queue")
 	}
 	return keys
 }
@@ -83,7 +81,7 @@ func (q *queues) wait(locks, who string, ticket int64, mode string) any {
 func (q *queues) release(locks, token, leaver, stayer string) any {
 	q.Helper()
 	if leaver == "" && stayer == "" {
-		return q.run("release", locks, token, 0, len(strings.Fields(locks)))
+		return q.run("release", locks, token)
 	}
 	return q.run("release", locks, token, 0, len(strings.Fields(locks)), leaver, stayer, 5, "+9000")
 }
@@ -99,30 +97,37 @@ func (q *queues) hold(locks string) {
 // line returns who stands in a queue.
 func (q *queues) line(lock string) string {
 	q.Helper()
-	names, err := q.client.ZRange(q.Context(), "{"+lock+"}:queue", 0, -1).Result()
+	all, err := q.client.ZRange(q.Context(), "{"+lock+"}:queue", 0, -1).Result()
 	require.NoError(q, err)
-	until, err := q.client.HKeys(q.Context(), "{"+lock+"}:until").Result()
-	require.NoError(q, err)
-	require.ElementsMatch(q, names, until)
+	var names, waitedFor []string
+	for _, name := range all {
+		if who := strings.TrimLeft(name, "+-"); who != name {
+			waitedFor = append(waitedFor, who)
+		} else {
+			names = append(names, name)
+		}
+	}
+	require.ElementsMatch(q, names, waitedFor)
 	return strings.Join(names, " ")
 }
 
 // patience returns for how long somebody is still waited for.
 func (q *queues) patience(lock, who string) time.Duration {
 	q.Helper()
-	signed, err := q.client.HGet(q.Context(), "{"+lock+"}:until", who).Result()
-	require.NoError(q, err)
-	due, err := strconv.ParseInt(signed[1:], 10, 64)
+	until, err := q.client.ZScore(q.Context(), "{"+lock+"}:queue", "+"+who).Result()
+	if err == redis.Nil {
+		until, err = q.client.ZScore(q.Context(), "{"+lock+"}:queue", "-"+who).Result()
+	}
 	require.NoError(q, err)
 	now, err := q.client.Time(q.Context()).Result()
 	require.NoError(q, err)
-	return time.UnixMicro(due).Sub(now)
+	return time.UnixMicro(-int64(until)).Sub(now)
 }
 
 // forget lets the time pass for which somebody is waited for.
 func (q *queues) forget(lock, who string) {
 	q.Helper()
-	require.NoError(q, q.client.HSet(q.Context(), "{"+lock+"}:until", who, "+1").Err())
+	require.NoError(q, q.client.ZAdd(q.Context(), "{"+lock+"}:queue", redis.Z{Member: "+" + who, Score: -1}).Err())
 }
 
 // words returns what the inbox has heard since it was last asked.
@@ -172,8 +177,7 @@ func TestQueueIsInTheOrderOfTickets(t *testing.T) {
 		require.Equal(q, "1@near 2@near 3@near", q.line("a"))
 		require.InDelta(q, 9, q.patience("a", "1@near").Seconds(), 5)
 		require.InDelta(q, 10, q.client.PTTL(q.Context(), "{a}:queue").Val().Seconds(), 5)
-		require.InDelta(q, 10, q.client.PTTL(q.Context(), "{a}:until").Val().Seconds(), 5)
-		q.equal([]any{"holder", inSeconds(60), int64(3)}, q.run("inspect", "a", 1))
+		q.equal([]any{"holder", inSeconds(60), int64(3)}, q.run("inspect", "a", 1, "queues"))
 		require.Empty(q, q.words())
 	})
 }
@@ -338,7 +342,7 @@ func TestWatchersAreToldWhereNobodyWaits(t *testing.T) {
 		q.run("watch", "a", "2@nobody", "-9000")
 		q.wait("a", "3@near", 3, "take")
 		require.Equal(q, "3@near 1@near 2@nobody", q.line("a"))
-		q.equal([]any{"holder", inSeconds(60), int64(1)}, q.run("inspect", "a", 1))
+		q.equal([]any{"holder", inSeconds(60), int64(1)}, q.run("inspect", "a", 1, "queues"))
 		q.equal(yes, q.release("a", "holder", "", ""))
 		require.Equal(q, "come 3", q.words())
 		q.equal("taken", q.wait("a", "3@near", 3, "take"))
@@ -375,9 +379,15 @@ func TestReleaseOfALockThatNobodyWaitsFor(t *testing.T) {
 			{"mine", "mine", 0, 1, yes}, {"mine", "mine", 3, 1, yes}, {"2~mine", "mine", 2, 1, yes},
 			{"other", "mine", 0, 1, no(1, "other", 60)}, {"2~mine", "mine", 0, 1, no(1, "2~mine", 60)}, {"1~mine", "1~mine", 0, 1, yes},
 			{"mine", "mine", "x", 1, bad}, {"mine", "mine", 0, 2, bad}, {"", "", 0, 1, bad},
+			{"mine", "mine", nil, 0, yes}, {"other", "mine", nil, 0, no(1, "other", 60)}, {"2~mine", "mine", nil, 0, no(1, "2~mine", 60)},
+			{"", "", nil, 0, bad},
 		} {
 			require.NoError(q, q.client.Set(q.Context(), "a", tt.value, time.Minute).Err())
-			reply := q.run("release", "a", tt.token, tt.number, tt.locks)
+			args := []any{tt.token, tt.number, tt.locks}
+			if tt.number == nil {
+				args = args[:1]
+			}
+			reply := q.run("release", "a", args...)
 			if tt.reply == bad {
 				require.ErrorContains(q, reply.(error), bad.Error(), tt)
 			} else {
@@ -400,7 +410,8 @@ func TestQueueScriptsRefuseBadArguments(t *testing.T) {
 			{"release", "mine", 0, 1, "", "1@near", "x", "+9000"}, {"release", "mine", 0, 1, "", "1@near", 1, "9000"},
 			{"release", "mine", 0, 2, "", "", 0, 0}, {"release", "mine", 0, 2},
 			{"release", "", 0, 1}, {"release", "mine", "x", 1}, {"acquire", "", 60_000, 1},
-			{"acquire", "mine", int64(1e15 + 1), 1}, {"acquire", "mine", 60_000, 2}, {"inspect", 1, 1}, {"inspect", "who"}, {"inspect", 2},
+			{"acquire", "mine", int64(1e15 + 1), 1}, {"acquire", "mine", 60_000, 2}, {"inspect", 1, 1}, {"inspect", "who", "queues"}, {"inspect", 2, "queues"},
+			{"inspect", 1, "queue"}, {"release", ""},
 		} {
 			err, failed := q.run(bad[0].(string), "a", bad[1:]...).(error)
 			require.True(q, failed, bad)

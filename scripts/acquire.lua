@@ -21,12 +21,12 @@
 local token, ttl, fence = ARGV[1], tonumber(ARGV[2]), ARGV[4] and least(ARGV[4])
 n = tonumber(ARGV[3] or #KEYS)
 local kinds = n and #KEYS / n -- of keys
-local known = ({[2] = kinds == 1, [3] = kinds == 3, [4] = fence and (kinds == 2 or kinds == 4)})[#ARGV]
+local known = ({[2] = kinds == 1, [3] = kinds == 2, [4] = fence and (kinds == 2 or kinds == 3)})[#ARGV]
 if not known or n < 1 or n % 1 ~= 0 or token == '' or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0 then
   return redis.error_reply('ERR bad arguments')
 end
 
-local queued = kinds >= 3
+local queued = kinds == (fence and 3 or 2)
 local granted = {} -- which keys were set just now
 local taken = {}   -- which to delete if the call fails
 

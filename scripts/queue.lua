@@ -1,15 +1,16 @@
 -- queue: what the scripts share that know who waits. It stands in front of acquire, wait, watch and
--- release. The first n of KEYS are lock keys. Each has a queue of those who wait for it:
+-- release. The first n of KEYS are lock keys. KEYS[n + i] is the queue of those who wait for KEYS[i]:
+-- a sorted set, in which each of them is twice.
 --
--- KEYS[n + i]      a sorted set of them. The score is a ticket: when they came, in microseconds, as
---                  they would have read it on the nodes' clocks. It is the same on every node. Who
---                  only watches has the ticket inf, behind all who wait.
--- KEYS[2 * n + i]  a hash that tells until when each of them is waited for, by this node's clock, in
---                  microseconds behind a sign.
+--   who          with a ticket: when they came, in microseconds, as they would have read it on the
+--                nodes' clocks. It is the same on every node. Who only watches has the ticket inf,
+--                behind all who wait.
+--   sign .. who  with the time until which they are waited for, by this node's clock, in microseconds
+--                below zero.
 --
--- A name in the queue is number .. '@' .. inbox: the inbox is a channel to which its process listens.
--- The sign is + where the process has heard that it does so on this very server: then nobody who
--- hears means nobody who waits.
+-- who is number .. '@' .. inbox: the inbox is a channel to which their process listens. The sign is +
+-- where the process has heard that it does so on this very server: then nobody who hears means nobody
+-- who waits. Else it is -.
 --
 -- Where scripts may not ask for the time, there are no queues: nobody could be forgotten in them.
 
@@ -32,28 +33,32 @@ local function text(number) return string.format('%.0f', number) end -- tostring
 local function enqueue(i, who, ticket, signed)
   if now() == 0 then return end
   local sign, patience = string.sub(signed, 1, 1), tonumber(string.sub(signed, 2))
-  redis.call('ZADD', KEYS[n + i], ticket, who)
-  redis.call('HSET', KEYS[2 * n + i], who, sign .. text(now() + patience * 1000))
+  redis.call('ZADD', KEYS[n + i], ticket, who, text(-now() - patience * 1000), sign .. who)
+  redis.call('ZREM', KEYS[n + i], (sign == '+' and '-' or '+') .. who)
   if redis.call('PTTL', KEYS[n + i]) < patience + 1000 then
     redis.call('PEXPIRE', KEYS[n + i], text(patience + 2000))
-    redis.call('PEXPIRE', KEYS[2 * n + i], text(patience + 2000))
   end
 end
 
-local function leave(i, who)
-  redis.call('ZREM', KEYS[n + i], who)
-  redis.call('HDEL', KEYS[2 * n + i], who)
+local function leave(i, who) redis.call('ZREM', KEYS[n + i], who, '+' .. who, '-' .. who) end
+
+-- Returns until when somebody in the queue of KEYS[i] is waited for, and with which sign.
+local function due(i, who)
+  for _, sign in ipairs({'+', '-'}) do
+    local score = redis.call('ZSCORE', KEYS[n + i], sign .. who)
+    if score then return -tonumber(score), sign end
+  end
+  return 0, '-'
 end
 
 -- Returns who is first in the queue of KEYS[i], until when and with which sign, and who is second; nil
 -- if nobody waits. Those in front whose time is over are forgotten.
 local function first(i)
   while true do
-    local two = redis.call('ZRANGE', KEYS[n + i], 0, 1, 'WITHSCORES')
-    if not two[1] or two[2] == 'inf' then return end
-    local signed = redis.call('HGET', KEYS[2 * n + i], two[1]) or '-0'
-    local due = tonumber(string.sub(signed, 2))
-    if due > now() then return two[1], due, string.sub(signed, 1, 1), two[4] ~= 'inf' and two[3] end
+    local two = redis.call('ZRANGEBYSCORE', KEYS[n + i], 0, '(inf', 'LIMIT', 0, 2)
+    if not two[1] then return end
+    local till, sign = due(i, two[1])
+    if till > now() then return two[1], till, sign, two[2] end
     leave(i, two[1])
   end
 end
@@ -69,18 +74,18 @@ end
 -- waits, those who watch are told.
 local function call(i)
   while true do
-    local head, due, sign, second = first(i)
+    local head, till, sign, second = first(i)
     if not head then
-      for _, watcher in ipairs(redis.call('ZRANGE', KEYS[n + i], 0, -1)) do
+      for _, watcher in ipairs(redis.call('ZRANGEBYSCORE', KEYS[n + i], 'inf', 'inf')) do
         tell(watcher, 'free')
         leave(i, watcher)
       end
       return
     end
-    if due <= now() + grace then return end
+    if till <= now() + grace then return end
     local heard = tell(head, 'come')
     if type(heard) == 'number' and heard > 0 then
-      redis.call('HSET', KEYS[2 * n + i], head, sign .. text(now() + grace))
+      redis.call('ZADD', KEYS[n + i], text(-now() - grace), sign .. head)
       if second then tell(second, 'stand-by') end
       return
     end

@@ -3,7 +3,8 @@
 --
 -- KEYS   the lock keys of one lock, and their queues (see queue.lua)
 -- ARGV   token; number of the lock's latest shortening (0: none)
---        and if there are queues: how many lock keys there are
+--        and if there are queues: how many lock keys there are. The token alone stands for no
+--        shortening, and queues
 --        and if their queues change: who leaves them ('': nobody); who stands in them from now on
 --        ('': nobody), with which ticket, and for how many milliseconds behind a sign. Who leaves and
 --        stays goes on waiting without these keys.
@@ -14,9 +15,10 @@
 --
 -- Safe to repeat: all keys gone is what a second run finds after the first one's reply was lost.
 
-local token, number, leaver, stayer = ARGV[1], tonumber(ARGV[2]), ARGV[4] or '', ARGV[5] or ''
-n = tonumber(ARGV[3] or #KEYS)
-if not n or n < 1 or #KEYS ~= (ARGV[3] and 3 * n or n) or not ({[2] = true, [3] = true, [7] = true})[#ARGV] or token == ''
+local token, number, leaver, stayer = ARGV[1], tonumber(ARGV[2] or 0), ARGV[4] or '', ARGV[5] or ''
+n = tonumber(#ARGV == 1 and #KEYS / 2 or ARGV[3] or #KEYS)
+if not n or n < 1 or n % 1 ~= 0 or #KEYS ~= (#ARGV == 2 and n or 2 * n)
+  or not ({true, true, true, [7] = true})[#ARGV] or token == ''
   or not number or number < 0 or number > 1e15 or number % 1 ~= 0
   or leaver ~= '' and not string.find(leaver, '^%d+@')
   or stayer ~= '' and not (string.find(ARGV[6], '^%d+$') and string.find(ARGV[7], '^[+-]%d+$') and string.find(stayer, '^%d+@')) then

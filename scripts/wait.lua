@@ -11,8 +11,8 @@
 --        with fencing: what the fence must be at least (see fence.lua)
 -- reply  time                                 every key is ours; by this node's clock, in microseconds
 --        {time, fence}                        the same with fencing; the fence is text
---        {i, owner, pttl, time, before, all}  as of acquire; so many stand before us in the queue of
---                                             KEYS[i], and so many in all
+--        {i, owner, pttl, time, before, all}  as of acquire; so many have come before us to the queue
+--                                             of KEYS[i], and so many stand there in all
 --        an error                             of the command that failed
 --
 -- Safe to repeat, as acquire is. If the attempt is over by the time of the repetition, what an
@@ -22,7 +22,7 @@ local token, ttl, who, mode = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[7]
 local patience = tonumber(string.match(ARGV[6] or '', '^[+-](%d+)$') or '')
 local fence = ARGV[8] and least(ARGV[8])
 n = tonumber(ARGV[3])
-if #ARGV ~= (fence and 8 or 7) or not n or n < 1 or n % 1 ~= 0 or #KEYS ~= (fence and 4 or 3) * n or token == ''
+if #ARGV ~= (fence and 8 or 7) or not n or n < 1 or n % 1 ~= 0 or #KEYS ~= (fence and 3 or 2) * n or token == ''
   or not string.find(ARGV[5], '^%d+$') or not patience or not string.find(who, '^%d+@')
   or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0
   or mode ~= 'take' and mode ~= 'stand' and mode ~= 'leave' then
@@ -35,8 +35,8 @@ local function obstacle(i)
   if owner == token then return end
   if owner or (first(i) or who) ~= who then
     local pttl = owner and redis.call('PTTL', KEYS[i]) or -2
-    local before = redis.call('ZRANK', KEYS[n + i], who) or 0
-    return {i, owner or '', pttl, now(), before, redis.call('ZCOUNT', KEYS[n + i], '-inf', '(inf')}
+    local before = redis.call('ZCOUNT', KEYS[n + i], 0, '(' .. ARGV[5])
+    return {i, owner or '', pttl, now(), before, redis.call('ZCOUNT', KEYS[n + i], 0, '(inf')}
   end
 end
 

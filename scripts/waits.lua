@@ -1,7 +1,7 @@
 -- waits: lets others read what somebody waits for, under a lock key that is kept from those others: by
 -- who has it, or while it is free, by who is first in its queue. Or takes that back.
 --
--- KEYS   each lock key, and behind it the hash that is read, and the first key of its queue (see queue.lua)
+-- KEYS   each lock key, and behind it the hash that is read, and its queue (see queue.lua)
 -- ARGV   token of the owner, or name in the queue; a name that does not give the token away; name of the
 --        wait; time to live in milliseconds, or 0 to take it back; what is to be read
 -- reply  1           done, wherever the lock key is kept by that owner or for that name
@@ -21,7 +21,7 @@ end
 local function keeps(i)
   local value = redis.call('GET', KEYS[i])
   if value then return string.sub(value, -#token) == token end
-  return redis.call('ZRANGE', KEYS[i + 2], 0, 0)[1] == token
+  return redis.call('ZRANGEBYSCORE', KEYS[i + 2], 0, '(inf', 'LIMIT', 0, 1)[1] == token
 end
 
 local function publish(i)

@@ -7,7 +7,7 @@
 --        an error       of the command that failed
 
 n = 1
-if #KEYS ~= (#ARGV == 0 and 1 or 3) or #ARGV ~= 0
+if #KEYS ~= (#ARGV == 0 and 1 or 2) or #ARGV ~= 0
   and (#ARGV ~= 2 or not string.find(ARGV[1], '^%d+@') or not string.find(ARGV[2], '^[+-]%d+$')) then
   return redis.error_reply('ERR bad arguments')
 end

@@ -256,8 +256,9 @@ func TestUserOfTheReadmeMayDoWhatIsNeeded(t *testing.T) {
 	}
 }
 
-// convenient are the commands without which waiting still works: by polls, or without knowing whether the dead are dead.
-var convenient = []string{"time", "publish", "subscribe", "ping"}
+// convenient are the commands without which all still works: waiting by polls, or without knowing whether the dead are dead; and
+// without hdel, what a task waited for can be read for some seconds longer.
+var convenient = []string{"time", "publish", "subscribe", "ping", "hdel"}
 
 func TestUserOfTheReadmeMayDoNothingBeyondWhatIsNeeded(t *testing.T) {
 	noLeak(t)

@@ -14,15 +14,10 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// isRelease reports whether a request deletes a lock for which nobody here waits: it is an EVALSHA with three keys, a token, the
-// number of a shortening, where acquires have a TTL, and a count.
+// isRelease reports whether a request deletes a lock for which nobody here waits: it is an EVALSHA with the lock key, its queue and
+// a token alone.
 func isRelease(cmd redis.Cmder) bool {
-	args := cmd.Args()
-	if len(args) != 9 {
-		return false
-	}
-	_, numbered := args[7].(int)
-	return numbered
+	return len(cmd.Args()) == len([]string{"evalsha", "digest", "number of keys", "lock", "queue", "token"})
 }
 
 // At the moment when the deletion is sent, no context of the lock is alive any more, and none derived from one.

@@ -318,7 +318,7 @@ func TestWatchersAreToldAndHoldNobodyUp(t *testing.T) {
 	}
 	begun.Wait()
 	for _, s := range servers {
-		eventually(t, func() bool { return s.Do(t, "zcard", "{lock:r}:queue").(int64) == 2 }, "not both processes watch")
+		eventually(t, func() bool { return s.Do(t, "zcount", "{lock:r}:queue", "inf", "inf").(int64) == 2 }, "not both processes watch")
 	}
 	status, err := holder.Inspect(ctx, "r")
 	require.NoError(t, err)

@@ -100,7 +100,7 @@ func TestVirtualAcquireWhoseRepetitionFailsLeavesNothing(t *testing.T) {
 			}
 			switch tries.Add(1) {
 			case 1:
-				require.NoError(t, memory.Set(args[2], args[5])) // behind the keys of its queue
+				require.NoError(t, memory.Set(args[2], args[4])) // behind its queue
 				memory.SetTTL(args[2], time.Hour)
 				peer.Close()
 				return true

@@ -87,7 +87,7 @@ func (n *virtualNode) sent(mode string) []time.Time {
 	var at []time.Time
 	for _, c := range n.calls {
 		extends := len(c.args) == 4
-		acquires := len(c.args) == 3 && c.args[1] != "0" || // a try; a release of a lock that was never shortened has a 0 there
+		acquires := len(c.args) == 3 || // a try
 			len(c.args) == 7 && c.args[6] == "take" // or one from the queue
 		if extends && c.args[3] == mode || acquires && mode == "" {
 			at = append(at, c.at)

@@ -358,7 +358,7 @@ func TestEachAttemptHasATokenOfItsOwn(t *testing.T) {
 	// The third node grants each attempt, unless the one before it is not undone there yet.
 	var sent sync.Map
 	acquired, strays := make(chan string, 10000), make(chan string, 10000)
-	request := regexp.MustCompile(`{lock:r}:until ([\w-]{22}:waiter)( 31000)?`)
+	request := regexp.MustCompile(`{lock:r}:queue ([\w-]{22}:waiter)( 31000)?`)
 	taps[2].onSend(func(text string) error {
 		if strings.Contains(text, "[eval ") { // the same again, as text
 			return nil

@@ -108,8 +108,14 @@ func (r *Round) note(node int, err error) {
 	r.claim.nodes.note(node, r.verb.name, err, r.asked)
 }
 
-// queued reports whether the call carries the keys of the queues.
-func (a *ask) queued() bool { return len(a.call.Keys) >= 3*len(a.keys) }
+// queued reports whether the call carries the queues of its keys.
+func (a *ask) queued() bool {
+	others := len(a.call.Keys) - len(a.keys)
+	if a.fenced() {
+		others -= len(a.keys)
+	}
+	return others > 0
+}
 
 // said returns what an answer amounts to: nil for yes.
 func (a *ask) said(call *node.Call) error {

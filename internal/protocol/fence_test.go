@@ -224,7 +224,7 @@ func TestLockThatWasWaitedForHasAFenceToo(t *testing.T) {
 		r := s.stand(c)
 		for _, actor := range s.actors[:2] {
 			q := actor.next("wait")
-			require.Equal(t, []string{"lock:a", "{lock:a}:queue", "{lock:a}:until", "{lock:a}:fence"}, q.keys)
+			require.Equal(t, []string{"lock:a", "{lock:a}:queue", "{lock:a}:fence"}, q.keys)
 			require.Equal(t, []any{token, stageTTL.Milliseconds(), 1}, q.args[:3])
 			require.Equal(t, "5", q.args[7])
 			q.say([]any{int64(1_700_000_000_000_000), "7"}, nil)
@@ -352,7 +352,7 @@ func TestInspectionTellsTheFenceThatMostNodesHave(t *testing.T) {
 			r.Send()
 			for i, reply := range c.replies {
 				q := s.actors[i].next("inspect")
-				require.Equal(t, []any{1}, q.args)
+				require.Equal(t, []any{1, "queues"}, q.args)
 				q.say(reply, nil)
 			}
 			require.Equal(t, quorum.Won, r.Outcome(), name)
@@ -369,7 +369,7 @@ func FuzzAuxiliaryKeys(f *testing.F) {
 	n := &Nodes{clustered: true}
 	f.Fuzz(func(t *testing.T, key string) {
 		k := n.Keys("", []string{key})
-		for _, suffix := range []string{queueSuffix, untilSuffix, fenceSuffix} {
+		for _, suffix := range []string{queueSuffix, fenceSuffix} {
 			if _, misfit := n.Misfit(k); !misfit {
 				require.Equal(t, slot.Of(key), slot.Of(auxiliary(key, suffix)))
 			}

@@ -31,10 +31,14 @@ var (
 )
 
 func inspectArgs(a *ask) []any {
-	if !a.queued() && !a.fenced() {
+	switch {
+	case a.queued():
+		return []any{len(a.keys), "queues"}
+	case a.fenced():
+		return []any{len(a.keys)}
+	default:
 		return nil
 	}
-	return []any{len(a.keys)}
 }
 
 func watchArgs(a *ask) []any {

@@ -20,10 +20,11 @@ type Keys struct {
 
 // group are keys that one call can carry.
 type group struct {
-	keys    []string // the lock keys; behind them, unless nobody can wait, their queues' keys; then, with fencing, their counters
+	keys    []string // the lock keys; behind them, if they are queued, their queues; then, with fencing, their counters
 	args    []any    // the same, as arguments of a command; nil: they are made for each command
 	counted []string // the lock keys and their counters; nil without fencing
 	locks   int      // how many lock keys there are
+	queued  bool     // somebody may wait for them in queues
 }
 
 func (g *group) lockKeys() []string { return g.keys[:g.locks] }
@@ -32,13 +33,13 @@ func (g *group) lockKeys() []string { return g.keys[:g.locks] }
 // of the queues and the counters, as it needs them.
 func (g *group) carried(queues, counters bool) (keys []string, args []any) {
 	n := g.locks
-	switch queues = queues && len(g.keys) >= 3*n; {
+	switch queues = queues && g.queued; {
 	case counters && !queues:
 		return g.counted, nil
 	case counters:
 		n = len(g.keys)
 	case queues:
-		n = 3 * n
+		n = 2 * n
 	}
 	return g.keys[:n], g.args[:min(n, len(g.args))]
 }
@@ -76,7 +77,7 @@ func (k Keys) Apart() Keys {
 }
 
 // Misfit returns a resource that cannot be locked on a Redis Cluster, if there is one: the braces in
-// its name keep the keys of its queue from being in the slot of the lock key.
+// its name keep the key of its queue from being in the slot of the lock key.
 func (n *Nodes) Misfit(k Keys) (resource string, found bool) {
 	for i, key := range k.all.lockKeys() {
 		if n.clustered && slot.Of(auxiliary(key, queueSuffix)) != slot.Of(key) {
@@ -88,8 +89,7 @@ func (n *Nodes) Misfit(k Keys) (resource string, found bool) {
 
 // The keys that belong to a lock key.
 const (
-	queueSuffix = "queue" // who waits for it
-	untilSuffix = "until" // and until when each of them is waited for
+	queueSuffix = "queue" // who waits for it: see scripts/queue.lua
 	fenceSuffix = "fence" // with fencing, its counter: see scripts/fence.lua
 )
 
@@ -99,26 +99,22 @@ func auxiliary(key, suffix string) string {
 	return appendAuxiliaries(nil, []string{key}, suffix)[0]
 }
 
-// appendAuxiliaries appends the names of keys that belong to lock keys: with the first suffix for
-// all of them, then with the next. They are parts of one text: one allocation, however many.
-func appendAuxiliaries(names, locks []string, suffixes ...string) []string {
+// appendAuxiliaries appends the names of keys that belong to lock keys. They are parts of one text:
+// one allocation, however many.
+func appendAuxiliaries(names, locks []string, suffix string) []string {
 	var text strings.Builder
 	size := 0
-	for _, suffix := range suffixes {
-		for _, key := range locks {
-			size += len("{") + len(key) + len("}:") + len(suffix)
-		}
+	for _, key := range locks {
+		size += len("{") + len(key) + len("}:") + len(suffix)
 	}
 	text.Grow(size)
-	for _, suffix := range suffixes {
-		for _, key := range locks {
-			start := text.Len()
-			before, after := braces(key)
-			for _, part := range [...]string{before, key, after, suffix} {
-				text.WriteString(part)
-			}
-			names = append(names, text.String()[start:])
+	for _, key := range locks {
+		start := text.Len()
+		before, after := braces(key)
+		for _, part := range [...]string{before, key, after, suffix} {
+			text.WriteString(part)
 		}
+		names = append(names, text.String()[start:])
 	}
 	return names
 }
@@ -135,11 +131,10 @@ func braces(key string) (before, after string) {
 	}
 }
 
-// withQueues returns a group of lock keys, the keys of their queues, and their counters if they are
-// fenced.
+// withQueues returns a group of lock keys, their queues, and their counters if they are fenced.
 func withQueues(locks []string, fenced bool) group {
 	n := len(locks)
-	g := group{keys: appendAuxiliaries(append(make([]string, 0, 3*n), locks...), locks, queueSuffix, untilSuffix), locks: n}
+	g := group{keys: appendAuxiliaries(append(make([]string, 0, 2*n), locks...), locks, queueSuffix), locks: n, queued: true}
 	if fenced {
 		g.counted = withCounters(locks)
 		g.keys = append(g.keys, g.counted[n:]...)

@@ -63,7 +63,7 @@ func (n *Nodes) notice(token string, k Keys, wait string) *Notice {
 }
 
 // watchable appends what the scripts need that tell who waits for what: a lock key, the hash of
-// notices, and the first key of its queue.
+// notices, and its queue.
 func watchable(keys []string, key string) []string {
 	return append(keys, key, auxiliary(key, waitsSuffix), auxiliary(key, queueSuffix))
 }

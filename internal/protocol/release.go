@@ -44,7 +44,10 @@ func releaseArgs(a *ask) []any {
 			next = c.place // if it still waits: it goes on, without what it was granted
 		}
 	}
-	if next == nil {
+	switch {
+	case next == nil && c.number == 0:
+		return c.args[:1]
+	case next == nil:
 		return []any{c.args[0], c.number, s.locks}
 	}
 	return []any{c.args[0], c.number, s.locks, leaver, stayer{next}, next.Ticket, next.patienceAt(s.node)}

@@ -30,7 +30,7 @@ type verb struct {
 	takes   bool // it sets keys: see inTurn
 	stands  bool // it stands in the queues where it cannot
 	watches bool // it stands in the queues and sets none
-	queues  bool // it carries the keys of the queues
+	queues  bool // it carries the queues
 	fenced  bool // with fencing it carries the counters
 	deletes bool // it deletes keys
 	heals   bool // a site that has lost our keys gets them again

@@ -162,15 +162,19 @@ var queueless = map[string]int{"acquire": 2, "release": 2, "inspect": 0}
 // parted takes a request apart into what is about the lock and what is about its queues.
 func (q *request) parted() *request {
 	plain, ok := queueless[q.script]
+	if ok && q.script == "release" && len(q.args) == 1 {
+		q.args = []any{q.args[0], 0, len(q.keys) / 2}
+	}
 	if !ok || len(q.args) <= plain {
 		return q
 	}
 	locks := q.args[plain].(int)
-	switch len(q.keys) {
-	case 3 * locks:
+	counted := q.script == "acquire" && len(q.args) == 4 || q.script == "inspect" && len(q.args) == 1
+	switch {
+	case len(q.keys) == 3*locks: // the counters are about the lock
+		q.keys = slices.Concat(q.keys[:locks], q.keys[2*locks:])
+	case len(q.keys) == 2*locks && !counted:
 		q.keys, q.args, q.queue = q.keys[:locks], q.args[:plain], q.args[plain:]
-	case 4 * locks: // the counters are about the lock
-		q.keys = slices.Concat(q.keys[:locks], q.keys[3*locks:])
 	}
 	return q
 }

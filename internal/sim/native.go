@@ -16,14 +16,14 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"d7273e9734241b3d521380fb72ef5aebdc8aff33": nativeAcquire,
-	"a3a08c87d42a116672f734f1fb3e3eae8c27eecc": nativeWait,
+	"182819d048132d96c298793a372776375977d2ea": nativeAcquire,
+	"69df9e0634d6dd9cf41c17ab9f468b0e0eca9229": nativeWait,
 	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
-	"fd2a886000bd6d615dbf4e378f8982a33de4fa13": nativeRelease,
-	"136f8399659b41165248bde96415a244c53cdd17": nativeInspect,
-	"442d26b9f9d0ade0341d2c999aae81ebc48f6a9a": nativeWatch,
-	"6236911fb8ba72a451235cabacaef2ca18a2c9e6": nativeWaits,
-	"570b0d1c37c23b14fd4dfac540980b0b546c9613": nativeFollow,
+	"c5fde95e214c0d40bda1a4d7853c90333fe570b2": nativeRelease,
+	"851ef73835faeb2947293887aba6eb55e640da7e": nativeInspect,
+	"033d5417a0139477910e15d80746947dfbb7ae3c": nativeWatch,
+	"825581038748692b615bce8729bad9f934ed17b1": nativeWaits,
+	"defbca1bd93a5a32a23b00e49300b8f15761682f": nativeFollow,
 }
 
 var errBadArguments = errors.New("ERR bad arguments")
@@ -196,10 +196,13 @@ func (m *memory) give(keys []string, token string, number, ttl int, cut bool, st
 }
 
 func nativeRelease(m *memory, keys, args []string) any {
-	token, number := args[0], whole(args[1])
+	token, number := args[0], 0
+	if len(args) > 1 {
+		number = whole(args[1])
+	}
 	p := apart("release", keys, args)
 	moves := len(args) == 7
-	if token == "" || number < 0 || p.locks == nil || p.queued != (moves || len(args) == 3) || p.fenced() {
+	if token == "" || number < 0 || p.locks == nil || p.queued != (len(args) != 2) {
 		return errBadArguments
 	}
 	switch {
@@ -246,7 +249,7 @@ func first(a, b []any) []any {
 
 func nativeInspect(m *memory, keys, args []string) any {
 	p := apart("inspect", keys, args)
-	if p.locks == nil || (len(p.locks) < len(keys)) != (len(args) == 1) {
+	if p.locks == nil || p.queued != (len(args) == 2) || p.queued && args[1] != "queues" || p.fenced() != (len(args) == 1 || len(keys) == 3*len(p.locks)) {
 		return errBadArguments
 	}
 	found := []any{}

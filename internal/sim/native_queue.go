@@ -22,37 +22,50 @@ const grace = 250_000
 func (m *memory) lines(keys []string, n int) *lines { return &lines{m, keys, n, m.at.UnixMicro()} }
 
 func (l *lines) queue(i int) string { return l.keys[l.n+i] }
-func (l *lines) until(i int) string { return l.keys[2*l.n+i] }
 
 func (l *lines) enqueue(i int, who string, ticket float64, signed string) {
 	patience := whole(signed[1:])
+	sign, other := "+", "-"
+	if signed[:1] == other {
+		sign, other = other, sign
+	}
 	_, _ = l.ZAdd(l.queue(i), ticket, who)
-	l.HSet(l.until(i), who, fmt.Sprintf("%s%d", signed[:1], l.time+int64(patience)*1000))
+	_, _ = l.ZAdd(l.queue(i), -float64(l.time+int64(patience)*1000), sign+who)
+	_, _ = l.ZRem(l.queue(i), other+who)
 	if l.pttl(l.queue(i)) < patience+1000 {
 		l.pexpire(l.queue(i), patience+2000)
-		l.pexpire(l.until(i), patience+2000)
 	}
 }
 
 func (l *lines) leave(i int, who string) {
-	if l.Exists(l.queue(i)) {
-		_, _ = l.ZRem(l.queue(i), who)
-	}
-	if l.Exists(l.until(i)) {
-		l.HDel(l.until(i), who)
-		if left, _ := l.HKeys(l.until(i)); len(left) == 0 {
-			l.Del(l.until(i)) // as Redis does by itself
+	for _, name := range []string{who, "+" + who, "-" + who} {
+		if l.Exists(l.queue(i)) {
+			_, _ = l.ZRem(l.queue(i), name)
 		}
 	}
 }
 
 // members returns who is in a queue, in its order.
-func (l *lines) members(i int) []string {
-	if !l.Exists(l.queue(i)) {
+func (l *lines) members(i int) []string { return l.names(l.queue(i)) }
+
+// names returns who is in a queue, in its order: without those times until which they are waited for.
+func (m *memory) names(queue string) []string {
+	if !m.Exists(queue) {
 		return nil
 	}
-	members, _ := l.ZMembers(l.queue(i))
-	return members
+	all, _ := m.ZMembers(queue)
+	return slices.DeleteFunc(all, func(name string) bool { return name[0] == '+' || name[0] == '-' })
+}
+
+// due returns until when somebody in a queue is waited for, and with which sign.
+func (l *lines) due(i int, who string) (till int64, sign string) {
+	scores, _ := l.SortedSet(l.queue(i))
+	for _, sign := range []string{"+", "-"} {
+		if score, found := scores[sign+who]; found {
+			return -int64(score), sign
+		}
+	}
+	return 0, "-"
 }
 
 func (l *lines) watches(i int, who string) bool {
@@ -60,18 +73,13 @@ func (l *lines) watches(i int, who string) bool {
 	return math.IsInf(ticket, 1)
 }
 
-func (l *lines) first(i int) (who string, due int64, sign string) {
+func (l *lines) first(i int) (who string, till int64, sign string) {
 	for _, who := range l.members(i) {
 		if l.watches(i, who) {
 			break
 		}
-		signed := l.HGet(l.until(i), who)
-		if signed == "" {
-			signed = "-0"
-		}
-		due, _ := strconv.ParseInt(signed[1:], 10, 64)
-		if due > l.time {
-			return who, due, signed[:1]
+		if till, sign := l.due(i, who); till > l.time {
+			return who, till, sign
 		}
 		l.leave(i, who)
 	}
@@ -90,7 +98,7 @@ func (l *lines) tell(who, word string) int {
 
 func (l *lines) call(i int) {
 	for {
-		head, due, sign := l.first(i)
+		head, till, sign := l.first(i)
 		if head == "" {
 			for _, watcher := range l.members(i) {
 				l.tell(watcher, "free")
@@ -98,11 +106,11 @@ func (l *lines) call(i int) {
 			}
 			return
 		}
-		if due <= l.time+grace {
+		if till <= l.time+grace {
 			return
 		}
 		if l.tell(head, "come") > 0 {
-			l.HSet(l.until(i), head, fmt.Sprintf("%s%d", sign, l.time+grace))
+			_, _ = l.ZAdd(l.queue(i), -float64(l.time+grace), sign+head)
 			if members := l.members(i); len(members) > 1 && !l.watches(i, members[1]) {
 				l.tell(members[1], "stand-by")
 			}
@@ -138,7 +146,7 @@ func nativeWait(m *memory, keys, args []string) any {
 			return err
 		}
 	}
-	refused := l.obstacles(p.locks, args[0], who, mode)
+	refused := l.obstacles(p.locks, args[0], who, ticket, mode)
 	if refused == nil {
 		return l.grant(p, args, ttl)
 	}
@@ -177,12 +185,12 @@ func (l *lines) grant(p parts, args []string, ttl int) any {
 }
 
 // obstacles returns why the keys cannot be had, or nil.
-func (l *lines) obstacles(locks []string, token, who, mode string) (refused any) {
+func (l *lines) obstacles(locks []string, token, who string, ticket float64, mode string) (refused any) {
 	if mode != "take" {
 		refused = []any{1, "", -2, int(l.time), 0, 0}
 	}
 	for i := len(locks) - 1; i >= 0; i-- {
-		why := l.obstacle(i, token, who)
+		why := l.obstacle(i, token, who, ticket)
 		if _, failed := why.(error); failed {
 			return why
 		}
@@ -193,7 +201,7 @@ func (l *lines) obstacles(locks []string, token, who, mode string) (refused any)
 	return refused
 }
 
-func (l *lines) obstacle(i int, token, who string) any {
+func (l *lines) obstacle(i int, token, who string, ticket float64) any {
 	owner := l.get(l.keys[i])
 	if _, failed := owner.(error); failed || owner == token {
 		if failed {
@@ -210,19 +218,21 @@ func (l *lines) obstacle(i int, token, who string) any {
 			return nil
 		}
 	}
-	members := l.members(i)
-	all := 0
-	for _, member := range members {
+	before, all := 0, 0
+	for _, member := range l.members(i) {
 		if !l.watches(i, member) {
 			all++
 		}
+		if came, _ := l.ZScore(l.queue(i), member); came < ticket {
+			before++
+		}
 	}
-	return []any{i + 1, owner, pttl, int(l.time), max(0, slices.Index(members, who)), all}
+	return []any{i + 1, owner, pttl, int(l.time), before, all}
 }
 
 func nativeWatch(m *memory, keys, args []string) any {
 	told := len(args) > 0
-	if told && (len(keys) != 3 || !named(args[0]) || !signed(args[1])) || !told && len(keys) != 1 {
+	if told && (len(keys) != 2 || !named(args[0]) || !signed(args[1])) || !told && len(keys) != 1 {
 		return errBadArguments
 	}
 	owner := m.get(keys[0])

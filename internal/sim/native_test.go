@@ -89,19 +89,19 @@ func (c *call) stand(random *rand.Rand, ttl string) {
 		return
 	case c.verb == "acquire":
 		c.args = append(c.args, fmt.Sprint(len(c.locks)))
+	case c.verb == "release" && random.IntN(3) == 0:
+		c.args = c.args[:1]
 	case c.verb == "release":
 		c.args = append(c.args, fmt.Sprint(len(c.locks)))
 		if leaver := [...]string{"", name()}[random.IntN(2)]; random.IntN(4) > 0 {
 			c.args = append(c.args, leaver, [...]string{"", leaver, name()}[random.IntN(3)], ticket, signed)
 		}
 	case c.verb == "inspect":
-		c.args = append(c.args, fmt.Sprint(len(c.locks)))
+		c.args = append(c.args, fmt.Sprint(len(c.locks)), "queues")
 	}
 	keys := slices.Clone(c.locks)
-	for _, suffix := range []string{":queue", ":until"} {
-		for _, key := range c.locks {
-			keys = append(keys, key+suffix)
-		}
+	for _, key := range c.locks {
+		keys = append(keys, key+":queue")
 	}
 	c.keys = keys
 }
@@ -118,7 +118,7 @@ func (c *call) fence(random *rand.Rand) {
 		}
 		c.args = append(c.args, [...]string{"=", ""}[random.IntN(2)]+number)
 	case c.verb == "inspect":
-		c.args = []string{fmt.Sprint(len(c.locks))}
+		c.args = append([]string{fmt.Sprint(len(c.locks))}, c.args[min(1, len(c.args)):]...)
 	default:
 		return
 	}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"math"
 	"strings"
 )
 
@@ -97,8 +98,10 @@ func nativeFollow(m *memory, keys, _ []string) any {
 
 // firstIn returns who is first in a queue, "" if nobody is.
 func (m *memory) firstIn(queue string) string {
-	if names, _ := m.ZMembers(queue); len(names) > 0 {
-		return names[0]
+	for _, name := range m.names(queue) {
+		if ticket, _ := m.ZScore(queue, name); !math.IsInf(ticket, 1) {
+			return name
+		}
 	}
 	return ""
 }

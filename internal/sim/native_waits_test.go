@@ -53,10 +53,8 @@ func randomWaitsCall(random *rand.Rand, scripts map[string]*script) call {
 func waiting(random *rand.Rand, wait *script, lock string) call {
 	locks := [][]string{{lock}, {"a", "b"}}[random.IntN(2)]
 	keys := slices.Clone(locks)
-	for _, suffix := range []string{":queue", ":until"} {
-		for _, key := range locks {
-			keys = append(keys, key+suffix)
-		}
+	for _, key := range locks {
+		keys = append(keys, key+":queue")
 	}
 	i := random.IntN(2)
 	return callOf(wait, keys, "mine", "900000", fmt.Sprint(len(locks)), [...]string{"1@live", "2@dead"}[i], fmt.Sprint(int64(1_700_000_000_000_000)+int64(i)), "+800000",

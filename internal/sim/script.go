@@ -24,7 +24,7 @@ type script struct {
 
 // arity is how many arguments each verb may have behind the keys.
 var arity = map[string][]int{
-	"acquire": {2, 3, 4}, "wait": {7, 8}, "extend": {4, 5}, "release": {2, 3, 7}, "inspect": {0, 1}, "watch": {0, 2},
+	"acquire": {2, 3, 4}, "wait": {7, 8}, "extend": {4, 5}, "release": {1, 2, 3, 7}, "inspect": {0, 1, 2}, "watch": {0, 2},
 	"waits": {5}, "follow": {0},
 }
 
@@ -80,17 +80,19 @@ func apart(verb string, keys, args []string) (p parts) {
 		n = whole(args[at])
 	} else if verb == "watch" {
 		n = 1
-	} else if verb == "extend" && len(args) == 5 {
+	} else if verb == "extend" && len(args) == 5 || verb == "release" && len(args) == 1 {
 		n /= 2
 	}
-	if n < 1 || len(keys)%n != 0 || len(keys) > 4*n {
+	if n < 1 || len(keys)%n != 0 || len(keys) > 3*n {
 		return parts{}
 	}
-	kinds := len(keys) / n
-	p.locks, p.queued = keys[:n], kinds >= 3
-	if kinds%2 == 0 {
+	counted := map[string]bool{
+		"acquire": len(args) == 4, "wait": len(args) == 8, "extend": len(args) == 5, "inspect": len(args) == 1 || len(keys) == 3*n,
+	}[verb]
+	if p.locks = keys[:n]; counted {
 		p.counters = keys[len(keys)-n:]
 	}
+	p.queued = len(keys) > n && (!counted || len(keys) == 3*n)
 	return p
 }
 
@@ -114,6 +116,8 @@ func (c call) owner() (token string, number int) {
 		return "", 0
 	case c.takes():
 		return parted(c.args[0])
+	case len(c.args) == 1: // a release of a lock that was never shortened
+		return c.args[0], 0
 	default:
 		return c.args[0], whole(c.args[1])
 	}
