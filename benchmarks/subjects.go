@@ -82,12 +82,12 @@ func (cs stockClients) close() error {
 	return errors.Join(errs...)
 }
 
-// buffers returns how many bytes the connections have to read into and to write from: 64 KiB each, which is more than all else
-// of them.
+// buffers returns how many bytes the connections have to read into and to write from. go-redis keeps those for pipelines in a pool of
+// their own, whose buffers have 128 KiB by default.
 func (cs stockClients) buffers() (bytes int) {
 	for _, c := range cs {
-		o := c.Options()
-		bytes += int(c.PoolStats().TotalConns) * (o.ReadBufferSize + o.WriteBufferSize)
+		o, s := c.Options(), c.PoolStats()
+		bytes += int(s.TotalConns)*(o.ReadBufferSize+o.WriteBufferSize) + int(s.PipelineStats.TotalConns)*2*128<<10
 	}
 	return bytes
 }
