@@ -29,7 +29,7 @@ end
 local function text(number) return string.format('%.0f', number) end -- tostring would round it
 
 -- Puts somebody into the queue of KEYS[i], or keeps them there, for so many milliseconds behind a
--- sign. The keys of the queue outlive everybody in it by a second or two.
+-- sign. The queue outlives everybody in it by a second or two.
 local function enqueue(i, who, ticket, signed)
   if now() == 0 then return end
   local sign, patience = string.sub(signed, 1, 1), tonumber(string.sub(signed, 2))

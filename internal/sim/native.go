@@ -16,12 +16,12 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"182819d048132d96c298793a372776375977d2ea": nativeAcquire,
-	"69df9e0634d6dd9cf41c17ab9f468b0e0eca9229": nativeWait,
+	"4acc3d815c5e2745d81a743ed5ca24fb8d34dab2": nativeAcquire,
+	"34a94872b747ad5f605e8ea666a0962e497424cc": nativeWait,
 	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
-	"c5fde95e214c0d40bda1a4d7853c90333fe570b2": nativeRelease,
+	"52a8e945c11f33f1a37ba902f0bd9e95d8839ff9": nativeRelease,
 	"851ef73835faeb2947293887aba6eb55e640da7e": nativeInspect,
-	"033d5417a0139477910e15d80746947dfbb7ae3c": nativeWatch,
+	"11fdbe8f9ba9ad351782b970118e4d72e932d7ec": nativeWatch,
 	"825581038748692b615bce8729bad9f934ed17b1": nativeWaits,
 	"defbca1bd93a5a32a23b00e49300b8f15761682f": nativeFollow,
 }
