@@ -102,9 +102,9 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 }
 
 // TryAcquire makes one attempt to lock the resource and never waits for a holder, nor overtakes those
-// who wait in [Locker.Acquire]. It takes as long
-// as a quorum of nodes takes to answer, and at most the node timeout ([WithNodeTimeout]). Where it
-// fails, and takes back what some nodes have granted, it takes at most that once more.
+// who wait in [Locker.Acquire]. It takes as long as a quorum of nodes takes to answer, and at most
+// the node timeout ([WithNodeTimeout]). Where it fails, and takes back what some nodes have granted,
+// it takes at most that once more.
 //
 // Of any number that try a free resource at the same moment one gets it: competitors who have split
 // the nodes among them settle it within the node timeout, in a few round trips.

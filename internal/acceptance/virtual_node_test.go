@@ -42,8 +42,8 @@ func (n *virtualNode) serve(peer *server.Peer, command string, args ...string) b
 	if command == "EVALSHA" && args[1] == "1" { // one lock key
 		n.calls = append(n.calls, virtualCall{time.Now(), args[3:]})
 	}
-	if command == "EVALSHA" && args[1] == "3" { // and its queue's two
-		n.calls = append(n.calls, virtualCall{time.Now(), args[5:]})
+	if command == "EVALSHA" && args[1] == "2" { // and its queue
+		n.calls = append(n.calls, virtualCall{time.Now(), args[4:]})
 	}
 	n.mu.Unlock()
 
