@@ -179,7 +179,7 @@ func (c *Claim) queueLocked(a *ask, err error) {
 // not answered yet is not asked: it will not be faster now.
 func (r *Round) Again(patience time.Duration) *Round {
 	again := r.claim.Acquire(r.ttl)
-	again.timeout, again.modest, again.before, again.ctx = patience, true, r.beaten, r.ctx
+	again.timeout, again.modest, again.before, again.contest, again.ctx = patience, true, r.beaten, r.contest, r.ctx
 	return again
 }
 

@@ -25,8 +25,8 @@ import (
 // until its release arrives. So in a contest a competitor's quorum counts only if it is still there
 // when asked twice more.
 //
-// Two limits keep this from waiting for a holder. Where there is no contest, because all who refuse
-// name the same owner and nobody has granted anything, an owner's quorum counts at once. And a
+// Two limits keep this from waiting for a holder. Where there has been no contest, because all who
+// refuse name the same owner and nobody has granted anything, an owner's quorum counts at once. And a
 // value that is not a token of ours, or a key that never expires, belongs to somebody who does not
 // know these rules and will not yield.
 
@@ -89,11 +89,12 @@ func (r *Round) Prevails() (prevails, doubtful bool) {
 	if granted+silent == 0 {
 		return false, false
 	}
+	r.contest = r.contest || granted > 0 || len(has) > 1
 	if most < r.tally.Need() {
 		return most > 0, most+silent >= r.tally.Need()
 	}
 	r.beaten = r.before + 1
-	return (granted > 0 || len(has) > 1) && r.beaten <= confirmations, false
+	return r.contest && r.beaten <= confirmations, false
 }
 
 // MayYetWin reports whether the answers that are missing could still give a round a quorum that was

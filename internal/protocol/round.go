@@ -68,6 +68,7 @@ type Round struct {
 	tally    quorum.Tally
 	outcome  quorum.Outcome
 	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
+	contest  bool          // several want the resource: see Prevails
 	beaten   int           // rounds of a contest up to this one in which a competitor had a quorum
 	split    time.Time     // when a majority had answered, and not decided it; zero: they have not
 	nudge    chan struct{} // told of that; made by whoever waits for a lock

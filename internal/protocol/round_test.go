@@ -66,6 +66,19 @@ func TestSplitIsSettledInFavourOfTheSmallestToken(t *testing.T) {
 	}
 }
 
+// Who is left of several may have a quorum only until their releases arrive, and have seen a smaller token on the node that has not
+// answered.
+func TestContestIsRememberedWhenOneOwnerIsLeft(t *testing.T) {
+	other, third := heldBy(NewToken("other"), time.Second), heldBy(NewToken("third"), time.Second)
+	r := answer(claimOn(silent(3), "----------------------:us").Acquire(time.Minute), other, third)
+	require.True(t, prevails(r))
+	for range confirmations {
+		r = answer(r.Again(time.Minute), other, other)
+		require.True(t, prevails(r))
+	}
+	require.False(t, prevails(answer(r.Again(time.Minute), other, other)))
+}
+
 func TestNobodyGoesOnAgainst(t *testing.T) {
 	const ours = "----------------------:us" // no random token is smaller
 	other, third := NewToken("other"), NewToken("third")
