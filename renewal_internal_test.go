@@ -47,7 +47,7 @@ func TestRenewalWhoseDeadlineHasMovedIsWatchedOn(t *testing.T) {
 		h, err := l.TryAcquire(context.Background(), "a", WithTTL(30*time.Second), WithAutoRenewal(true))
 		require.NoError(t, err)
 		done, until := h.Done(), h.ValidUntil()
-		<-time.After(10*time.Second + time.Millisecond)
+		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
 		h.mu.Lock()
 		r := h.renewing
