@@ -105,7 +105,7 @@ var mutants = []mutant{
 		"internal/protocol/contest.go", "|| token < c.token {", "{",
 	}}},
 	{"a passing quorum counts", "whoever gives way may have one until its release arrives", []edit{{
-		"internal/protocol/contest.go", "return (granted > 0 || len(has) > 1) && r.beaten <= confirmations, false", "return false, false",
+		"internal/protocol/contest.go", "return r.contest && r.beaten <= confirmations, false", "return false, false",
 	}}},
 	{"everybody yields", "of those who have split the nodes nobody gets the lock", []edit{{
 		"internal/protocol/contest.go", "return most > 0, most+silent", "return false, most+silent",
