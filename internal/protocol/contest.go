@@ -91,7 +91,10 @@ func (r *Round) Prevails() (prevails, doubtful bool) {
 	}
 	r.contest = r.contest || granted > 0 || len(has) > 1
 	if most < r.tally.Need() {
-		return most > 0, most+silent >= r.tally.Need()
+		if doubtful = most+silent >= r.tally.Need(); doubtful {
+			r.beaten = r.before // neither once more nor over
+		}
+		return most > 0, doubtful
 	}
 	r.beaten = r.before + 1
 	return r.contest && r.beaten <= confirmations, false

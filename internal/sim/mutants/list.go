@@ -108,7 +108,7 @@ var mutants = []mutant{
 		"internal/protocol/contest.go", "return r.contest && r.beaten <= confirmations, false", "return false, false",
 	}}},
 	{"everybody yields", "of those who have split the nodes nobody gets the lock", []edit{{
-		"internal/protocol/contest.go", "return most > 0, most+silent", "return false, most+silent",
+		"internal/protocol/contest.go", "return most > 0, doubtful", "return false, doubtful",
 	}}},
 	{"shortened on the nodes alone", "the lease counts on keys that are cut", []edit{{
 		"extend.go", "h.lease = proved\n\th.claim.Prove(proved)", "h.claim.Prove(proved)",
