@@ -5,6 +5,7 @@ package acceptance_test
 import (
 	"context"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -39,11 +40,8 @@ func (n *virtualNode) serve(peer *server.Peer, command string, args ...string) b
 	n.mu.Lock()
 	delay, hung, broken := n.delay, n.hung, n.broken
 	n.delay += n.more
-	if command == "EVALSHA" && args[1] == "1" { // one lock key
-		n.calls = append(n.calls, virtualCall{time.Now(), args[3:]})
-	}
-	if command == "EVALSHA" && args[1] == "2" { // and its queue
-		n.calls = append(n.calls, virtualCall{time.Now(), args[4:]})
+	if keys, _ := strconv.Atoi(args[1]); command == "EVALSHA" && keys <= 2 { // a lock key, and its queue
+		n.calls = append(n.calls, virtualCall{time.Now(), args[2+keys:]})
 	}
 	n.mu.Unlock()
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
@@ -58,12 +59,8 @@ func NoKeys(t *testing.T, servers []*redistest.Server) {
 func NoKeysWithin(t *testing.T, limit time.Duration, servers []*redistest.Server) {
 	t.Helper()
 	for i, s := range servers {
-		var left []string
-		for end := time.Now().Add(limit); ; time.Sleep(2 * time.Millisecond) {
-			if left = s.Keys(t); len(left) == 0 || time.Now().After(end) {
-				break
-			}
-		}
-		require.Empty(t, left, "keys left on node %d", i)
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			assert.Empty(c, s.Keys(t), "keys left on node %d", i)
+		}, limit, 2*time.Millisecond)
 	}
 }

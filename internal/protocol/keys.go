@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/rediskit/redlock/internal/slot"
@@ -80,7 +79,7 @@ func (k Keys) Apart() Keys {
 // its name keep the key of its queue from being in the slot of the lock key.
 func (n *Nodes) Misfit(k Keys) (resource string, found bool) {
 	for i, key := range k.all.lockKeys() {
-		if n.clustered && slot.Of(auxiliary(key, queueSuffix)) != slot.Of(key) {
+		if queue := k.all.keys[k.all.locks+i]; n.clustered && slot.Of(queue) != slot.Of(key) {
 			return k.Resources[i], true
 		}
 	}
@@ -96,12 +95,13 @@ const (
 // auxiliary returns the name of a key that belongs to a lock key, and has its slot on a Redis
 // Cluster.
 func auxiliary(key, suffix string) string {
-	return appendAuxiliaries(nil, []string{key}, suffix)[0]
+	return withAuxiliaries([]string{key}, suffix)[1]
 }
 
-// appendAuxiliaries appends the names of keys that belong to lock keys. They are parts of one text:
-// one allocation, however many.
-func appendAuxiliaries(names, locks []string, suffix string) []string {
+// withAuxiliaries returns lock keys, and behind them a key that belongs to each. Their names are
+// parts of one text: one allocation, however many.
+func withAuxiliaries(locks []string, suffix string) []string {
+	names := append(make([]string, 0, 2*len(locks)), locks...)
 	var text strings.Builder
 	size := 0
 	for _, key := range locks {
@@ -133,11 +133,10 @@ func braces(key string) (before, after string) {
 
 // withQueues returns a group of lock keys, their queues, and their counters if they are fenced.
 func withQueues(locks []string, fenced bool) group {
-	n := len(locks)
-	g := group{keys: appendAuxiliaries(append(make([]string, 0, 2*n), locks...), locks, queueSuffix), locks: n, queued: true}
+	g := group{keys: withAuxiliaries(locks, queueSuffix), locks: len(locks), queued: true}
 	if fenced {
 		g.counted = withCounters(locks)
-		g.keys = append(g.keys, g.counted[n:]...)
+		g.keys = append(g.keys, g.counted[g.locks:]...)
 	}
 	g.args = make([]any, len(g.keys))
 	for i, key := range g.keys {
@@ -147,9 +146,7 @@ func withQueues(locks []string, fenced bool) group {
 }
 
 // withCounters returns lock keys with their counters behind them.
-func withCounters(locks []string) []string {
-	return appendAuxiliaries(slices.Clone(locks), locks, fenceSuffix)
-}
+func withCounters(locks []string) []string { return withAuxiliaries(locks, fenceSuffix) }
 
 // resource returns the resource that a key locks.
 func (k *Keys) resource(key string) string {
