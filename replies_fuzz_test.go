@@ -109,7 +109,7 @@ func bare(value string) string {
 const slowest = 1700 * time.Millisecond
 
 // argsOf is how many arguments each script takes: first without those about queues, then where the keys have queues.
-var argsOf = map[string][]int{"acquire": {2, 3}, "extend": {4}, "release": {2, 1, 3}, "inspect": {0, 2}}
+var argsOf = map[string][]int{"acquire": {3, 2}, "extend": {4}, "release": {2, 1, 3}, "inspect": {0, 2}}
 
 func (n *babbler) DialHook(redis.DialHook) redis.DialHook { return nil }
 

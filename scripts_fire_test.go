@@ -61,11 +61,11 @@ func requireUnchanged(t *testing.T, before map[string]photo, client *redis.Clien
 	require.True(t, maps.EqualFunc(before, after, photo.same), fmt.Sprint("before ", before, ", after ", after, " ", fmt.Sprint(why...)))
 }
 
-// ordinary are arguments as the library sends them.
-func ordinary(script string) []any {
+// ordinary are arguments as the library sends them for some lock keys without queues.
+func ordinary(script string, keys int) []any {
 	switch script {
 	case "acquire":
-		return []any{"mine", 60_000}
+		return []any{"mine", 60_000, keys}
 	case "extend":
 		return []any{"mine", 0, 60_000, "keep"}
 	case "release":
@@ -90,7 +90,7 @@ func TestScriptsLeaveForeignKeysOfEveryTypeAlone(t *testing.T) {
 						server.Do(t, "set", "last", "mine", "px", 30_000)
 					}
 					before := snapshot(t, client)
-					reply, err := runScript(t, client, script, keys, ordinary(script)...)
+					reply, err := runScript(t, client, script, keys, ordinary(script, len(keys))...)
 
 					place := int64(slices.Index(keys, "foreign") + 1)
 					value, isString := server.Do(t, "type", "foreign"), false
@@ -128,29 +128,29 @@ var junkCalls = map[string]struct {
 	after  string // "": as before
 }{
 	"nothing at all":           {"acquire", nil, nil, refused, ""},
-	"no key":                   {"acquire", nil, []any{"mine", 60_000}, refused, ""},
+	"no key":                   {"acquire", nil, []any{"mine", 60_000, 0}, refused, ""},
 	"no argument":              {"acquire", []string{"c"}, nil, refused, ""},
 	"no TTL":                   {"acquire", []string{"c"}, []any{"mine"}, refused, ""},
 	"an argument too many":     {"acquire", []string{"c"}, []any{"mine", 60_000, "more"}, refused, ""},
 	"a number of keys":         {"acquire", []string{"c"}, []any{1, "mine", 60_000}, refused, ""},
-	"an empty token":           {"acquire", []string{"c"}, []any{"", 60_000}, refused, ""},
-	"TTL empty":                {"acquire", []string{"c"}, []any{"mine", ""}, refused, ""},
-	"TTL of zero":              {"acquire", []string{"c"}, []any{"mine", 0}, refused, ""},
-	"TTL below zero":           {"acquire", []string{"c"}, []any{"mine", -1}, refused, ""},
-	"TTL with a fraction":      {"acquire", []string{"c"}, []any{"mine", "1.5"}, refused, ""},
-	"TTL not a number":         {"acquire", []string{"c"}, []any{"mine", "nan"}, refused, ""},
-	"TTL endless":              {"acquire", []string{"c"}, []any{"mine", "inf"}, refused, ""},
-	"TTL text":                 {"acquire", []string{"c"}, []any{60_000, "mine"}, refused, ""},
-	"TTL huge":                 {"acquire", []string{"c"}, []any{"mine", "9223372036854775807"}, refused, ""},
-	"TTL beyond 64 bits":       {"acquire", []string{"c"}, []any{"mine", "9223372036854775808"}, refused, ""},
-	"TTL beyond all numbers":   {"acquire", []string{"c"}, []any{"mine", "1e999"}, refused, ""},
-	"TTL bad where it is ours": {"acquire", []string{"a"}, []any{"mine", "-5"}, refused, ""},
-	"TTL bad where it is not":  {"acquire", []string{"b"}, []any{"mine", "x"}, refused, ""},
-	"TTL with an exponent":     {"acquire", []string{"c"}, []any{"mine", "6e4"}, scriptError("ERR value is not an integer"), ""},
-	"TTL in base 16":           {"acquire", []string{"a", "c"}, []any{"mine", "0xff"}, scriptError("ERR value is not an integer"), ""},
-	"TTL with a space":         {"acquire", []string{"a", "c"}, []any{"mine", " 60000"}, scriptError("ERR value is not an integer"), ""},
-	"the same key twice":       {"acquire", []string{"c", "c"}, []any{"mine", 60_000}, yes, "mine/30 other/30 mine/60 mine/ever"},
-	"twice, and a foreign one": {"acquire", []string{"c", "c", "b"}, []any{"mine", 60_000}, no(3, "other", 30), ""},
+	"an empty token":           {"acquire", []string{"c"}, []any{"", 60_000, 1}, refused, ""},
+	"TTL empty":                {"acquire", []string{"c"}, []any{"mine", "", 1}, refused, ""},
+	"TTL of zero":              {"acquire", []string{"c"}, []any{"mine", 0, 1}, refused, ""},
+	"TTL below zero":           {"acquire", []string{"c"}, []any{"mine", -1, 1}, refused, ""},
+	"TTL with a fraction":      {"acquire", []string{"c"}, []any{"mine", "1.5", 1}, refused, ""},
+	"TTL not a number":         {"acquire", []string{"c"}, []any{"mine", "nan", 1}, refused, ""},
+	"TTL endless":              {"acquire", []string{"c"}, []any{"mine", "inf", 1}, refused, ""},
+	"TTL text":                 {"acquire", []string{"c"}, []any{60_000, "mine", 1}, refused, ""},
+	"TTL huge":                 {"acquire", []string{"c"}, []any{"mine", "9223372036854775807", 1}, refused, ""},
+	"TTL beyond 64 bits":       {"acquire", []string{"c"}, []any{"mine", "9223372036854775808", 1}, refused, ""},
+	"TTL beyond all numbers":   {"acquire", []string{"c"}, []any{"mine", "1e999", 1}, refused, ""},
+	"TTL bad where it is ours": {"acquire", []string{"a"}, []any{"mine", "-5", 1}, refused, ""},
+	"TTL bad where it is not":  {"acquire", []string{"b"}, []any{"mine", "x", 1}, refused, ""},
+	"TTL with an exponent":     {"acquire", []string{"c"}, []any{"mine", "6e4", 1}, scriptError("ERR value is not an integer"), ""},
+	"TTL in base 16":           {"acquire", []string{"a", "c"}, []any{"mine", "0xff", 2}, scriptError("ERR value is not an integer"), ""},
+	"TTL with a space":         {"acquire", []string{"a", "c"}, []any{"mine", " 60000", 2}, scriptError("ERR value is not an integer"), ""},
+	"the same key twice":       {"acquire", []string{"c", "c"}, []any{"mine", 60_000, 2}, yes, "mine/30 other/30 mine/60 mine/ever"},
+	"twice, and a foreign one": {"acquire", []string{"c", "c", "b"}, []any{"mine", 60_000, 3}, no(3, "other", 30), ""},
 
 	"extend without a key":       {"extend", nil, []any{"mine", 0, 60_000, "keep"}, refused, ""},
 	"extend without a mode":      {"extend", []string{"a"}, []any{"mine", 0, 60_000}, refused, ""},
@@ -247,7 +247,7 @@ func TestScriptsOnAServerThatDoesNotWrite(t *testing.T) {
 
 			// One key ours, one foreign, one free; and then all of them in one call.
 			for _, which := range [][]string{keys[:1], keys[1:2], keys[2:3], keys[:3]} {
-				try(state.code, "acquire", which, "mine", 60_000)
+				try(state.code, "acquire", which, "mine", 60_000, len(which))
 			}
 			try(yes, "extend", keys[:1], "mine", 0, 25_000, "keep") // is ours for longer
 			try(no(1, "other", 30), "extend", keys[1:2], "mine", 0, 25_000, "keep")
@@ -288,7 +288,7 @@ func FuzzScripts(f *testing.F) {
 	scripts := []string{"acquire", "extend", "release", "inspect"}
 	for i, name := range scripts {
 		for _, s := range []string{
-			joined(ordinary(name)), "mine\n60000", "mine\n0\n60000\nkeep", "mine\n1\n10000\ncut", "mine\n2\n10000\ncut", "mine\n1",
+			joined(ordinary(name, 1)), joined(ordinary(name, 3)), "mine\n60000", "mine\n0\n60000\nkeep", "mine\n1\n10000\ncut", "mine\n2\n10000\ncut", "mine\n1",
 			"mine\n2", "2~mine\n60000", "2~mine\n2\n10000\ncut", "other\n-1", "nan\nmine\n60000", "other\n0\n-1\ncut", "\n\n0\n", "",
 			"mine\n60000\n1\n=5", "mine\n60000\n2\n7", "mine\n0\n60000\nkeep\n5", "mine\n1\n10000\ncut\n5",
 		} {
@@ -341,6 +341,9 @@ func FuzzScripts(f *testing.F) {
 		}
 		require.Subset(t, keys, slices.Collect(maps.Keys(after)), "a key from nowhere")
 		if name == "acquire" && reply == yes && len(args[1]) > 4 { // for more than 10 s
+			if len(args) == 2 { // the others are queues
+				named = named[:len(named)/2]
+			}
 			for _, key := range named {
 				require.Equal(t, args[0], client.Get(t.Context(), key).Val(), "granted, but not there")
 			}

@@ -28,7 +28,7 @@ func (m message) String() string { return fmt.Sprintf("%s %d", m.verb, m.number)
 func (m message) call() (script string, args []any) {
 	switch m.verb {
 	case "acquire":
-		return "acquire", []any{value(m.number), m.ttl * 1000}
+		return "acquire", []any{value(m.number), m.ttl * 1000, 1}
 	case "release":
 		return "release", []any{"mine", m.number}
 	default:

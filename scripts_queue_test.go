@@ -237,15 +237,15 @@ func TestNobodyOvertakesWhoeverWaits(t *testing.T) {
 		q.hold("a")
 		q.wait("a", "1@near", 1, "take")
 		require.NoError(q, q.client.Del(q.Context(), "a").Err()) // it has expired
-		q.equal([]any{int64(1), "", absent, "now"}, q.run("acquire", "a", "mine", 60_000, 1))
+		q.equal([]any{int64(1), "", absent, "now"}, q.run("acquire", "a", "mine", 60_000))
 		require.Equal(q, "come 1", q.words())
 		q.equal(refusedBy(1, "", 1, 2), q.wait("a", "2@near", 2, "take"))
 		require.Empty(q, q.words(), "it was called before")
-		q.equal([]any{int64(2), "", absent, "now"}, q.run("acquire", "b a", "mine", 60_000, 2))
+		q.equal([]any{int64(2), "", absent, "now"}, q.run("acquire", "b a", "mine", 60_000))
 		require.Empty(q, q.owner("b"))
 		q.forget("a", "1@near")
 		q.forget("a", "2@near")
-		q.equal(yes, q.run("acquire", "a", "mine", 60_000, 1))
+		q.equal(yes, q.run("acquire", "a", "mine", 60_000))
 		require.Empty(q, q.line("a"))
 	})
 }
@@ -253,10 +253,10 @@ func TestNobodyOvertakesWhoeverWaits(t *testing.T) {
 // An earlier run of an acquire may have taken a key, for which others have come since.
 func TestAcquireThatGivesAKeyBackCallsWhoeverWaitsForIt(t *testing.T) {
 	onBothServers(t, func(q *queues) {
-		q.equal(yes, q.run("acquire", "a", "mine", 60_000, 1))
+		q.equal(yes, q.run("acquire", "a", "mine", 60_000))
 		q.wait("a", "1@near", 1, "take")
 		q.hold("b")
-		q.equal([]any{int64(2), "holder", inSeconds(60), "now"}, q.run("acquire", "a b", "mine", 60_000, 2))
+		q.equal([]any{int64(2), "holder", inSeconds(60), "now"}, q.run("acquire", "a b", "mine", 60_000))
 		require.Empty(q, q.owner("a"))
 		require.Equal(q, "come 1", q.words())
 	})
@@ -360,7 +360,7 @@ func TestKeyOfAQueueThatHasAnotherType(t *testing.T) {
 		q.hold("a")
 		require.NoError(q, q.client.Set(q.Context(), "{b}:queue", "text", 0).Err())
 		require.Error(q, q.wait("a b", "1@near", 1, "take").(error))
-		require.Error(q, q.run("acquire", "b", "mine", 60_000, 1).(error))
+		require.Error(q, q.run("acquire", "b", "mine", 60_000).(error))
 		require.Equal(q, "holder", q.owner("a"))
 		require.Empty(q, q.owner("b"))
 	})
@@ -409,8 +409,8 @@ func TestQueueScriptsRefuseBadArguments(t *testing.T) {
 			{"release", "mine", 0, 1, "near", "", 0, 0}, {"release", "mine", 0, 1, "", "near", 1, "+9000"},
 			{"release", "mine", 0, 1, "", "1@near", "x", "+9000"}, {"release", "mine", 0, 1, "", "1@near", 1, "9000"},
 			{"release", "mine", 0, 2, "", "", 0, 0}, {"release", "mine", 0, 2},
-			{"release", "", 0, 1}, {"release", "mine", "x", 1}, {"acquire", "", 60_000, 1},
-			{"acquire", "mine", int64(1e15 + 1), 1}, {"acquire", "mine", 60_000, 2}, {"inspect", 1, 1}, {"inspect", "who", "queues"}, {"inspect", 2, "queues"},
+			{"release", "", 0, 1}, {"release", "mine", "x", 1}, {"acquire", "", 60_000},
+			{"acquire", "mine", int64(1e15 + 1), 1}, {"acquire", "mine", 60_000, 1}, {"inspect", 1, 1}, {"inspect", "who", "queues"}, {"inspect", 2, "queues"},
 			{"inspect", 1, "queue"}, {"release", ""},
 		} {
 			err, failed := q.run(bad[0].(string), "a", bad[1:]...).(error)

@@ -177,7 +177,11 @@ func TestScripts(t *testing.T) {
 				t.Run(name, func(t *testing.T) {
 					keys := setState(t, client, tt.before)
 					for _, want := range []any{tt.reply, tt.again} {
-						reply, err := runScript(t, client, verb.script, keys, withToken(verb.script, "mine", verb.args...)...)
+						args := withToken(verb.script, "mine", verb.args...)
+						if verb.script == "acquire" {
+							args = append(args, len(keys))
+						}
+						reply, err := runScript(t, client, verb.script, keys, args...)
 						requireReply(t, want, reply, err, server == "redis")
 						requireState(t, client, tt.after)
 					}
@@ -225,7 +229,7 @@ func TestScriptsTakeTheLongestTTL(t *testing.T) {
 		args   []any
 		value  string
 	}{
-		{"acquire", []any{"mine", int64(tenYears * 1000)}, "mine"},
+		{"acquire", []any{"mine", int64(tenYears * 1000), 1}, "mine"},
 		{"extend", []any{"mine", 0, int64(tenYears * 1000), "keep"}, "mine"},
 		{"extend", []any{"mine", 999_999_999, int64(tenYears * 1000), "cut"}, "999999999~mine"},
 		{"extend", []any{"mine", int64(1e15), int64(tenYears * 1000), "keep"}, "1000000000000000~mine"},
@@ -247,8 +251,8 @@ func TestScriptsTakeAnyBytes(t *testing.T) {
 				args   []any
 				want   any
 			}{
-				{"acquire", []any{token, 60_000}, yes},
-				{"acquire", []any{token + "\x00", 60_000}, no(1, token, 60)},
+				{"acquire", []any{token, 60_000, 1}, yes},
+				{"acquire", []any{token + "\x00", 60_000, 1}, no(1, token, 60)},
 				{"extend", []any{token, 0, 90_000, "keep"}, yes},
 				{"inspect", nil, []any{token, inSeconds(90)}},
 				{"extend", []any{token, 12, 30_000, "cut"}, yes},
@@ -274,7 +278,7 @@ func TestTokenThatBeginsWithANumberIsAToken(t *testing.T) {
 			want   any
 			after  string
 		}{
-			{"acquire", []any{"3~x", 60_000}, yes, "3~x/60"},
+			{"acquire", []any{"3~x", 60_000, 1}, yes, "3~x/60"},
 			{"extend", []any{"3~x", 0, 90_000, "keep"}, yes, "3~x/90"},
 			{"extend", []any{"3~x", 1, 30_000, "cut"}, yes, "1~3~x/30"},
 			{"extend", []any{"3~x", 3, 60_000, "keep"}, yes, "3~3~x/60"},
@@ -340,8 +344,8 @@ func TestFailedCallDoesNotShiftTheRepliesBehindIt(t *testing.T) {
 	for _, script := range []string{"acquire", "extend", "release"} {
 		t.Run(script, func(t *testing.T) {
 			pipe := client.Pipeline()
-			failed := pipe.Eval(ctx, scriptSource(t, script), keys[:1], ordinary(script)...)
-			foreign := pipe.Eval(ctx, scriptSource(t, "extend"), keys[1:2], ordinary("extend")...)
+			failed := pipe.Eval(ctx, scriptSource(t, script), keys[:1], ordinary(script, 1)...)
+			foreign := pipe.Eval(ctx, scriptSource(t, "extend"), keys[1:2], ordinary("extend", 1)...)
 			inspected := pipe.Eval(ctx, scriptSource(t, "inspect"), keys)
 			_, err := pipe.Exec(ctx)
 			require.Error(t, err)

@@ -4,7 +4,7 @@
 -- KEYS   the lock keys of one lock; their queues, unless nobody waits (see queue.lua); with fencing,
 --        at the end, a counter for each lock key (see fence.lua)
 -- ARGV   token, alone or behind a number as in 3~token (see extend.lua); time to live in milliseconds
---        with queues or fencing: how many lock keys there are
+--        how many lock keys there are. Without it half of the keys are, and the others their queues
 --        with fencing: what the fence must be at least (see fence.lua)
 -- reply  1                       every key is ours; with fencing the fence in place of the 1, as text
 --        {i, owner, pttl, time}  KEYS[i] has another owner, for pttl more milliseconds (-1: for ever);
@@ -19,9 +19,9 @@
 -- reply was lost, and is ours. Its time is topped up, never cut.
 
 local token, ttl, fence = ARGV[1], tonumber(ARGV[2]), ARGV[4] and least(ARGV[4])
-n = tonumber(ARGV[3] or #KEYS)
+n = tonumber(ARGV[3] or #KEYS / 2)
 local kinds = n and #KEYS / n -- of keys
-local known = ({[2] = kinds == 1, [3] = kinds == 2, [4] = fence and (kinds == 2 or kinds == 3)})[#ARGV]
+local known = ({[2] = true, [3] = kinds == 1, [4] = fence and (kinds == 2 or kinds == 3)})[#ARGV]
 if not known or n < 1 or n % 1 ~= 0 or token == '' or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0 then
   return redis.error_reply('ERR bad arguments')
 end

@@ -41,7 +41,7 @@ func (n *virtualNode) serve(peer *server.Peer, command string, args ...string) b
 	delay, hung, broken := n.delay, n.hung, n.broken
 	n.delay += n.more
 	if keys, _ := strconv.Atoi(args[1]); command == "EVALSHA" && keys <= 2 { // a lock key, and its queue
-		n.calls = append(n.calls, virtualCall{time.Now(), args[2+keys:]})
+		n.calls = append(n.calls, virtualCall{time.Now(), keys == 2, args[2+keys:]})
 	}
 	n.mu.Unlock()
 
@@ -85,7 +85,7 @@ func (n *virtualNode) sent(mode string) []time.Time {
 	var at []time.Time
 	for _, c := range n.calls {
 		extends := len(c.args) == 4
-		acquires := len(c.args) == 3 || // a try
+		acquires := c.queued && len(c.args) == 2 || // a try
 			len(c.args) == 7 && c.args[6] == "take" // or one from the queue
 		if extends && c.args[3] == mode || acquires && mode == "" {
 			at = append(at, c.at)
@@ -120,8 +120,9 @@ func (n *virtualNode) recover() {
 
 // virtualCall is a script that reached a node.
 type virtualCall struct {
-	at   time.Time
-	args []string // behind the keys
+	at     time.Time
+	queued bool     // it carries the queue
+	args   []string // behind the keys
 }
 
 // virtually runs a test in virtual time, with that many nodes.

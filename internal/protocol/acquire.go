@@ -37,15 +37,14 @@ func keepRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Keep() }
 func allRule(_ *Round, t *quorum.Tally) quorum.Outcome  { return t.All() }
 
 func acquireArgs(a *ask) []any {
-	c := a.round.claim
-	var args []any
+	c, args := a.round.claim, []any(nil)
 	switch {
 	case a.fenced():
 		args = c.args[:]
 	case a.queued():
-		args = c.args[:3]
-	default:
 		return c.args[:2]
+	default:
+		args = c.args[:3]
 	}
 	if locks := len(a.keys); locks != c.args[2] { // one of several groups on a Redis Cluster
 		args = slices.Clone(args)
@@ -65,9 +64,9 @@ func standArgs(a *ask) []any {
 
 func healArgs(a *ask) []any {
 	c := a.round.claim
-	args := []any{withNumber(c.token, c.number), lease.Milliseconds(a.round.ttl)}
+	args := []any{withNumber(c.token, c.number), lease.Milliseconds(a.round.ttl), len(a.keys)}
 	if a.fenced() {
-		args = append(args, len(a.keys), "="+fenceText(c.fence)) // whoever is next must get more
+		args = append(args, "="+fenceText(c.fence)) // whoever is next must get more
 	}
 	return args
 }

@@ -165,6 +165,9 @@ func (q *request) parted() *request {
 	if ok && q.script == "release" && len(q.args) == 1 {
 		q.args = []any{q.args[0], 0, len(q.keys) / 2}
 	}
+	if q.script == "acquire" && len(q.args) == 2 {
+		q.args = append(q.args[:2:2], len(q.keys)/2)
+	}
 	if !ok || len(q.args) <= plain {
 		return q
 	}
@@ -175,6 +178,8 @@ func (q *request) parted() *request {
 		q.keys = slices.Concat(q.keys[:locks], q.keys[2*locks:])
 	case len(q.keys) == 2*locks && !counted:
 		q.keys, q.args, q.queue = q.keys[:locks], q.args[:plain], q.args[plain:]
+	case len(q.keys) == locks && !counted:
+		q.args = q.args[:plain]
 	}
 	return q
 }

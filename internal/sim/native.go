@@ -16,7 +16,7 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"4acc3d815c5e2745d81a743ed5ca24fb8d34dab2": nativeAcquire,
+	"b4b589bd1a83249ee00d95e7463f6d19f4c5ccbd": nativeAcquire,
 	"34a94872b747ad5f605e8ea666a0962e497424cc": nativeWait,
 	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
 	"52a8e945c11f33f1a37ba902f0bd9e95d8839ff9": nativeRelease,
@@ -77,7 +77,7 @@ func refusal(i int, owner any, pttl int) []any { return []any{i + 1, owner, pttl
 func nativeAcquire(m *memory, keys, args []string) any {
 	ttl := whole(args[1])
 	p := apart("acquire", keys, args)
-	known := p.fenced() == (len(args) == 4) && (len(args) != 3 || p.queued)
+	known := p.fenced() == (len(args) == 4) && (p.fenced() || p.queued == (len(args) == 2))
 	if p.locks == nil || !known || args[0] == "" || ttl < 1 || p.fenced() && m.least(args[3]) < 1 {
 		return errBadArguments
 	}

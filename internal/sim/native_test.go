@@ -55,7 +55,7 @@ func randomCall(random *rand.Rand, scripts map[string]*script, least int) call {
 		if random.IntN(3) == 0 {
 			token = number + "~" + token
 		}
-		c.args = []string{token, ttl}
+		c.args = []string{token, ttl, fmt.Sprint(len(c.locks))}
 	case "extend":
 		c.args = []string{token, number, ttl, [...]string{"keep", "cut"}[random.IntN(2)]}
 	case "release":
@@ -88,7 +88,7 @@ func (c *call) stand(random *rand.Rand, ttl string) {
 	case random.IntN(2) == 0 || c.verb == "extend":
 		return
 	case c.verb == "acquire":
-		c.args = append(c.args, fmt.Sprint(len(c.locks)))
+		c.args = c.args[:2]
 	case c.verb == "release" && random.IntN(3) == 0:
 		c.args = c.args[:1]
 	case c.verb == "release":

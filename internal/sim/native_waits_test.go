@@ -23,7 +23,7 @@ func randomWaitsCall(random *rand.Rand, scripts map[string]*script) call {
 	case 8, 9: // somebody waits for a lock, or for both
 		return waiting(random, scripts["wait"], lock)
 	case 0:
-		return callOf(scripts["acquire"], []string{lock}, token, "900000")
+		return callOf(scripts["acquire"], []string{lock}, token, "900000", "1")
 	case 1:
 		return callOf(scripts["release"], []string{lock}, token, "0")
 	case 2, 3:

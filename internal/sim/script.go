@@ -80,7 +80,7 @@ func apart(verb string, keys, args []string) (p parts) {
 		n = whole(args[at])
 	} else if verb == "watch" {
 		n = 1
-	} else if verb == "extend" && len(args) == 5 || verb == "release" && len(args) == 1 {
+	} else if verb == "extend" && len(args) == 5 || verb == "release" && len(args) == 1 || verb == "acquire" && len(args) == 2 {
 		n /= 2
 	}
 	if n < 1 || len(keys)%n != 0 || len(keys) > 3*n {
