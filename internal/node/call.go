@@ -25,9 +25,6 @@ type Call struct {
 	// it ends in an error. Zero: one try, not counting go-redis's own retries.
 	RepeatUntil time.Time
 
-	// HeldBack makes the call wait for calls that hold back one of its keys; see Node.HoldBack.
-	HeldBack bool
-
 	// HoldsBack are the keys on which the call holds others back from the start; see Node.HoldBack.
 	// It waits itself for those that do so already, if the node may know of them.
 	HoldsBack []string
@@ -37,6 +34,9 @@ type Call struct {
 	// Reply is the script's reply, and Err what went wrong: the script's error, or the client's.
 	Reply any
 	Err   error
+
+	// HeldBack makes the call wait for calls that hold back one of its keys; see Node.HoldBack.
+	HeldBack bool
 
 	// Repeating says that the call has failed for the first time, or because a cluster moves a slot
 	// of several of its keys, and may be repeated: the Receiver is told of Err, and gets the call
@@ -54,15 +54,15 @@ type Call struct {
 
 	// Guarded by the node's mutex.
 	state      state
+	tried      bool     // the node may know of the call
+	spare      bool     // a late Close does not wait for it: it has had its chance
+	waits      int32    // calls that must be done before this one is queued
+	failures   int32    // how often the call failed and was put aside for another try
 	stream     *stream  // in whose queue it is
 	next, prev *Call    // neighbours there
-	waits      int      // calls that must be done before this one is queued
-	after      *Call    // the one of them that has the same owner: whoever follows this call relies on it
+	after      *Call    // the one of the calls that it waits for that has the same owner: whoever follows this one relies on it
 	followers  []*Call  // calls that wait for this one
 	holds      []string // keys on which it holds others back
-	tried      bool     // the node may know of the call
-	failures   int      // how often the call failed and was put aside for another try
-	spare      bool     // a late Close does not wait for it: it has had its chance
 }
 
 // defaultPatience is the Patience of calls that do not say.

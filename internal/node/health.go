@@ -24,7 +24,6 @@ const (
 // health is what is known of a master. Its fields are guarded by the node's mutex.
 type health struct {
 	options  *redis.Options // to dial the master; nil: unknown
-	answered bool           // it ever has
 	heard    time.Time      // when it last answered as it should
 	err      error          // the last error of the client since then
 	erredAt  time.Time
@@ -55,13 +54,13 @@ func (n *Node) LastError() error {
 // ColdStart returns how long the first call may take to a node that has never answered, if it is
 // known how long it takes to dial it; otherwise, and from the first answer on, 0.
 func (n *Node) ColdStart() time.Duration {
+	if n.answered.Load() {
+		return 0
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var dial time.Duration
 	for _, s := range n.streams {
-		if s.health.answered {
-			return 0
-		}
 		dial = max(dial, s.health.dial)
 	}
 	return coldTrips * dial
@@ -90,7 +89,9 @@ func (s *stream) noteLocked(ctx context.Context, t *trip) {
 // heardLocked notes what the client gave: the answer that was asked for, or an error.
 func (s *stream) heardLocked(ctx context.Context, now time.Time, good bool, failure error) {
 	h := &s.health
-	h.answered = h.answered || good || failure != nil && answered(failure)
+	if good || failure != nil && answered(failure) {
+		s.node.answered.Store(true)
+	}
 	switch {
 	case good:
 		h.heard, h.err = now, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,8 +31,9 @@ var (
 // Node sends calls to one master, or to the masters of one Redis Cluster. It is safe for
 // concurrent use.
 type Node struct {
-	client Client
-	addr   string
+	client   Client
+	addr     string
+	answered atomic.Bool // it ever has
 
 	mu      sync.Mutex
 	ctx     context.Context // of new round trips; Close ends it, and once makes it anew

@@ -46,7 +46,7 @@ func (n *Node) repeat(c *Call) bool {
 	n.repeats.calls = append(n.repeats.calls, c)
 	if n.repeats.pause == nil {
 		n.helpers++
-		n.repeats.pause = time.AfterFunc(n.pauseAfterLocked(c.failures), n.resume)
+		n.repeats.pause = time.AfterFunc(n.pauseAfterLocked(int(c.failures)), n.resume)
 	}
 	return true
 }

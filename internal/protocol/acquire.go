@@ -46,7 +46,7 @@ func acquireArgs(a *ask) []any {
 	default:
 		args = c.args[:3]
 	}
-	if locks := len(a.keys); locks != c.args[2] { // one of several groups on a Redis Cluster
+	if locks := len(a.lockKeys()); locks != c.args[2] { // one of several groups on a Redis Cluster
 		args = slices.Clone(args)
 		args[2] = locks
 	}
@@ -64,7 +64,7 @@ func standArgs(a *ask) []any {
 
 func healArgs(a *ask) []any {
 	c := a.round.claim
-	args := []any{withNumber(c.token, c.number), lease.Milliseconds(a.round.ttl), len(a.keys)}
+	args := []any{withNumber(c.token, c.number), lease.Milliseconds(a.round.ttl), len(a.lockKeys())}
 	if a.fenced() {
 		args = append(args, "="+fenceText(c.fence)) // whoever is next must get more
 	}
@@ -75,7 +75,7 @@ func healArgs(a *ask) []any {
 // is later than the round's deadline where a process computes on all of its processors, and whoever
 // is to send it waits for its turn: see letAnswersIn.
 func sendWithinTimeout(a *ask) bool {
-	a.call.SendBy = a.asked.Add(a.round.timeout * 3 / 2)
+	a.call.SendBy = a.round.asked.Add(a.round.timeout * 3 / 2)
 	return true
 }
 
@@ -139,7 +139,7 @@ func (r *Round) Times() (times []NodeTime) {
 	defer r.claim.mu.Unlock()
 	for i := range r.asks {
 		if a := &r.asks[i]; a.shown > 1 {
-			times = append(times, NodeTime{r.node(i), a.shown, a.asked, a.heard})
+			times = append(times, NodeTime{r.node(i), a.shown, r.start.Add(a.asked), r.start.Add(a.heard)})
 		}
 	}
 	return times
@@ -159,7 +159,7 @@ func (c *Claim) queueLocked(a *ask, err error) {
 	if v := a.round.verb; !v.stands && !v.watches || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
 		return
 	}
-	c.place.listed[a.site].Store(err != nil || a.round.verb.watches && a.held)
+	c.place.listed[a.site].Store(err != nil || a.round.verb.watches && a.key().held)
 	if a.round.verb.watches {
 		return
 	}

@@ -13,33 +13,55 @@ import (
 // ask is a round's call to one site. Its fields are guarded by the claim's mutex.
 type ask struct {
 	round *Round
-	site  int
 	call  node.Call
-	keys  []string // the lock keys that it is about now
-	voted bool
-	asked time.Time // when the site was asked
-	heard time.Time // when it answered
-	shown int64     // what its clock showed, in microseconds; small: unknown
-	err   error     // why the site did not say yes
-	rest  []string  // keys still to be asked about one by one; nil: they are not
-	worst error     // of those that were
-	keyState
+	parts *parts        // nil: it is about all keys of the site
+	found *keyState     // what the site has said of a key; nil: it was not asked that
+	shown int64         // what its clock showed, in microseconds; small: unknown
+	asked time.Duration // when it was asked, from the round's start on
+	heard time.Duration // when it answered
+	err   error         // why the site did not say yes
 	fences
+	site  int
+	voted bool
+}
+
+// parts are the keys of a site that is asked about one after the other: see apartLocked.
+type parts struct {
+	keys  []string // that it is asked about now
+	rest  []string // still to come; nil: all have been asked about
+	worst error    // of the answers
+}
+
+func (a *ask) siteLocked() *site { return &a.round.claim.sites[a.site] }
+
+// lockKeys returns the lock keys that the call is about.
+func (a *ask) lockKeys() []string {
+	if a.parts != nil {
+		return a.parts.keys
+	}
+	return a.siteLocked().lockKeys()
+}
+
+// key returns what the site has said of a key.
+func (a *ask) key() keyState {
+	if a.found == nil {
+		return keyState{left: math.MaxInt64}
+	}
+	return *a.found
 }
 
 var errBusy = errors.New("still waiting for an earlier request")
 
 // askLocked sends the call.
 func (r *Round) askLocked(a *ask) {
-	c, s := r.claim, &r.claim.sites[a.site]
-	a.keys, a.fences = s.lockKeys(), fences{}
+	c, s := r.claim, a.siteLocked()
+	a.parts, a.found, a.fences = nil, nil, fences{}
 	moves := r.verb.deletes && (c.place != nil || c.next != nil) // somebody in the queues
 	a.call = node.Call{
 		Script: r.verb.script(c.nodes.Scripts), Receiver: a, Patience: r.timeout, HeldBack: r.verb.takes,
 	}
 	a.call.Keys, a.call.KeyArgs = s.carried(r.verb.queues, a.fenced())
-	a.asked = r.asked
-	a.left = math.MaxInt64 // until a node says less
+	a.asked = r.asked.Sub(r.start)
 	if !r.verb.prepare(a) {
 		r.voteLocked(a, a.err)
 		return
@@ -66,9 +88,9 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 	r, c := a.round, a.round.claim
 	c.mu.Lock()
 	defer c.unlock()
-	s := &c.sites[a.site]
+	s := a.siteLocked()
 
-	a.heard = time.Now()
+	a.heard = time.Since(r.start)
 	err := a.said(call)
 	a.tellLocked(call, err)
 	if a.apartLocked(call, &err) {
@@ -110,9 +132,9 @@ func (r *Round) note(node int, err error) {
 
 // queued reports whether the call carries the queues of its keys.
 func (a *ask) queued() bool {
-	others := len(a.call.Keys) - len(a.keys)
+	others := len(a.call.Keys) - len(a.lockKeys())
 	if a.fenced() {
-		others -= len(a.keys)
+		others -= len(a.lockKeys())
 	}
 	return others > 0
 }
@@ -130,28 +152,30 @@ func (a *ask) said(call *node.Call) error {
 // reports whether there is one more to ask about, and else what they have said. Queues are left
 // out then. An acquire is not cut up, since it takes all keys or none: see Keys.Apart.
 func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
+	p := a.parts
 	switch {
-	case (len(a.keys) > 1 || a.queued()) && call.Moving(*err) && !a.round.verb.takes && !a.round.verb.hints:
-		a.rest, a.worst, a.fences = a.round.claim.sites[a.site].lockKeys(), nil, fences{}
-	case a.rest == nil || call.Repeating:
+	case (len(a.lockKeys()) > 1 || a.queued()) && call.Moving(*err) && !a.round.verb.takes && !a.round.verb.hints:
+		p = &parts{rest: a.siteLocked().lockKeys()}
+		a.parts, a.fences = p, fences{}
+	case p == nil || p.rest == nil || call.Repeating:
 		return false
 	default:
-		a.worst = graver(a.worst, *err)
+		p.worst = graver(p.worst, *err)
 	}
-	if len(a.rest) == 0 {
-		*err, a.rest = a.worst, nil
-		a.aboutLocked(a.round.claim.sites[a.site].lockKeys())
+	if len(p.rest) == 0 {
+		*err, p.rest = p.worst, nil
+		a.aboutLocked(a.siteLocked().lockKeys())
 		return false
 	}
-	first := a.rest[:1]
-	a.rest = a.rest[1:]
+	first := p.rest[:1]
+	p.rest = p.rest[1:]
 	a.aboutLocked(first)
 	return true
 }
 
 // aboutLocked makes the call one about these lock keys of its site, without their queues.
 func (a *ask) aboutLocked(keys []string) {
-	a.keys, a.call.Keys, a.call.KeyArgs = keys, keys, nil
+	a.parts.keys, a.call.Keys, a.call.KeyArgs = keys, keys, nil
 	if a.fenced() {
 		a.call.Keys = withCounters(keys)
 	}
@@ -194,7 +218,7 @@ func (c *Claim) noteLocked(a *ask, err error, repeated bool) {
 		return
 	}
 	s := &c.sites[a.site]
-	late := a.heard.Sub(a.round.asked) > a.round.timeout
+	late := a.heard > a.round.asked.Sub(a.round.start)+a.round.timeout
 	switch {
 	case repeated || late || failed(err):
 		s.has = unknown

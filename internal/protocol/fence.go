@@ -171,11 +171,11 @@ func findRule(r *Round, t *quorum.Tally) quorum.Outcome {
 func (r *Round) fenceOfLocked(value string) (fence uint64) {
 	nodes := make(map[uint64]int, 1)
 	for i := range r.asks {
-		a := &r.asks[i]
-		if !a.voted || !a.held || withoutNumber(a.owner) != value {
+		key := r.asks[i].key()
+		if !r.asks[i].voted || !key.held || withoutNumber(key.owner) != value {
 			continue
 		}
-		f := a.keyState.fence
+		f := key.fence
 		if nodes[f]++; nodes[f] > nodes[fence] || nodes[f] == nodes[fence] && f > fence {
 			fence = f
 		}

@@ -33,9 +33,9 @@ var (
 func inspectArgs(a *ask) []any {
 	switch {
 	case a.queued():
-		return []any{len(a.keys), "queues"}
+		return []any{len(a.lockKeys()), "queues"}
 	case a.fenced():
-		return []any{len(a.keys)}
+		return []any{len(a.lockKeys())}
 	default:
 		return nil
 	}
@@ -70,7 +70,7 @@ func (r *Round) Waiting() (most int) {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
 	for i := range r.asks {
-		most = max(most, r.asks[i].waiting)
+		most = max(most, r.asks[i].key().waiting)
 	}
 	return most
 }
@@ -109,8 +109,8 @@ func ownerKnown(r *Round, t *quorum.Tally) quorum.Outcome {
 func (r *Round) ownersLocked() []string {
 	var owners []string
 	for i := range r.asks {
-		if a := &r.asks[i]; a.voted && a.held {
-			owners = append(owners, withoutNumber(a.owner))
+		if key := r.asks[i].key(); r.asks[i].voted && key.held {
+			owners = append(owners, withoutNumber(key.owner))
 		}
 	}
 	return owners
@@ -125,14 +125,14 @@ func (r *Round) Holder() (value string, fence uint64, left time.Duration) {
 	value, _ = quorum.Leader(owners)
 	fence = r.fenceOfLocked(value)
 	for i := range r.asks {
-		a := &r.asks[i]
-		if !a.voted || !a.held || !quorum.MayHold(len(r.asks), r.tally.Yes(), count(owners, withoutNumber(a.owner))) {
+		key := r.asks[i].key()
+		if !r.asks[i].voted || !key.held || !quorum.MayHold(len(r.asks), r.tally.Yes(), count(owners, withoutNumber(key.owner))) {
 			continue
 		}
-		if a.left < 0 {
+		if key.left < 0 {
 			return value, fence, -1
 		}
-		left = max(left, a.left)
+		left = max(left, key.left)
 	}
 	return value, fence, left
 }
@@ -159,7 +159,7 @@ func (r *Round) Kept() time.Duration {
 		shortest := time.Duration(math.MaxInt64)
 		for i := range r.asks {
 			if r.node(i) == voter {
-				shortest = min(shortest, r.asks[i].left)
+				shortest = min(shortest, r.asks[i].key().left)
 			}
 		}
 		left = append(left, shortest)
@@ -183,9 +183,9 @@ func readOwner(a *ask, reply any) error {
 	}
 	found, err := readKeys(a, reply)
 	if err == nil {
-		a.keyState = found[0]
-		a.waiting = int(waiting)
-		a.report(a.keyState.fence)
+		a.found = &found[0]
+		a.found.waiting = int(waiting)
+		a.report(a.found.fence)
 	}
 	return err
 }
@@ -197,15 +197,17 @@ func readKept(a *ask, reply any) error {
 	if err != nil {
 		return err
 	}
+	shortest := a.key()
 	for i, key := range found {
 		if !key.held || key.owner != a.round.claim.token || key.left < 0 {
 			return &Refusal{
-				Resource: a.round.claim.keys.resource(a.keys[i]),
+				Resource: a.round.claim.keys.resource(a.lockKeys()[i]),
 				Gone:     !key.held, Owner: key.owner, Left: key.left,
 			}
 		}
-		a.left = min(a.left, key.left)
+		shortest.left = min(shortest.left, key.left)
 		a.report(key.fence)
 	}
+	a.found = &shortest
 	return nil
 }

@@ -73,7 +73,7 @@ func (u leftUntil) String() string {
 // repeatUntilGone has a release that fails repeated for as long as there may be something to
 // delete.
 func repeatUntilGone(a *ask) bool {
-	a.call.RepeatUntil = a.asked.Add(a.round.claim.longest + residueGrace)
+	a.call.RepeatUntil = a.round.asked.Add(a.round.claim.longest + residueGrace)
 	return true
 }
 

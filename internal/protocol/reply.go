@@ -135,10 +135,10 @@ func (a *ask) refusal(v []any) (*Refusal, bool) {
 		return nil, false
 	}
 	i, ok := v[0].(int64)
-	if !ok || i < 1 || i > int64(len(a.keys)) {
+	if !ok || i < 1 || i > int64(len(a.lockKeys())) {
 		return nil, false
 	}
-	r := &Refusal{Resource: a.round.claim.keys.resource(a.keys[i-1]), Gone: len(v) == 1}
+	r := &Refusal{Resource: a.round.claim.keys.resource(a.lockKeys()[i-1]), Gone: len(v) == 1}
 	if r.Gone {
 		return r, true
 	}
@@ -161,7 +161,7 @@ func (a *ask) refusal(v []any) (*Refusal, bool) {
 // readKeys reads {owner, pttl, owner, pttl, ...}, with fencing with the counters behind them.
 func readKeys(a *ask, reply any) ([]keyState, error) {
 	v, ok := reply.([]any)
-	n := len(a.keys)
+	n := len(a.lockKeys())
 	if !ok || len(v) != 2*n && !a.fenced() || len(v) != 3*n && a.fenced() {
 		return nil, errUnexpected(reply)
 	}

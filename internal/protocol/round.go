@@ -68,12 +68,12 @@ type Round struct {
 	tally    quorum.Tally
 	outcome  quorum.Outcome
 	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
-	contest  bool          // several want the resource: see Prevails
 	beaten   int           // rounds of a contest up to this one in which a competitor had a quorum
 	split    time.Time     // when a majority had answered, and not decided it; zero: they have not
 	nudge    chan struct{} // told of that; made by whoever waits for a lock
-	finished bool          // settled, and then has run
 	settled  chan struct{} // closed when the round is finished; made by whoever waits
+	finished bool          // settled, and then has run
+	contest  bool          // several want the resource: see Prevails
 }
 
 // roundLocked prepares a question to all nodes.
@@ -256,7 +256,7 @@ func (r *Round) voteLocked(a *ask, err error) {
 		return
 	}
 	a.voted, a.err = true, err
-	if r.heard = a.heard; r.heard.IsZero() { // it was not asked
+	if r.heard = r.start.Add(a.heard); a.heard == 0 { // it was not asked
 		r.heard = time.Now()
 	}
 	switch said, decided := r.verdictLocked(a); {
