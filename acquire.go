@@ -118,8 +118,8 @@ func (l *Locker) ask(ctx context.Context, h *Handle, ttl time.Duration, at *prot
 // competitors have split them and ours is the right to go on. It returns the round that tells what
 // came of it, and what cut it short.
 func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *protocol.Round, cause error) {
-	began, patience := time.Now(), l.nodes.TimeoutFor(ttl)
 	r = h.claim.Acquire(ttl)
+	began, patience := r.Start(), l.nodes.TimeoutFor(ttl)
 	r.For(ctx)
 	r.Send()
 	cause = r.Wait(ctx)
@@ -186,7 +186,7 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 	}
 	defer l.leave()
 	began, polls := time.Now(), 8*p.retryInterval
-	t, alone := l.line.Try(p.keys)
+	t, alone := l.line.Try(p.keys, began)
 	if !alone {
 		return l.wait(ctx, p, began, l.line.Join(p.keys, polls), nil, nil)
 	}

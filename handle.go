@@ -276,13 +276,14 @@ func (h *Handle) Release(ctx context.Context) error {
 	}
 	h.tellUntold() // out of every Do: an observer may call Release
 	h.release.Do(func() {
-		start := time.Now()
+		if h.account != nil {
+			defer h.releaseDone(ctx, time.Now())
+		}
 		if closed != nil || h.Err() == ErrClosed {
 			h.released = stateError("release", h.claim.Resources(), ErrClosed)
 		} else {
 			h.released = h.letGo(ctx)
 		}
-		h.releaseDone(ctx, start)
 	})
 	h.tellUntold()
 	return h.released

@@ -139,10 +139,11 @@ func (l *Locker) acquired(p *plan, h *Handle, err error) (*Handle, error) {
 
 // endsLocked has the end of a lock told: by tellUntold, which is called when the mutex is free.
 func (h *Handle) endsLocked(cause Cause, reason string) {
-	a, now, end := h.account, time.Now(), h.lease.End()
+	a := h.account
 	if a == nil && cause.err() != ErrLost {
 		return // not even the log would tell it
 	}
+	now, end := time.Now(), h.lease.End()
 	if closed, ok := h.l.closedAt(); ok && cause == CauseClosed {
 		now = closed
 	}
@@ -183,9 +184,6 @@ func (h *Handle) tellUntold() {
 
 // releaseDone notes the end of a Release that began then.
 func (h *Handle) releaseDone(ctx context.Context, start time.Time) {
-	if h.account == nil {
-		return
-	}
 	h.mu.Lock()
 	defer h.unlock()
 	e := ReleaseDone{

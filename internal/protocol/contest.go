@@ -55,7 +55,7 @@ func (r *Round) splitLocked() {
 func (r *Round) Took() time.Duration {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
-	return max(0, r.heard.Sub(r.start))
+	return r.took
 }
 
 // Prevails reports whether a claim that did not win should ask again at once: nobody has a quorum,

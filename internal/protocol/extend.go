@@ -26,7 +26,7 @@ func extendArgs(a *ask, mode string) []any {
 	c, r := a.round.claim, a.round
 	args := []any{c.args[0], r.number, lease.Milliseconds(r.ttl), mode}
 	if a.fenced() {
-		args = append(args, fenceText(max(c.fence, r.raiseTo)))
+		args = append(args, fenceText(c.fence))
 	}
 	return args
 }

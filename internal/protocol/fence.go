@@ -25,9 +25,15 @@ var raiseVerb = &verb{
 	prepare: sendWithinTimeout, args: raiseArgs, read: readVerdict, rule: keepRule, fenced: true,
 }
 
+// raise is what it carries.
+type raise struct {
+	to  uint64    // the fence
+	end time.Time // when the keys are to expire that it finds
+}
+
 func raiseArgs(a *ask) []any {
 	args := extendArgs(a, "keep")
-	args[2] = leftUntil{a.round.end}
+	args[2], args[4] = leftUntil{a.round.raise.end}, fenceText(a.round.raise.to)
 	return args
 }
 
@@ -126,7 +132,7 @@ func (c *Claim) raiseRound(fence uint64, end, deadline time.Time) *Round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.roundLocked(raiseVerb, c.longest)
-	r.raiseTo, r.end = fence, end
+	r.raise = &raise{fence, end}
 	r.timeout = max(1, min(r.timeout, time.Until(deadline)))
 	return r
 }
@@ -150,7 +156,7 @@ func (c *Claim) raiseLocked(i int, end time.Time) {
 		return
 	}
 	r := c.partLocked(raiseVerb, c.longest, i)
-	r.end = end
+	r.raise = &raise{c.fence, end}
 	r.sendLocked()
 }
 

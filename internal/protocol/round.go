@@ -56,15 +56,14 @@ type Round struct {
 	final   bool            // the end of the Locker does not cut it short
 	healed  int32           // sites that had lost our keys and get them again; guarded by the claim's mutex
 	before  int             // see beaten: rounds before this one
-	raiseTo uint64          // the fence that raiseVerb carries
-	end     time.Time       // when the keys are to expire that raiseVerb finds; it gives them no time
+	raise   *raise          // what raiseVerb carries; else nil
 	then    func(*Round)    // called when the round is settled, without any lock held; may be nil
 	ctx     context.Context // see For; may be nil
 
 	// Guarded by the claim's mutex.
 	asks     []ask
-	asked    time.Time // when a site was last asked
-	heard    time.Time // when a site last answered; zero: none has
+	asked    time.Time     // when a site was last asked
+	took     time.Duration // until a site last answered
 	tally    quorum.Tally
 	outcome  quorum.Outcome
 	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
@@ -256,8 +255,8 @@ func (r *Round) voteLocked(a *ask, err error) {
 		return
 	}
 	a.voted, a.err = true, err
-	if r.heard = r.start.Add(a.heard); a.heard == 0 { // it was not asked
-		r.heard = time.Now()
+	if r.took = a.heard; a.heard == 0 { // it was not asked
+		r.took = time.Since(r.start)
 	}
 	switch said, decided := r.verdictLocked(a); {
 	case !decided:

@@ -17,9 +17,9 @@ type Try struct {
 	came  time.Time
 }
 
-// Try begins a first attempt, if nobody else is here; else Join is the way. The caller ends it with
-// Won or Join.
-func (l *Line) Try(k protocol.Keys) (t Try, alone bool) {
+// Try begins a first attempt of somebody who came at that time, if nobody else is here; else Join is
+// the way. The caller ends it with Won or Join.
+func (l *Line) Try(k protocol.Keys, came time.Time) (t Try, alone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if g := l.groups[nameOf(k.Resources)]; g != nil {
@@ -27,7 +27,7 @@ func (l *Line) Try(k protocol.Keys) (t Try, alone bool) {
 	}
 	g := l.groupLocked(k)
 	g.trying = true
-	return Try{l, g, k, time.Now()}, true
+	return Try{l, g, k, came}, true
 }
 
 // Won says that the attempt has got the lock: see Waiter.Won. It returns nil if nobody here waits

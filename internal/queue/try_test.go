@@ -12,7 +12,7 @@ import (
 
 func (l *Line) try(t *testing.T, resource string) Try {
 	t.Helper()
-	try, alone := l.Try(l.keys(resource))
+	try, alone := l.Try(l.keys(resource), time.Now())
 	require.True(t, alone)
 	return try
 }
@@ -41,7 +41,7 @@ func TestOneTriesAndTheOthersWaitForThat(t *testing.T) {
 	try := l.try(t, "r")
 	l.sweep()
 	l.Watch(l.keys("r")).Leave()
-	_, alone := l.Try(l.keys("r"))
+	_, alone := l.Try(l.keys("r"), time.Now())
 	require.False(t, alone)
 	l.try(t, "another").Join(time.Second).Leave()
 	gone, next, last := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second)
