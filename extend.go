@@ -85,8 +85,8 @@ func (h *Handle) tooLateLocked(r *protocol.Round) {
 func (h *Handle) settledLocked(r *protocol.Round, outcome quorum.Outcome) {
 	switch outcome {
 	case quorum.Won:
-		if r.Start().After(h.proved) {
-			h.proved = r.Start()
+		if began := r.Start().Sub(h.acquired); began > h.proved {
+			h.proved = began
 		}
 		// Not after a later shortening, which may undo what the round proves.
 		if next := r.Lease(); next.End().After(h.lease.End()) && !r.Overtaken() {

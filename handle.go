@@ -28,7 +28,7 @@ type Handle struct {
 	mu       sync.Mutex
 	posted   []func() // what must not run under the mutex: see unlock
 	lease    lease.Lease
-	proved   time.Time     // when the latest round was begun that an extension has won
+	proved   time.Duration // after h.acquired: when the latest round was begun that an extension has won
 	err      error         // why the handle ended; nil while the lock is held
 	done     chan struct{} // made by Done
 	contexts map[context.Context]*lockContext
@@ -49,7 +49,7 @@ type Handle struct {
 // newHandle returns the handle of an attempt that has sent nothing yet.
 func (l *Locker) newHandle(p *plan, token string) *Handle {
 	h := &Handle{l: l, minHold: p.minHold}
-	h.claim.Init(l.nodes, p.keys, token, p.firstTTL())
+	h.claim.Init(l.nodes, &p.keys, token, p.firstTTL())
 	h.renewal = lease.Renewal{On: p.renewal == renewalOn, Full: p.ttl, TTL: p.ttl}
 	return h
 }
@@ -201,7 +201,7 @@ func (h *Handle) whyOverLocked() (Cause, string) {
 // left of the lock. It does not if a round that was begun later has been won: some of those nodes
 // may have denied the lock before they got it again.
 func (h *Handle) refusedLocked(r *protocol.Round) {
-	if h.proved.After(r.Start()) {
+	if h.proved > r.Start().Sub(h.acquired) {
 		return
 	}
 	answers, cause := h.l.answers(r.Shortfall()), CauseGone

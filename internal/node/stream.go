@@ -17,7 +17,7 @@ type stream struct {
 	trips   []*trip // under way
 	workers int     // that are not stuck
 	stuck   int     // workers whose round trips take longer than anybody waits for them
-	spare   *trip   // of the worker that signed off last, for the next one
+	spares  []*trip // of workers that have signed off, for the next ones
 	health  health
 
 	alarm  *time.Timer // runs look; nil before the first time
@@ -76,8 +76,10 @@ func (s *stream) callWorkerLocked() {
 func (s *stream) startLocked() {
 	s.workers++
 	s.node.workers++
-	t := s.spare
-	if s.spare = nil; t == nil {
+	var t *trip
+	if last := len(s.spares) - 1; last >= 0 {
+		t, s.spares = s.spares[last], s.spares[:last]
+	} else {
 		t = &trip{batch: make([]*Call, 0, 8)}
 	}
 	go s.worker(t, s.pace.distantLocked())
@@ -87,7 +89,9 @@ func (s *stream) startLocked() {
 func (s *stream) signOffLocked(t *trip) {
 	if !t.stuck { // else its place has been taken
 		s.workers--
-		s.spare = t
+		if len(s.spares) < s.base {
+			s.spares = append(s.spares, t)
+		}
 	}
 	s.node.workers--
 	s.node.checkIdleLocked()

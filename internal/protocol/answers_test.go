@@ -342,7 +342,7 @@ func TestNumberInFrontOfANumber(t *testing.T) {
 		}
 
 		c := &Claim{}
-		c.Init(s.Nodes, s.Keys("lock", []string{"a"}), once, stageTTL)
+		c.Init(s.Nodes, keysOf(s.Nodes, "lock", "a"), once, stageTTL)
 		for value, own := range map[string]bool{once: true, twice: true, stranger: false, "3~" + stranger: false, "x~" + once: false} {
 			require.Equal(t, own, c.own(value), value)
 		}

@@ -12,7 +12,7 @@ import (
 // Claim is one token and whatever it may have left on the nodes.
 type Claim struct {
 	nodes *Nodes
-	keys  Keys
+	keys  *Keys
 	token string // without the number of a shortening
 	args  [4]any // acquire's: token, TTL, how many lock keys there are on a plain server, and see Propose
 	place *Place // where its owner stands in the queues; nil: nowhere
@@ -53,14 +53,14 @@ const (
 // answer: until then the node may run a request that it received long ago.
 const residueGrace = time.Minute
 
-// Init prepares a claim that has sent nothing yet.
-func (c *Claim) Init(n *Nodes, k Keys, token string, ttl time.Duration) {
+// Init prepares a claim that has sent nothing yet. The keys may not change from here on.
+func (c *Claim) Init(n *Nodes, k *Keys, token string, ttl time.Duration) {
 	c.nodes, c.keys, c.token, c.longest = n, k, token, ttl
 	c.args = [4]any{token, lease.Milliseconds(ttl), k.all.locks}
 	c.sites = make([]site, 0, n.sitesOf(k))
 	for i := range n.nodes {
 		if !n.inGroups(i, k) {
-			c.sites = append(c.sites, site{group: &c.keys.all, node: i})
+			c.sites = append(c.sites, site{group: &k.all, node: i})
 			continue
 		}
 		for g := range k.groups {
@@ -70,12 +70,12 @@ func (c *Claim) Init(n *Nodes, k Keys, token string, ttl time.Duration) {
 }
 
 // inGroups reports whether a node is asked about the groups of the keys, and not about all at once.
-func (n *Nodes) inGroups(i int, k Keys) bool {
+func (n *Nodes) inGroups(i int, k *Keys) bool {
 	return k.groups != nil && (n.nodes[i].clustered || k.apart)
 }
 
 // sitesOf returns how many sites a claim on the keys has.
-func (n *Nodes) sitesOf(k Keys) int {
+func (n *Nodes) sitesOf(k *Keys) int {
 	sites := len(n.nodes)
 	for i := range n.nodes {
 		if n.inGroups(i, k) {

@@ -148,7 +148,7 @@ func TestKeysApart(t *testing.T) {
 		k := s.Keys("", []string{"{x}a", "{x}b"})
 		require.Nil(t, k.groups)
 		c := &Claim{}
-		c.Init(s.Nodes, k, token, stageTTL)
+		c.Init(s.Nodes, &k, token, stageTTL)
 		r := s.acquire(c)
 		q := s.actors[0].next("acquire")
 		require.Equal(t, []string{"{x}a", "{x}b"}, q.keys)
@@ -161,7 +161,8 @@ func TestKeysApart(t *testing.T) {
 		}
 
 		c = &Claim{}
-		c.Init(s.Nodes, k.Apart(), token, stageTTL)
+		apart := k.Apart()
+		c.Init(s.Nodes, &apart, token, stageTTL)
 		r = s.acquire(c)
 		for _, name := range k.Resources {
 			q := s.actors[0].next("acquire")
@@ -183,7 +184,7 @@ func TestKeysApart(t *testing.T) {
 // sharingASlot returns a claim of two keys that share a slot of a Redis Cluster.
 func sharingASlot(s *stage) *Claim {
 	c := &Claim{}
-	c.Init(s.Nodes, s.Keys("", []string{"{x}a", "{x}b"}), token, stageTTL)
+	c.Init(s.Nodes, keysOf(s.Nodes, "", "{x}a", "{x}b"), token, stageTTL)
 	return c
 }
 

@@ -209,7 +209,7 @@ func TestExtensionsAndHealingCarryTheFence(t *testing.T) {
 
 // stand asks for a lock at a place in the queues.
 func (s *stage) stand(c *Claim) *Round {
-	at := NewPlace(s.Nodes, c.keys, "1@inbox")
+	at := NewPlace(s.Nodes, *c.keys, "1@inbox")
 	at.Sure, at.Heard = func(int) bool { return true }, func(int, *Refusal) {}
 	r := c.Stand(stageTTL, at)
 	r.Send()

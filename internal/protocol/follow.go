@@ -43,7 +43,7 @@ func (n *Nodes) follow(l *Look, prefix, resource string, ttl time.Duration) (*Cl
 	key := KeyName(prefix, resource)
 	keys := Keys{Resources: []string{resource}, prefix: prefix, all: group{keys: watchable(nil, key), locks: 3}}
 	c := &Claim{}
-	c.Init(n, keys, "", ttl)
+	c.Init(n, &keys, "", ttl)
 	return c, &verb{
 		name: "inspect", script: func(s *Scripts) *node.Script { return s.follow },
 		prepare: sendWithinTimeout, args: func(*ask) []any { return nil }, read: l.readLocked, rule: l.ruleLocked, hints: true,

@@ -53,14 +53,14 @@ func watchArgs(a *ask) []any {
 // is refused says that nobody can have a quorum.
 func (n *Nodes) Inspect(k Keys, ttl time.Duration) *Round {
 	c := &Claim{}
-	c.Init(n, k, "", ttl)
+	c.Init(n, &k, "", ttl)
 	return c.roundLocked(inspectVerb, ttl)
 }
 
 // Watch is Inspect for somebody who wants to be told when the resource is free.
 func (n *Nodes) Watch(k Keys, ttl time.Duration, at *Place) *Round {
 	c := &Claim{}
-	c.Init(n, k, NewToken(""), ttl) // it has nothing, but may have to leave a queue
+	c.Init(n, &k, NewToken(""), ttl) // it has nothing, but may have to leave a queue
 	c.place = at
 	return c.roundLocked(watchVerb, ttl)
 }

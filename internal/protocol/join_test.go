@@ -11,7 +11,7 @@ import (
 
 // placeOf returns a place for a claim's resources.
 func placeOf(c *Claim, name string) *Place {
-	p := NewPlace(c.nodes, c.keys, name)
+	p := NewPlace(c.nodes, *c.keys, name)
 	p.Sure, p.Heard = func(int) bool { return true }, func(int, *Refusal) {}
 	p.Patience, p.Unsure = 10*time.Second, time.Second
 	return p
@@ -71,7 +71,7 @@ func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
 		c.Release(next).Send()
 		release := s.actors[0].next("release")
 		require.Equal(s, "2@inbox", release.queue[2].(stayer).String())
-		next.Leave(s.Nodes, c.keys)
+		next.Leave(s.Nodes, *c.keys)
 		s.quiet() // it may not overtake the release
 		require.Empty(s, release.queue[2].(stayer).String(), "if it is written again")
 		release.yes()
@@ -95,7 +95,7 @@ func TestWhoeverLeavesDoesNotOvertakeAnEarlierOfTwoReleases(t *testing.T) {
 		first := s.actors[0].next("release")
 		require.Equal(s, "2@inbox", first.queue[2].(stayer).String())
 		attempt.Abandon()
-		next.Leave(s.Nodes, c.keys)
+		next.Leave(s.Nodes, *c.keys)
 		s.quiet()
 		first.yes()
 		second, leave := s.actors[0].next("release"), s.actors[0].next("release")
@@ -120,7 +120,7 @@ func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 		wait.yes()
 		s.actors[0].next("release").yes()
 		require.True(s, sent)
-		p.Leave(s.Nodes, c.keys)
+		p.Leave(s.Nodes, *c.keys)
 		leave := s.actors[0].next("release")
 		require.Equal(s, "1@inbox", leave.queue[1])
 		leave.yes()
@@ -132,7 +132,7 @@ func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 func TestWhoeverHasLeftLeavesAgainWhereTheAnswerComesLate(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		c, wait := abandoned(s)
-		c.place.Leave(s.Nodes, c.keys)
+		c.place.Leave(s.Nodes, *c.keys)
 		s.quiet()
 		wait.refuse("somebody", time.Minute)
 		leave := s.actors[0].next("release")

@@ -42,7 +42,7 @@ type board struct {
 
 // Notice prepares the notice of a wait of the lock's owner; no other wait has that name.
 func (c *Claim) Notice(wait string) *Notice {
-	return c.nodes.notice(withoutNumber(c.token), c.keys, wait)
+	return c.nodes.notice(withoutNumber(c.token), *c.keys, wait)
 }
 
 // Notice prepares the notice of a wait that stands in the queues, under that name.
@@ -81,7 +81,7 @@ func runsOf(keys []string, clustered bool) (runs [][]string) {
 }
 
 // Keys returns the keys of the lock.
-func (c *Claim) Keys() Keys { return c.keys }
+func (c *Claim) Keys() Keys { return *c.keys }
 
 // Owner returns the name that others may read, as [OwnerName] has it.
 func (n *Notice) Owner() string { return n.name }

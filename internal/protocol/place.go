@@ -41,7 +41,7 @@ const (
 
 // NewPlace returns the place of somebody who has not asked for it yet.
 func NewPlace(n *Nodes, k Keys, name string) *Place {
-	return &Place{Name: name, listed: make([]atomic.Bool, n.sitesOf(k))}
+	return &Place{Name: name, listed: make([]atomic.Bool, n.sitesOf(&k))}
 }
 
 // Holds says that one of the place's claims has the lock: it will release it.
@@ -62,7 +62,7 @@ func (p *Place) Leave(n *Nodes, k Keys) {
 	for i := range p.listed {
 		if p.listed[i].Load() {
 			c := &Claim{}
-			c.Init(n, k, NewToken(""), minPatience)
+			c.Init(n, &k, NewToken(""), minPatience)
 			c.place = p
 			c.Abandon()
 			return

@@ -14,7 +14,7 @@ import (
 // *NoAnswer, or the cause of ctx or of the end of the Locker.
 func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duration) error {
 	c := &Claim{}
-	c.Init(n, k, NewToken("check"), ttl)
+	c.Init(n, &k, NewToken("check"), ttl)
 	c.sites = slices.DeleteFunc(c.sites, func(s site) bool { return s.node != node })
 	for _, v := range []*verb{acquireVerb, extendVerb, findVerb, cleanVerb} {
 		c.mu.Lock()
@@ -50,7 +50,7 @@ func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duratio
 
 // rehearseWaiting has somebody stand in the queue of a lock that the claim has, and leave it again.
 func (c *Claim) rehearseWaiting(ctx context.Context, ttl time.Duration) error {
-	place := NewPlace(c.nodes, c.keys, "1@redlock:check")
+	place := NewPlace(c.nodes, *c.keys, "1@redlock:check")
 	place.Sure, place.Heard = func(int) bool { return false }, func(int, *Refusal) {}
 	place.Ticket, place.Patience, place.Unsure = 1, ttl, ttl
 	waiter := &Claim{}

@@ -19,7 +19,7 @@ func silent(n int) *Nodes {
 // claimOn returns a claim with the token on those nodes.
 func claimOn(n *Nodes, token string) *Claim {
 	c := &Claim{}
-	c.Init(n, n.Keys("lock", []string{"a"}), token, time.Minute)
+	c.Init(n, keysOf(n, "lock", "a"), token, time.Minute)
 	return c
 }
 

@@ -86,7 +86,7 @@ const token = "MMMMMMMMMMMMMMMMMMMMMM:us"
 // claim returns a claim on resources; on a cluster "a" and "b" have different slots.
 func (s *stage) claim(resources ...string) *Claim {
 	c := &Claim{}
-	c.Init(s.Nodes, s.Keys("lock", resources), token, stageTTL)
+	c.Init(s.Nodes, keysOf(s.Nodes, "lock", resources...), token, stageTTL)
 	return c
 }
 
@@ -158,6 +158,11 @@ type request struct {
 
 // queueless is how many arguments the scripts take that know of queues, and need not.
 var queueless = map[string]int{"acquire": 2, "release": 2, "inspect": 0}
+
+func keysOf(n *Nodes, prefix string, resources ...string) *Keys {
+	k := n.Keys(prefix, resources)
+	return &k
+}
 
 // parted takes a request apart into what is about the lock and what is about its queues.
 func (q *request) parted() *request {

@@ -54,7 +54,7 @@ func (l *Line) keys(resources ...string) protocol.Keys { return l.nodes.Keys("lo
 func (l *Line) attempt(t *testing.T, w *Waiter) (*protocol.Claim, *protocol.Round) {
 	t.Helper()
 	c := &protocol.Claim{}
-	c.Init(l.nodes, w.keys, protocol.NewToken(""), limit)
+	c.Init(l.nodes, &w.keys, protocol.NewToken(""), limit)
 	var r *protocol.Round
 	if at := w.Place(); at != nil {
 		r = c.Stand(limit, at)

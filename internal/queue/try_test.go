@@ -20,8 +20,8 @@ func (l *Line) try(t *testing.T, resource string) Try {
 // taken returns a claim that has a lock.
 func (l *Line) taken(t *testing.T, resource string) *protocol.Claim {
 	t.Helper()
-	c := &protocol.Claim{}
-	c.Init(l.nodes, l.keys(resource), protocol.NewToken(""), limit)
+	c, k := &protocol.Claim{}, l.keys(resource)
+	c.Init(l.nodes, &k, protocol.NewToken(""), limit)
 	r := c.Acquire(limit)
 	r.Send()
 	require.NoError(t, r.Wait(context.Background()))

@@ -161,8 +161,8 @@ func TestPlaceIsLeftByWhoeverGetsTheLockWithoutIt(t *testing.T) {
 	for _, s := range servers {
 		require.Eventually(t, func() bool { return len(s.Keys()) == 2 }, limit, time.Millisecond, "%v", s.Keys())
 	}
-	c := &protocol.Claim{}
-	c.Init(l.nodes, l.keys("other"), protocol.NewToken(""), limit)
+	c, k := &protocol.Claim{}, l.keys("other")
+	c.Init(l.nodes, &k, protocol.NewToken(""), limit)
 	require.False(t, w.Won(c, time.Now().Add(limit)))
 	for _, s := range servers {
 		require.Eventually(t, func() bool { return len(s.Keys()) == 1 }, limit, time.Millisecond, "%v", s.Keys())
