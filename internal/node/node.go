@@ -70,6 +70,16 @@ func New(client Client, clustered bool) *Node {
 	return n
 }
 
+// Alone says that whoever uses the node uses no other. It must come before the first call. With
+// several nodes, the program and the servers always have the calls of another node to do while a
+// batch is on its way. A lone server would wait for the program, and the program for the server: so
+// it gets more batches, and smaller ones.
+func (n *Node) Alone() {
+	if s := n.streams[0]; n.routes == nil {
+		s.base, s.batch = min(loneWorkers, s.pace.most), loneBatch
+	}
+}
+
 // Addr tells where the node is: the address in its client's options, those of a cluster joined by
 // commas, or "" if the client does not say.
 func (n *Node) Addr() string { return n.addr }

@@ -50,6 +50,27 @@ func TestCallsQueuedWhileWorkersAreBusyShareARoundTrip(t *testing.T) {
 	}
 }
 
+// The server always has a batch to work on while another one is on its way.
+func TestLoneNodeGetsMoreBatchesAndSmallerOnes(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	n.Alone()
+	l.halt()
+	const calls = 4 + 150
+	for i := range calls {
+		c := pushCall(in, "list", fmt.Sprint(i))
+		c.Patience = time.Hour // else others take the place of the workers
+		require.True(t, n.Send(c))
+		if i < 4 {
+			eventually(t, func() bool { return len(l.begun()) == i+1 })
+		}
+	}
+	require.Len(t, l.begun(), 4, "nothing more goes out while the workers are busy")
+	l.resume()
+	in.collect(t, calls)
+	require.ElementsMatch(t, []int{1, 1, 1, 1, 64, 64, 22}, l.sizes())
+}
+
 func TestDroppedCallIsNeverSent(t *testing.T) {
 	l := newLine(t)
 	n, in := l.newNode(t), newInbox()

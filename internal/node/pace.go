@@ -12,6 +12,7 @@ import (
 // longer it takes until the next one starts.
 const (
 	baseWorkers = 2                    // one batch on its way while the next one gathers
+	loneWorkers = 4                    // where there is no other node: see Node.Alone
 	mostWorkers = 16                   // connections of the client's pool that we take at most
 	mostStuck   = 8                    // those that may hang on top of the base
 	nearby      = 2 * time.Millisecond // round trips up to here are not worth more workers

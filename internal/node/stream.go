@@ -11,6 +11,7 @@ type stream struct {
 	node    *Node
 	worker  func(t *trip, distant bool) // what a worker does
 	base    int                         // workers that start at once
+	batch   int                         // calls in one round trip at most
 	queue   queue
 	sweepAt int // look for calls past their SendBy when the queue is that long
 	pace    pace
@@ -38,7 +39,7 @@ type trip struct {
 
 // newStream returns the stream to the master, or masters, behind client.
 func newStream(n *Node, client any) *stream {
-	s := &stream{node: n, base: baseWorkers, sweepAt: minSweep, pace: newPace(client)}
+	s := &stream{node: n, base: baseWorkers, batch: maxBatch, sweepAt: minSweep, pace: newPace(client)}
 	s.worker = s.work
 	s.health.options = optionsOf(client)
 	return s

@@ -7,9 +7,10 @@ import (
 )
 
 const (
-	maxBatch = 256          // calls in one round trip: what one stalled connection can hold up
-	triesOut = 16           // the same while it is in doubt that the master answers at all
-	minSweep = 2 * maxBatch // below that nobody looks for stale calls: the next batch finds them
+	maxBatch  = 256          // calls in one round trip: what one stalled connection can hold up
+	loneBatch = 64           // the same where there is no other node: see Node.Alone
+	triesOut  = 16           // the same while it is in doubt that the master answers at all
+	minSweep  = 2 * maxBatch // below that nobody looks for stale calls: the next batch finds them
 )
 
 // work sends what is queued until nothing is. A worker for a distant master first lets everybody
@@ -91,7 +92,7 @@ func (s *stream) mostLocked() int {
 			return triesOut
 		}
 	}
-	return maxBatch
+	return s.batch
 }
 
 // back notes what a round trip has shown.

@@ -258,7 +258,7 @@ func TestCloseDoesNotWaitForTheNextRepetition(t *testing.T) {
 func TestAcquireThatWasNotSentLeavesNothing(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		var claims []*Claim
-		for range 3 { // two workers are busy, and the third waits
+		for range loneWorkers + 1 { // all workers are busy, and the last call waits
 			c := s.claim("a")
 			s.acquire(c)
 			synctest.Wait()
@@ -267,8 +267,9 @@ func TestAcquireThatWasNotSentLeavesNothing(t *testing.T) {
 		for _, c := range claims {
 			require.Nil(t, c.Abandon())
 		}
-		s.actors[0].next("acquire").refuse(stranger, time.Second)
-		s.actors[0].next("acquire").refuse(stranger, time.Second)
+		for range loneWorkers {
+			s.actors[0].next("acquire").refuse(stranger, time.Second)
+		}
 		s.quiet()
 	})
 }

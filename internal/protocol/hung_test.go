@@ -11,21 +11,24 @@ import (
 func TestAnswerOfANodeThatHungBringsNoMoreWorkers(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		a := s.actors[0]
-		ask := func() { s.acquire(s.claim("a")) }
-		ask()
-		first := a.next("acquire")
-		ask()
-		a.next("acquire")
+		ask := func() *request {
+			s.acquire(s.claim("a"))
+			return a.next("acquire")
+		}
+		first := ask()
+		for range loneWorkers - 1 {
+			ask()
+		}
 		pass(stagePatience + time.Millisecond)
-		ask()
-		third := a.next("acquire")
-		ask()
-		a.next("acquire")
-		ask()
-		s.quiet() // two are on their way
+		another := ask()
+		for range loneWorkers - 1 {
+			ask()
+		}
+		s.acquire(s.claim("a"))
+		s.quiet() // as many are on their way as may be
 		first.yes()
 		s.quiet()
-		third.yes()
+		another.yes()
 		a.next("acquire").yes()
 	})
 }

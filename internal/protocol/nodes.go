@@ -52,6 +52,9 @@ func NewNodes(c Config, clients []node.Client, clustered []bool) *Nodes {
 		n.nodes[i].Node, n.nodes[i].clustered = node.New(client, clustered[i]), clustered[i]
 		n.clustered = n.clustered || clustered[i]
 	}
+	if len(n.nodes) == 1 {
+		n.nodes[0].Alone()
+	}
 	return n
 }
 

@@ -113,6 +113,9 @@ func (s *stage) held(resources ...string) *Claim {
 	return c
 }
 
+// loneWorkers is how many calls a single node is asked at the same time.
+const loneWorkers = 4
+
 // quiet checks that no node has been asked anything that it has not answered.
 func (s *stage) quiet() {
 	s.Helper()

@@ -77,10 +77,10 @@ var mutants = []mutant{
 		"internal/protocol/ask.go", "again = s.has == unknown", "again = false",
 	}}},
 	{"late no trusted", "the no may be to a repetition, with the first copy still in the sockets of a node that hung", []edit{{
-		"internal/protocol/ask.go", "late := a.heard.Sub(a.round.asked) > a.round.timeout", "late := false",
+		"internal/protocol/ask.go", "late := a.heard > a.round.asked.Sub(a.round.start)+a.round.timeout", "late := false",
 	}}},
 	{"release not repeated", "a node that does not answer keeps the key", []edit{{
-		"internal/protocol/release.go", "a.call.RepeatUntil = a.asked.Add(a.round.claim.longest + residueGrace)\n", "",
+		"internal/protocol/release.go", "a.call.RepeatUntil = a.round.asked.Add(a.round.claim.longest + residueGrace)\n", "",
 	}}},
 	{"release on a quorum only", "the other nodes keep the key", []edit{{
 		"internal/protocol/round.go", "for i := range r.asks {\n\t\t// Only the first", "for i := range r.asks {\n\t\tif r.final && i >= r.tally.Need() {\n\t\t\treturn\n\t\t}\n\t\t// Only the first",
