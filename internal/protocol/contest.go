@@ -45,10 +45,7 @@ func (r *Round) splitLocked() {
 		}
 	}
 	r.split = time.Now()
-	select {
-	case r.nudge <- struct{}{}: // Wait has a new deadline
-	default:
-	}
+	r.wakeLocked() // Wait has a new deadline
 }
 
 // Took returns how long after its start the round had its latest answer.

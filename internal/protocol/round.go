@@ -69,8 +69,7 @@ type Round struct {
 	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
 	beaten   int           // rounds of a contest up to this one in which a competitor had a quorum
 	split    time.Time     // when a majority had answered, and not decided it; zero: they have not
-	nudge    chan struct{} // told of that; made by whoever waits for a lock
-	settled  chan struct{} // closed when the round is finished; made by whoever waits
+	news     chan struct{} // closed when the round is finished, or its deadline has moved; made by whoever waits
 	finished bool          // settled, and then has run
 	contest  bool          // several want the resource: see Prevails
 }
@@ -127,14 +126,12 @@ func (r *Round) Wait(ctx context.Context) (cause error) {
 		life = context.Background()
 	}
 	for {
-		settled, nudge, deadline := r.pending()
-		if settled == nil {
+		news, deadline := r.pending()
+		if news == nil {
 			return cause
 		}
 		select {
-		case <-settled:
-			return cause
-		case <-nudge: // the deadline has moved
+		case <-news:
 		case <-r.claim.nodes.deadlines.After(r.start, deadline.Sub(r.start)):
 			letAnswersIn()
 			r.expireAt(deadline)
@@ -157,24 +154,29 @@ func letAnswersIn() {
 	}
 }
 
-// pending returns what will be closed when the round is finished, or nil if it is, what tells of an
-// earlier deadline, and when its time is up.
-func (r *Round) pending() (settled, nudge <-chan struct{}, deadline time.Time) {
+// pending returns what will be closed when there is news of the round, or nil if it is finished, and
+// when its time is up.
+func (r *Round) pending() (news <-chan struct{}, deadline time.Time) {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
 	if r.finished {
-		return nil, nil, time.Time{}
+		return nil, time.Time{}
 	}
-	if r.settled == nil {
-		r.settled = make(chan struct{})
-	}
-	if r.verb.takes && r.nudge == nil && len(r.asks) > 1 {
-		r.nudge = make(chan struct{}, 1)
+	if r.news == nil {
+		r.news = make(chan struct{})
 	}
 	if r.outcome != quorum.Open { // only the callback is missing, which has no deadline
-		return r.settled, nil, time.Now().Add(maxTimeout)
+		return r.news, time.Now().Add(maxTimeout)
 	}
-	return r.settled, r.nudge, r.deadlineLocked()
+	return r.news, r.deadlineLocked()
+}
+
+// wakeLocked has whoever waits look again.
+func (r *Round) wakeLocked() {
+	if r.news != nil {
+		close(r.news)
+		r.news = nil
+	}
 }
 
 // deadlineLocked returns when the round's time is up: the timeout bounds one answer, so it runs
@@ -331,10 +333,8 @@ func (r *Round) settleLocked(outcome quorum.Outcome) {
 }
 
 func (r *Round) finishLocked() {
-	if r.settled != nil && !r.finished {
-		close(r.settled)
-	}
 	r.finished = true
+	r.wakeLocked()
 }
 
 // Op returns what the round asks for.
