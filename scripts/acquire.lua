@@ -31,8 +31,8 @@ local granted = {} -- which keys were set just now
 local taken = {}   -- which to delete if the call fails
 
 -- Returns nil once KEYS[i] is ours, or else why we cannot have it.
-local function take(i)
-  if queued and redis.call('EXISTS', KEYS[n + i]) == 1 and first(i) and redis.call('EXISTS', KEYS[i]) == 0 then
+local function take(i, waited)
+  if waited and redis.call('EXISTS', KEYS[n + i]) == 1 and first(i) and redis.call('EXISTS', KEYS[i]) == 0 then
     call(i)
     return {i, '', -2, now()}
   end
@@ -44,8 +44,9 @@ local function take(i)
 end
 
 local function acquire()
+  local waited = queued and awaited()
   for i = 1, n do
-    local refusal = take(i)
+    local refusal = take(i, waited)
     if refusal then return refusal end
     taken[i] = true
   end

@@ -64,7 +64,7 @@ end
 
 local function release()
   for i = 1, n do delete(i) end
-  if #KEYS > n then
+  if leaver ~= '' or stayer ~= '' or #KEYS > n and awaited() then
     for i = 1, n do handOver(i) end
   end
   return foreign or deleted > 0 and missing or 1

@@ -16,12 +16,12 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"b4b589bd1a83249ee00d95e7463f6d19f4c5ccbd": nativeAcquire,
-	"34a94872b747ad5f605e8ea666a0962e497424cc": nativeWait,
+	"53ad98ec13ab6202c002081db9d8126063d5e150": nativeAcquire,
+	"e47c49458597179ba5b2d9e2842aff343e666430": nativeWait,
 	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
-	"52a8e945c11f33f1a37ba902f0bd9e95d8839ff9": nativeRelease,
+	"8ae34d3e231f9b1b8ef0979ff55727e9ee49222a": nativeRelease,
 	"851ef73835faeb2947293887aba6eb55e640da7e": nativeInspect,
-	"11fdbe8f9ba9ad351782b970118e4d72e932d7ec": nativeWatch,
+	"8d6f4905136ce2dd179b2b570bc4c306656d4a15": nativeWatch,
 	"825581038748692b615bce8729bad9f934ed17b1": nativeWaits,
 	"defbca1bd93a5a32a23b00e49300b8f15761682f": nativeFollow,
 }
