@@ -185,7 +185,7 @@ func TestVirtualDeadlockIsToldToTheYoungestAndTheOthersGoOn(t *testing.T) {
 func apart(nodes []*virtualNode) {
 	for i, n := range nodes {
 		n.delayBy(time.Duration(i+1) * time.Millisecond)
-		n.more = time.Microsecond
+		n.delayMoreBy(time.Microsecond)
 	}
 }
 

@@ -78,6 +78,13 @@ func (n *virtualNode) delayBy(d time.Duration) {
 	n.delay = d
 }
 
+// delayMoreBy delays each script longer than the one before.
+func (n *virtualNode) delayMoreBy(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.more = d
+}
+
 // sent returns when extensions in that mode reached the node, or with "" when acquires did.
 func (n *virtualNode) sent(mode string) []time.Time {
 	n.mu.Lock()
