@@ -112,3 +112,8 @@ func TestQuorumOfACompetitorCountsInAContestWhenItStays(t *testing.T) {
 	}
 	require.False(t, prevails(r))
 }
+
+func keysOf(n *Nodes, prefix string, resources ...string) *Keys {
+	k := n.Keys(prefix, resources)
+	return &k
+}

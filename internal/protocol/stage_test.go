@@ -162,11 +162,6 @@ type request struct {
 // queueless is how many arguments the scripts take that know of queues, and need not.
 var queueless = map[string]int{"acquire": 2, "release": 2, "inspect": 0}
 
-func keysOf(n *Nodes, prefix string, resources ...string) *Keys {
-	k := n.Keys(prefix, resources)
-	return &k
-}
-
 // parted takes a request apart into what is about the lock and what is about its queues.
 func (q *request) parted() *request {
 	plain, ok := queueless[q.script]
