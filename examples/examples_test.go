@@ -320,7 +320,7 @@ func run(t *testing.T, path string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// logged is what examples log, at any place: whoever logs it does not wait for those who go on, or they for it.
+// logged is what examples log, at any place: a Locker logs on a goroutine of its own, for which no call waits.
 var logged = map[string]string{"deadlock": `level=WARN msg="redlock: deadlock: `}
 
 func requireInOrder(t *testing.T, out string, want []string) {

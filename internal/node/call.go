@@ -3,7 +3,8 @@ package node
 import "time"
 
 // Call is one script call to one node. Its exported fields belong to the caller until the call is
-// sent, and again from the moment the Receiver gets it; in between they are the node's.
+// sent, and again from the moment the Receiver gets it; in between they are the node's. Small fields
+// stand together: each request to each node has a Call, and its size counts.
 type Call struct {
 	Script *Script
 	Keys   []string // on a Redis Cluster they share a slot

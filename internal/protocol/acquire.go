@@ -37,14 +37,13 @@ func keepRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Keep() }
 func allRule(_ *Round, t *quorum.Tally) quorum.Outcome  { return t.All() }
 
 func acquireArgs(a *ask) []any {
-	c, args := a.round.claim, []any(nil)
-	switch {
-	case a.fenced():
-		args = c.args[:]
-	case a.queued():
+	c := a.round.claim
+	if a.queued() && !a.fenced() {
 		return c.args[:2]
-	default:
-		args = c.args[:3]
+	}
+	args := c.args[:3]
+	if a.fenced() {
+		args = c.args[:]
 	}
 	if locks := len(a.lockKeys()); locks != c.args[2] { // one of several groups on a Redis Cluster
 		args = slices.Clone(args)
@@ -54,7 +53,7 @@ func acquireArgs(a *ask) []any {
 }
 
 func standArgs(a *ask) []any {
-	c, s := a.round.claim, &a.round.claim.sites[a.site]
+	c, s := a.round.claim, a.siteLocked()
 	args := []any{c.args[0], c.args[1], s.locks, c.place.Name, c.place.Ticket, c.place.patienceAt(s.node), taking{c}}
 	if a.fenced() {
 		args = append(args, c.args[3])

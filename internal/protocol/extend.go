@@ -33,7 +33,7 @@ func extendArgs(a *ask, mode string) []any {
 
 // sendUnlessBusy is sendWithinTimeout for calls of a round that does not pile up behind an acquire.
 func sendUnlessBusy(a *ask) bool {
-	if a.round.modest && a.round.claim.sites[a.site].latest != nil {
+	if a.round.modest && a.siteLocked().latest != nil {
 		a.err = errBusy
 		return false
 	}

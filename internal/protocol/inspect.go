@@ -46,7 +46,7 @@ func watchArgs(a *ask) []any {
 		return nil
 	}
 	p := a.round.claim.place
-	return []any{p.Name, p.patienceAt(a.round.claim.sites[a.site].node)}
+	return []any{p.Name, p.patienceAt(a.siteLocked().node)}
 }
 
 // Inspect asks who has the key of a single resource. A round that is won tells by Holder; one that

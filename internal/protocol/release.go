@@ -33,7 +33,7 @@ var (
 func leaveRule(_ *Round, t *quorum.Tally) quorum.Outcome { return t.Leave() }
 
 func releaseArgs(a *ask) []any {
-	c, s := a.round.claim, &a.round.claim.sites[a.site]
+	c, s := a.round.claim, a.siteLocked()
 	if !a.queued() {
 		return []any{c.args[0], c.number}
 	}
@@ -81,7 +81,7 @@ func repeatUntilGone(a *ask) bool {
 // went out, or was refused. It is asked all the same: a quorum of nodes on which the resource is
 // free is what lets the next owner in.
 func repeatIfThere(a *ask) bool {
-	s := &a.round.claim.sites[a.site]
+	s := a.siteLocked()
 	a.round.claim.dropLocked(s)
 	if place := a.round.claim.place; s.has == nothing && s.latest == nil && (place == nil || !place.listed[a.site].Load()) {
 		return sendWithinTimeout(a)
@@ -171,7 +171,7 @@ func (c *Claim) cleanLocked(sites ...int) *Round {
 func (r *Round) holdBackLocked() {
 	for i := range r.asks {
 		if a := &r.asks[i]; !a.voted {
-			s := &r.claim.sites[a.site]
+			s := a.siteLocked()
 			r.claim.nodes.nodes[s.node].HoldBack(&a.call, s.lockKeys())
 		}
 	}

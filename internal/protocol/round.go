@@ -291,7 +291,7 @@ func (r *Round) verdictLocked(a *ask) (said error, decided bool) {
 	if r.each || len(r.asks) == len(r.claim.nodes.nodes) {
 		return a.err, true
 	}
-	return r.saidLocked(r.claim.sites[a.site].node)
+	return r.saidLocked(a.siteLocked().node)
 }
 
 // graver returns the one of two answers that speaks for a node: a refusal before an error before a
