@@ -198,8 +198,16 @@ func failuresOf(client *redis.Client, n int64) <-chan struct{} {
 
 // requests counts the requests for a resource that go out through a tap.
 func requests(p *tap, resource string) <-chan struct{} {
+	return requestsUntil(context.Background(), p, resource)
+}
+
+// requestsUntil is requests for those that go out before ctx ends.
+func requestsUntil(ctx context.Context, p *tap, resource string) <-chan struct{} {
 	seen := make(chan struct{}, 10000)
 	p.onSend(func(sent string) error {
+		if ctx.Err() != nil {
+			return nil
+		}
 		if strings.Contains(sent, "lock:"+resource+" ") || strings.Contains(sent, "lock:"+resource+"]") {
 			seen <- struct{}{}
 		}

@@ -136,7 +136,7 @@ func TestKeyThatLivesForAgesDoesNotKeepWaitersBusy(t *testing.T) {
 		l := open(t, clients, redlock.WithRetryInterval(time.Hour))
 		ctx, cancel := context.WithTimeoutCause(context.Background(), 300*time.Millisecond, errBored)
 		defer cancel()
-		seen := requests(taps[0], "r")
+		seen := requestsUntil(ctx, taps[0], "r") // then it leaves the line
 		err := wait(ctx, l)
 		require.ErrorIs(t, err, redlock.ErrHeld)
 		require.ErrorIs(t, err, errBored)

@@ -25,6 +25,7 @@ const (
 type health struct {
 	options  *redis.Options // to dial the master; nil: unknown
 	heard    time.Time      // when it last answered as it should
+	asked    time.Time      // when the latest round trip began that it answered so
 	err      error          // the last error of the client since then
 	erredAt  time.Time
 	probing  bool
@@ -84,6 +85,9 @@ func (s *stream) noteLocked(ctx context.Context, t *trip) {
 		}
 	}
 	s.heardLocked(ctx, now, good, failure)
+	if good && t.began.After(s.health.asked) {
+		s.health.asked = t.began
+	}
 }
 
 // heardLocked notes what the client gave: the answer that was asked for, or an error.

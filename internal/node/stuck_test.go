@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,6 +94,53 @@ func TestOnlySoManyWorkersMayBeStuck(t *testing.T) {
 			l.resume()
 			for _, c := range in.collect(t, sent) {
 				require.NoError(t, c.Err)
+			}
+		})
+	}
+}
+
+// A master collects few calls while it may hang. Only an answer to what was sent later than the call
+// that hangs proves that it does not.
+func TestMasterThatMayHangCollectsFewCalls(t *testing.T) {
+	const many, few = 100, 16
+	for name, hangs := range map[string]bool{"nothing was answered": true, "a later call was": false} {
+		t.Run(name, func(t *testing.T) {
+			l := newLine(t)
+			n, in := l.newNode(t), newInbox()
+			send := func(patience time.Duration) {
+				require.True(t, n.Send(patientCall(in, "list", "x", patience)))
+			}
+			l.halt()
+			send(time.Hour)
+			eventually(t, func() bool { return len(l.begun()) == 1 })
+			earlier := l.passOthers()
+			l.halt()
+			send(500 * time.Millisecond) // hangs
+			eventually(t, func() bool { return len(l.begun()) == 2 })
+			hung := l.passOthers()
+			close(earlier)
+			require.NoError(t, in.next(t).Err)
+			if !hangs {
+				send(time.Hour)
+				require.NoError(t, in.next(t).Err)
+			}
+
+			l.halt()
+			l.forget()
+			send(time.Hour) // goes out at once
+			eventually(t, func() bool { return len(l.begun()) == 1 })
+			for range many { // go out when it is clear that a worker is stuck
+				send(time.Hour)
+			}
+			eventually(t, func() bool { return len(l.begun()) >= 2 })
+			largest := slices.Max(l.sizes())
+			close(hung)
+			l.resume()
+			in.collect(t, 2+many)
+			if hangs {
+				require.LessOrEqual(t, largest, few)
+			} else {
+				require.Greater(t, largest, few)
 			}
 		})
 	}
