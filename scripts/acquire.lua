@@ -3,8 +3,8 @@
 --
 -- KEYS   the lock keys of one lock; their queues, unless nobody waits (see queue.lua); with fencing,
 --        at the end, a counter for each lock key (see fence.lua)
--- ARGV   token, alone or behind a number as in 3~token (see extend.lua); time to live in milliseconds
---        how many lock keys there are. Without it half of the keys are, and the others their queues
+-- ARGV   token, alone or behind a number as in 3~token (see extend.lua); time to live in milliseconds;
+--        how many lock keys there are, which may be left out if the other half are their queues;
 --        with fencing: what the fence must be at least (see fence.lua)
 -- reply  1                       every key is ours; with fencing the fence in place of the 1, as text
 --        {i, owner, pttl, time}  KEYS[i] has another owner, for pttl more milliseconds (-1: for ever);

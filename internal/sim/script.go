@@ -73,26 +73,36 @@ type parts struct {
 
 func (p parts) fenced() bool { return p.counters != nil }
 
+// shape is what tells of which kinds a script's keys are, where nothing counts them.
+type shape struct {
+	verb string
+	args int
+}
+
+// halved has the shapes of which half of the keys are lock keys, and counted those that have counters.
+var (
+	halved  = map[shape]bool{{"acquire", 2}: true, {"release", 1}: true, {"extend", 5}: true}
+	counted = map[shape]bool{{"acquire", 4}: true, {"wait", 8}: true, {"extend", 5}: true, {"inspect", 1}: true}
+)
+
 // apart takes the keys of a call apart, as all scripts have them.
 func apart(verb string, keys, args []string) (p parts) {
-	n := len(keys)
+	n, it := len(keys), shape{verb, len(args)}
 	if at, told := countAt[verb]; told && at < len(args) {
 		n = whole(args[at])
 	} else if verb == "watch" {
 		n = 1
-	} else if verb == "extend" && len(args) == 5 || verb == "release" && len(args) == 1 || verb == "acquire" && len(args) == 2 {
+	} else if halved[it] {
 		n /= 2
 	}
 	if n < 1 || len(keys)%n != 0 || len(keys) > 3*n {
 		return parts{}
 	}
-	counted := map[string]bool{
-		"acquire": len(args) == 4, "wait": len(args) == 8, "extend": len(args) == 5, "inspect": len(args) == 1 || len(keys) == 3*n,
-	}[verb]
-	if p.locks = keys[:n]; counted {
+	fenced := counted[it] || verb == "inspect" && len(keys) == 3*n
+	if p.locks = keys[:n]; fenced {
 		p.counters = keys[len(keys)-n:]
 	}
-	p.queued = len(keys) > n && (!counted || len(keys) == 3*n)
+	p.queued = len(keys) > n && (!fenced || len(keys) == 3*n)
 	return p
 }
 
