@@ -21,12 +21,13 @@ export GOWORK = off
 export REDLOCK_REQUIRE_REDIS = 1
 export REDLOCK_REQUIRE_PROMETHEUS = 1
 
-.PHONY: test redis format tidy vet lint race race-others newest upgrade oldest-go servers vulncheck apidiff \
+.PHONY: test redis format tidy vet lint race race-rest race-first race-second race-others newest upgrade oldest-go servers vulncheck apidiff \
 	release release-nested sim simsoak digests model mutants bench fuzz soak
 
-test: redis format tidy vet lint race
-	@$(MAKE) --no-print-directory -j2 race-others newest # both wait most of the time
-	@$(MAKE) --no-print-directory sim
+# Tests that wait most of the time run beside others.
+test: redis format tidy vet lint
+	@$(MAKE) --no-print-directory -j3 race-rest race-first race-second
+	@$(MAKE) --no-print-directory -j3 race-others newest sim
 
 redis:
 	@.ci/install-redis
@@ -50,9 +51,19 @@ lint:
 	@for m in $(MODULES); do (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done
 	@go run $(ACTIONLINT)
 
-# go.mod has the oldest go-redis that is supported, so this is the test of that one; the examples run in it too.
-race:
-	go test -race -shuffle=on ./...
+# go.mod has the oldest go-redis that is supported, so this is the test of that one; the examples run in it too. The acceptance
+# tests take longer than all others together, so each half of them runs by itself.
+FIRST_HALF = ^Test[A-M]
+race: race-rest race-first race-second
+
+race-rest:
+	go test -race -shuffle=on $$(go list ./... | grep -v /internal/acceptance$$)
+
+race-first:
+	go test -race -shuffle=on -run '$(FIRST_HALF)' ./internal/acceptance
+
+race-second:
+	go test -race -shuffle=on -skip '$(FIRST_HALF)' ./internal/acceptance
 
 race-others:
 	@for m in $(OTHERS); do (cd $$m && go test -race -shuffle=on ./...) || exit 1; done
