@@ -24,7 +24,7 @@ import (
 // user may not use: there is no telling which ones will be used.
 //
 // It returns nil or a [CheckError], within ctx and a few node timeouts; [ErrClosed]; and ctx's
-// error and cause, with what was found by then. A node that stops to answer in the middle of the
+// error and cause, with what was found by then. A node that stops answering in the middle of the
 // check takes as long as its client waits.
 func (l *Locker) Check(ctx context.Context) error {
 	if err := l.enter(ctx, "check", []string{"nodes"}); err != nil {

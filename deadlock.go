@@ -90,8 +90,8 @@ func (e *DeadlockError) waits() string {
 // It costs nothing until a wait lasts for d. From then on the wait looks at the nodes every d/2, 50
 // ms to 1 s, and publishes what it waits for under keys that belong to the locks that its task
 // holds, or is first in line for: for the lock key lock:a it is {lock:a}:waits. Nothing that is
-// published releases a lock, and it is deleted when the wait ends. A Redis user needs the permission
-// for HGETALL as well.
+// published releases a lock, and it is deleted when the wait ends. A Redis user needs the
+// permissions for HSET, HGET, HDEL and HGETALL as well.
 func WithDeadlockDetection(d time.Duration) Option {
 	return lockerOption(func(c *config) {
 		c.deadlocks = d

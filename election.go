@@ -25,7 +25,7 @@ import (
 // up: the next leader need not wait for the TTL. It returns fn's error if that is fn's own (joined
 // with ctx's cause if that has ended too), but not one that matches [context.Canceled] or the cause
 // of fn's context after that has ended. And it returns [ErrClosed], [ErrMisconfigured] where
-// campaigning does not help, and invalid arguments.
+// campaigning does not help, and an error for invalid arguments.
 func (l *Locker) Lead(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...AcquireOption) error {
 	p, err := l.plan([]string{name}, opts)
 	if err != nil {

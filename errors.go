@@ -42,6 +42,7 @@ type QuorumError struct {
 	Got   int         // nodes that did what was asked
 	Nodes []NodeError // what the others said, by node
 
+	voters    int // nodes that could agree
 	resources []string
 	reasons   []error // ErrHeld; or ErrNoQuorum, and perhaps ErrMisconfigured
 	detail    string  // for people; may be empty
@@ -84,7 +85,7 @@ func (e *HeldError) Error() string {
 func (l *Locker) quorumError(r *protocol.Round, resources []string) *QuorumError {
 	s := r.Shortfall()
 	e := &QuorumError{
-		Op: s.Op, Need: s.Need, Got: s.Got, Nodes: l.answers(s), resources: resources, reasons: []error{ErrNoQuorum},
+		Op: s.Op, Need: s.Need, Got: s.Got, Nodes: l.answers(s), voters: s.Voters, resources: resources, reasons: []error{ErrNoQuorum},
 	}
 	if s.Held {
 		e.reasons = []error{ErrHeld}
@@ -141,8 +142,8 @@ func tooSlow(n NodeError) bool {
 
 // Error names the operation, the resources and what each node said.
 func (e *QuorumError) Error() string {
-	msg := fmt.Sprintf("%s: %d nodes agreed, %d needed",
-		&opError{e.Op, e.resources, e.reasons[len(e.reasons)-1], ""}, e.Got, e.Need)
+	msg := fmt.Sprintf("%s: %d of %d nodes agreed, %d needed",
+		&opError{e.Op, e.resources, e.reasons[len(e.reasons)-1], ""}, e.Got, e.voters, e.Need)
 	if len(e.Nodes) > 0 {
 		msg += ": " + said(e.Nodes)
 	}

@@ -144,7 +144,7 @@ type NodeState struct {
 	Stayed    int           // locks that could not be deleted there meanwhile
 }
 
-// LeaderChanged says that this process becomes the leader, or is it no longer: see [Locker.Lead].
+// LeaderChanged says that this process becomes the leader, or no longer is: see [Locker.Lead].
 // The second comes at the end of the leadership, even if the function that leads has not returned
 // yet.
 type LeaderChanged struct {
@@ -157,7 +157,7 @@ type LeaderChanged struct {
 }
 
 // DeadlockFound says that waiting would never end: each of the Cycle waits for what the next one
-// holds. It is told where the acquisition is that gives up: see [WithDeadlockDetection].
+// holds. The process whose acquisition gives up is told: see [WithDeadlockDetection].
 type DeadlockFound struct {
 	Context   context.Context // of the acquisition that waits
 	Resources []string        // what it waits for

@@ -28,8 +28,8 @@ func WithFencing() Option {
 var errNoFence = errors.New("redlock: the lock was taken without fencing, and this Locker has WithFencing")
 
 // Fence returns the lock's fencing token: larger than that of every earlier holder of any of its
-// resources, and at least 1. It is 0 without [WithFencing]. It never changes, and [Locker.Adopt]
-// keeps it.
+// resources, and at least 1. It is 0 without [WithFencing]. It never changes. [Locker.Adopt] keeps it
+// if a quorum still tells it, and takes a larger one otherwise.
 func (h *Handle) Fence() uint64 { return h.claim.Fence() }
 
 // propose says what time it is, which the fencing token of a lock is at least.

@@ -16,7 +16,7 @@ import (
 
 // Handle is one acquisition of one or more resources. It is safe for concurrent use.
 //
-// A Handle that is neither renewed nor watched (by Done or Context) costs nothing while it is held.
+// A Handle that is neither renewed nor watched (by Done, Context or an observer) costs nothing while it is held.
 // It needs no Release if its lock should live for its whole TTL, and may be forgotten.
 type Handle struct {
 	l        *Locker

@@ -107,7 +107,7 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 // it takes at most that once more.
 //
 // Of any number that try a free resource at the same moment one gets it: competitors who have split
-// the nodes among them settle it within the node timeout, in a few round trips.
+// the nodes among them settle it in a few round trips, for which the node timeout must leave room.
 //
 // It fails with a [QuorumError] that matches [ErrHeld] or [ErrNoQuorum] (where some nodes refuse
 // and others do not answer: ErrHeld if a quorum answered), with [ErrClosed], with ctx's error and
@@ -125,8 +125,9 @@ func (l *Locker) TryAcquire(ctx context.Context, resource string, opts ...Acquir
 // polls ([WithRetryInterval]).
 //
 // When the wait ends without the lock, the error matches the reason of the last attempt ([ErrHeld]
-// or [ErrNoQuorum]) and, if ctx ended, [context.Cause] of ctx. Acquire also fails with [ErrClosed],
-// and on invalid arguments as TryAcquire does.
+// or [ErrNoQuorum]) and, if ctx ended, [context.Cause] of ctx. Acquire also fails with [ErrClosed];
+// with [ErrMisconfigured] at once; with [ErrNoQuorum] after [WithMaxOutage]; with [ErrDeadlock] under
+// [WithDeadlockDetection]; and on invalid arguments as TryAcquire does.
 func (l *Locker) Acquire(ctx context.Context, resource string, opts ...AcquireOption) (*Handle, error) {
 	return l.AcquireMulti(ctx, []string{resource}, opts...)
 }

@@ -70,7 +70,7 @@ func (q *logQueue) Observe(e Event) {
 	case NodeState:
 		if at := []any{"node", e.Node, "addr", e.Addr}; e.Up {
 			q.info("a node answers again",
-				append(at, "failed calls", e.Failed, "after", e.Down, "locks not deleted", e.Stayed)...)
+				append(at, "failed_calls", e.Failed, "after", e.Down, "locks_not_deleted", e.Stayed)...)
 		} else {
 			q.warn("a node fails", append(at, "op", e.Op, "error", e.Err)...)
 		}

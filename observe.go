@@ -13,9 +13,9 @@ import (
 type Observer interface {
 	// Observe takes an event. It is called synchronously, from many goroutines at the same time,
 	// and never under a lock of the library's: it may call the methods of Handles and Lockers, save
-	// Locker.Close. What it takes is missing elsewhere: the goroutines that call it carry the
-	// answers of the nodes, renew locks and notice their end. So it should be quick, and start a
-	// goroutine for whatever waits.
+	// Locker.Close. The goroutines that call it carry the answers of the nodes, renew locks and
+	// notice their end: what it takes delays that. So it should be quick, and start a goroutine for
+	// whatever waits.
 	Observe(Event)
 }
 

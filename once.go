@@ -15,9 +15,9 @@ import (
 //
 // The interval, 10 ms to 10 years, counts from when fn was begun. The resource stays locked for
 // nine tenths of it, or until a minute before its end where that is later: so a tick that comes a
-// little early, or a call that was a little late the last time, does not miss an interval. A lock
-// whose TTL is longer than the interval, and than a second, has the interval for its TTL: a crash
-// should not cost the next ones.
+// little early, or a call that was a little late the last time, does not miss an interval. A crash
+// should not cost the next intervals: so a TTL that is longer than the interval is cut to that, but
+// not below a second, nor below four node timeouts ([WithNodeTimeout]).
 //
 // Its errors are fn's, joined with [ErrLost] as [Locker.Do] does, and those of [Locker.TryAcquire]
 // other than [ErrHeld].

@@ -104,18 +104,19 @@ func WithMaxWait(d time.Duration) AcquireOption {
 
 // WithMaxOutage sets how long [Locker.Acquire], [Locker.AcquireMulti] and [Locker.Do] go on while
 // no quorum of nodes answers. After that it returns the error of its last attempt, which matches
-// [ErrNoQuorum]. By default, and with 0, it goes on for as long as it waits. A handler can so wait
-// 2 s for a holder and still answer at once when Redis is down.
+// [ErrNoQuorum]. By default, and with 0, it goes on for as long as it waits. So a handler can wait
+// for 2 s for a holder and still answer at once when Redis is down.
 func WithMaxOutage(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.maxOutage = d })
 }
 
-// WithRetryInterval sets the pause before the first new try of a waiting [Locker.Acquire] of whom
-// nobody has told that it is its turn; 100 ms by default; it must be positive. It is a fallback: as a
-// rule a release calls the next one at once. The pause is longer the more stand before, grows with
-// each try to eight times its start but not beyond 3.3 s, and is spread at random by half of itself.
-// A lock that is about to expire is tried at its expiry. Where programs that use another library take
-// the same lock by turns, the first waiter asks for all who stand behind it: as often as every 5 ms.
+// WithRetryInterval sets how soon a waiting [Locker.Acquire] tries again if no message comes; 100 ms
+// by default; it must be positive. It is a fallback: as a rule a release calls the next one at once.
+// The first pause is one interval, and one more for each who stands before. It doubles with each try,
+// up to eight intervals and to 3.3 s, also if the interval is longer, and is spread at random by half
+// of itself. A lock that is about to expire is tried at its expiry. Where programs that use another
+// library take the same lock by turns, the first waiter asks for all who stand behind it: as often as
+// every 5 ms.
 func WithRetryInterval(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.retryInterval = d })
 }
@@ -202,7 +203,7 @@ func WithDriftFactor(f float64) Option {
 }
 
 // WithLogger sets the logger for events that no call can return: renewals that are retried, locks
-// that were lost, waits that begin to wait for an outage, nodes that fail and answer again. Without
+// that were lost, waits that an outage holds up, nodes that fail and answer again. Without
 // it, or with nil, the Locker is silent. No lock waits for the logger: records that it does not
 // take in time are dropped and counted.
 func WithLogger(logger *slog.Logger) Option {

@@ -1,8 +1,8 @@
 -- acquire: sets every lock key to our token, or none of them. It does not wait, and gives way to
 -- those who do.
 --
--- KEYS   the lock keys of one lock; their queues, unless nobody waits (see queue.lua); with fencing,
---        at the end, a counter for each lock key (see fence.lua)
+-- KEYS   the lock keys of one lock; their queues (see queue.lua), if those who wait are to be heeded;
+--        with fencing, at the end, a counter for each lock key (see fence.lua)
 -- ARGV   token, alone or behind a number as in 3~token (see extend.lua); time to live in milliseconds;
 --        how many lock keys there are, which may be left out if the other half are their queues;
 --        with fencing: what the fence must be at least (see fence.lua)

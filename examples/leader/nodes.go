@@ -22,7 +22,11 @@ func openNodes(addrs string, n int) (clients []*redis.Client, closeNodes func(),
 		return embedNodes(n)
 	}
 	for addr := range strings.SplitSeq(addrs, ",") {
-		clients = append(clients, redis.NewClient(&redis.Options{Addr: strings.TrimSpace(addr)}))
+		client := redis.NewClient(&redis.Options{Addr: strings.TrimSpace(addr)})
+		if err := client.Ping(context.Background()).Err(); err != nil {
+			log.Printf("%s does not answer, and a lock needs most of the servers: %v", addr, err)
+		}
+		clients = append(clients, client)
 	}
 	return clients, func() { closeClients(clients) }, nil
 }

@@ -69,7 +69,9 @@ func run(ctx context.Context, addrs string) (err error) {
 func newLocker(nodes []*redis.Client, prefix, owner string) (*redlock.Locker, error) {
 	return redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(owner),
 		// By default a node may take a quarter of the TTL to answer, and the TTLs here are short.
-		redlock.WithNodeTimeout(200*time.Millisecond))
+		redlock.WithNodeTimeout(200*time.Millisecond),
+		// By default a call that waits goes on for as long as the servers are down.
+		redlock.WithMaxOutage(5*time.Second))
 }
 
 // show is the stage: the nodes, the two who compete, and a printer.

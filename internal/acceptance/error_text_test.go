@@ -262,7 +262,7 @@ func TestOutageWithManyLocksIsLoggedOncePerNodeAndOncePerLock(t *testing.T) {
 	}
 	require.Equal(t, map[string]int{fails: 2, renewalFails: locks, renewed: locks, answers: 2}, counts, "and nothing else")
 	for _, told := range log.of(answers) {
-		require.Contains(t, told, "locks not deleted=0")
+		require.Contains(t, told, "locks_not_deleted=0")
 	}
 }
 

@@ -29,7 +29,7 @@ func TestErrorsSayWhatHappened(t *testing.T) {
 	require.Equal(t, 2, quorum.Need)
 	require.Zero(t, quorum.Got)
 	require.GreaterOrEqual(t, len(quorum.Nodes), 2)
-	require.Regexp(t, `^redlock: acquire "b", "c", "d" and 2 more: held by another owner: 0 nodes agreed, 2 needed: `+
+	require.Regexp(t, `^redlock: acquire "b", "c", "d" and 2 more: held by another owner: 0 of 3 nodes agreed, 2 needed: `+
 		`(node \d \(127\.0\.0\.1:\d+\): "b" is held by "worker-7" for \d+(\.\d+)?s more(; )?)+$`, err.Error())
 
 	require.NoError(t, h.Release(ctx))

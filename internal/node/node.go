@@ -138,8 +138,8 @@ func (n *Node) findSlot(c *Call) {
 	}
 }
 
-// Drop takes back a call that waits to be sent for the first time, but not a call queued behind
-// another of the same owner, which later calls rely on. It reports whether it could: then the node
+// Drop takes back a call that waits to be sent for the first time, but not one that waits behind
+// another of the same owner: later calls rely on it. It reports whether it could: then the node
 // knows nothing of the call, and its Receiver never gets it.
 func (n *Node) Drop(c *Call) bool {
 	n.mu.Lock()

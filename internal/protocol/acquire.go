@@ -224,8 +224,8 @@ func (r *Round) Stranger() string {
 // FreeIn returns when, by what the nodes say, enough foreign locks will have expired for an attempt
 // to succeed. What a node has granted, in time or after the decision, is free again by then; nodes
 // that have not answered may be free as soon as the first of the others. Redis rounds down, so a
-// millisecond is added. That is also all there is to wait for where a quorum has granted the lock,
-// but the last of it too late.
+// millisecond is added. Where a quorum has granted the lock, but too late, that millisecond is the
+// whole wait.
 func (r *Round) FreeIn() time.Duration {
 	r.claim.mu.Lock()
 	defer r.claim.unlock()

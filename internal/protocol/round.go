@@ -146,8 +146,8 @@ func (r *Round) Wait(ctx context.Context) (cause error) {
 }
 
 // letAnswersIn lets the goroutines run that carry answers which have come in time. Where a process
-// computes on all of its processors, each waits for its turn as long as this one has waited for its
-// own; where it does not, this takes no time.
+// computes on all of its processors, each may have waited for its turn for as long as this one has.
+// Elsewhere this takes no time.
 func letAnswersIn() {
 	for range 3 { // the runtime finds out that a connection can be read; its reader; whom the reader wakes
 		runtime.Gosched()

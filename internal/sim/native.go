@@ -16,7 +16,7 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"95386a08795c2eef7e9717223bda7e94a0ef3a5e": nativeAcquire,
+	"6bab3280ab90759cd73718fb45519e3696ec09da": nativeAcquire,
 	"e47c49458597179ba5b2d9e2842aff343e666430": nativeWait,
 	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
 	"8ae34d3e231f9b1b8ef0979ff55727e9ee49222a": nativeRelease,
