@@ -36,7 +36,7 @@ func (l *Locker) plan(resources []string, opts []AcquireOption) (*plan, error) {
 	keys := l.nodes.Keys(l.prefix, sorted)
 	if misfit, found := l.nodes.Misfit(keys); found {
 		return nil, fmt.Errorf("redlock: resource %s cannot be locked on a Redis Cluster: because of its braces, "+
-			"the key of its queue would have another slot; leave out the } that no { comes before", protocol.Quote(misfit))
+			"the key of its queue would have another slot; leave out empty braces, and a } that no { comes before", protocol.Quote(misfit))
 	}
 	return &plan{callConfig: call, keys: keys}, nil
 }
@@ -323,7 +323,7 @@ func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, err
 	}
 	switch {
 	case cause != nil:
-		return nil, interrupt(ctx, cause, l.quorumError(r, p.keys.Resources))
+		return nil, cutAttempt(ctx, cause, l.quorumError(r, p.keys.Resources))
 	case r.Outcome() == quorum.Refused:
 		return nil, l.lost(r)
 	default:

@@ -14,12 +14,14 @@ import (
 	"github.com/rediskit/redlock/internal/node"
 	"github.com/rediskit/redlock/internal/protocol"
 	"github.com/rediskit/redlock/internal/quorum"
+	"github.com/rediskit/redlock/internal/wallclock"
 )
 
 // Check says, node by node, what is wrong before it hurts: a node that cannot be reached, is no
-// master, is the same server as another of the list, forbids a command or the keys, or may evict
-// locks. It takes, extends, reads and releases a lock under a name of its own on each node, all at
-// the same time: that shows more than asking for permissions does. What a server may not tell (INFO
+// master, is the same server as another of the list, forbids a command, the keys or messages, may
+// evict locks, or with [WithFencing] may forget counters when it restarts. It takes, extends, reads
+// and releases a lock under a name of its own on each node, all at the same time, and waits for it:
+// that shows more than asking for permissions does. What a server may not tell (INFO
 // is forbidden) is no failure. With an empty prefix ([WithKeyPrefix]) neither is a name that the
 // user may not use: there is no telling which ones will be used.
 //
@@ -86,7 +88,8 @@ type finding struct {
 // checkNode looks at one node.
 func (l *Locker) checkNode(ctx context.Context, i int) (f finding) {
 	ttl := max(time.Second, 2*l.nodeTimeout)
-	err := l.nodes.Rehearse(ctx, i, l.nodes.Keys(l.prefix, []string{"redlock-check:" + rand.Text()}), ttl)
+	k := l.nodes.Keys(l.prefix, []string{"redlock-check:" + rand.Text()})
+	err := l.nodes.Rehearse(ctx, i, k, ttl, wallclock.Now(ctx))
 	if l.prefix == "" && forbiddenName(err) {
 		err = nil
 	}
@@ -109,8 +112,30 @@ func (l *Locker) checkNode(ctx context.Context, i int) (f finding) {
 		f.useless, f.waiting = append(f.useless, advice("cannot be reached", err, hint)), true
 		return f // nor asked for anything else
 	}
-	infos(ctx, l.clients[i], f.read)
+	infos(ctx, l.clients[i], func(info map[string]string) { f.read(info, l.fencing) })
+	if len(f.useless) > 0 {
+		return f
+	}
+	if err := messages(ctx, l.clients[i]); err != nil && ctx.Err() == nil {
+		hint, _ := misconfigured(err)
+		f.warning = append(f.warning, advice("gives no messages, so that waiting calls ask it again and again", err, hint))
+	}
 	return f
+}
+
+// messages returns why a server does not let messages through, by which those who wait are told that
+// a lock is free.
+func messages(ctx context.Context, client node.Client) error {
+	channel := "redlock:check:" + rand.Text()
+	listener := client.Subscribe(ctx, channel)
+	defer func() { _ = listener.Close() }()
+	if _, err := listener.ReceiveTimeout(ctx, time.Second); err != nil {
+		return err
+	}
+	pipe := client.Pipeline()
+	pipe.Publish(ctx, channel, "")
+	_, err := pipe.Exec(ctx)
+	return err
 }
 
 // advice is what is wrong with a node and, if that is known, what to do.
@@ -161,7 +186,7 @@ func infos(ctx context.Context, client node.Client, read func(info map[string]st
 }
 
 // read takes what a server says of itself.
-func (f *finding) read(info map[string]string) {
+func (f *finding) read(info map[string]string, fencing bool) {
 	if id := info["run_id"]; id != "" {
 		f.servers = append(f.servers, id)
 	}
@@ -175,6 +200,9 @@ func (f *finding) read(info map[string]string) {
 	if policy := info["maxmemory_policy"]; policy != "" && policy != "noeviction" && info["maxmemory"] != "0" {
 		f.warning = append(f.warning, fmt.Errorf("may evict locks when its memory is full: set maxmemory-policy to noeviction (it is %s, maxmemory %s bytes)",
 			policy, info["maxmemory"]))
+	}
+	if fencing && info["aof_enabled"] == "0" {
+		f.warning = append(f.warning, errors.New("forgets fencing tokens when it restarts: set appendonly to yes (docs/fencing.md in github.com/rediskit/redlock)"))
 	}
 }
 

@@ -66,6 +66,9 @@ func (h *Handle) begin(r *protocol.Round, won lease.Lease, p *plan) error {
 	}
 	h.acquired, h.lease = won.Start, won
 	h.claim.Prove(won)
+	if p.maxHold > 0 && p.maxHold < won.TTL { // under Once the first lease may be longer
+		h.lease.TTL = p.maxHold
+	}
 	if closed, ok := h.l.closedAt(); ok && closed.Before(won.End()) {
 		h.endLocked(CauseClosed, "") // before there is anybody to tell
 		return stateError(r.Op(), h.claim.Resources(), ErrClosed)

@@ -120,7 +120,7 @@ func (l *Locker) look(ctx context.Context, p *plan, q *queue.Watcher) (free bool
 	default:
 		err = l.quorumError(r, p.keys.Resources)
 		if cause != nil {
-			err = interrupt(ctx, cause, err)
+			err = cutAttempt(ctx, cause, err)
 		}
 		return false, hint, err
 	}

@@ -272,6 +272,9 @@ func (l *Locker) closedAt() (time.Time, bool) {
 // ctx has ended. Close waits for what has entered and not left, so that nothing is sent to a node
 // that it takes for idle.
 func (l *Locker) enter(ctx context.Context, op string, resources []string) error {
+	if ctx == nil {
+		panic("redlock: nil context") // before anything is counted
+	}
 	l.running.Add(1)
 	if cause := l.over(ctx); cause != nil {
 		l.leave()

@@ -11,6 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+const hintPermissions = "see Permissions in the README of github.com/rediskit/redlock for the commands, keys and channels that a user needs"
+
 // permanent has what a server answers that no waiting mends, by the beginning of its reply, and
 // what to do about it where that is not plain.
 var permanent = []struct{ reply, hint string }{
@@ -20,16 +22,18 @@ var permanent = []struct{ reply, hint string }{
 	{"ERR invalid password", ""},
 	{"ERR AUTH", ""},
 	{"ERR Client sent AUTH", ""},
-	{"NOPERM", "the README lists the commands, keys and channels that a user needs"},
+	{"NOPERM", hintPermissions},
 	{"ERR unknown command", "the server must run Lua scripts: EVAL and EVALSHA"},
 	{"ERR This Redis command is not allowed", ""},
-	{"ERR The user executing the script", "the README lists the commands, keys and channels that a user needs"},
-	{"ERR ACL failure in script", "the README lists the commands, keys and channels that a user needs"},
-	{"ERR Unknown Redis command called from script", "the README lists the commands that the scripts use"},
-	{"ERR Unknown command called from script", "the README lists the commands that the scripts use"},
+	{"ERR The user executing the script", hintPermissions},
+	{"ERR ACL failure in script", hintPermissions},
+	{"ERR Unknown Redis command called from script", hintPermissions},
+	{"ERR Unknown command called from script", hintPermissions},
 	{"MOVED", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
 	{"ASK", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
 	{"CROSSSLOT", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
+	{"ERR SELECT is not allowed", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
+	{"ERR DB index is out of range", "the server has fewer databases than the client's DB says"},
 	{"ERR This instance has cluster support disabled", "the server is not part of a Redis Cluster: use redis.NewClient"},
 }
 
@@ -46,7 +50,7 @@ func misconfigured(err error) (hint string, ok bool) {
 		return "a client was closed before the Locker", true
 	}
 	if unguardable(err) {
-		return "docs/restarts.md says which servers WithRestartGuard works with", true
+		return "docs/restarts.md in github.com/rediskit/redlock says which servers WithRestartGuard works with", true
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) {

@@ -37,6 +37,12 @@ func TestCheckOfHealthyNodesFindsNothingAndLeavesNothing(t *testing.T) {
 	servers, clients := masters(t, 3)
 	require.NoError(t, open(t, clients).Check(ctx))
 	require.NoError(t, open(t, clients, redlock.WithKeyPrefix("")).Check(ctx))
+	for _, s := range servers {
+		s.Do(t, "config", "set", "appendonly", "yes")
+	}
+	for _, o := range []redlock.Option{redlock.WithFencing(), redlock.WithDeadlockDetection(time.Second)} {
+		require.NoError(t, open(t, clients, o).Check(ctx))
+	}
 	noKeys(t, servers)
 
 	cluster := redistest.StartCluster(t, 3)
@@ -114,15 +120,27 @@ func TestCheckFindsWhatTheUserMayNotUse(t *testing.T) {
 	require.NoError(t, l.Check(ctx), "INFO is forbidden, which is no failure")
 	require.NotEmpty(t, denied(t, servers))
 
-	for _, command := range []string{"evalsha", "eval", "set", "get", "del", "pttl", "pexpire"} {
+	for _, command := range []string{
+		"evalsha", "eval", "set", "get", "del", "pttl", "pexpire", "exists",
+		"zadd", "zrem", "zrangebyscore", "zscore", "zcount", "hset", "hget", "hdel", "hgetall",
+		"publish", "subscribe",
+	} {
+		want := "cannot be used for locks: "
+		if strings.HasSuffix(command, "ublish") || strings.HasSuffix(command, "ubscribe") {
+			want = "gives no messages, so that waiting calls ask it again and again: "
+		}
 		servers[1].Do(t, "script", "flush") // so that EVAL is needed
 		servers[1].Do(t, "acl", "setuser", name, "-"+command)
-		err := open(t, sameUser(t, servers, name)).Check(ctx)
+		err := open(t, sameUser(t, servers, name), redlock.WithDeadlockDetection(time.Second)).Check(ctx)
 		require.Error(t, err, command)
-		requireFindings(t, err, servers, map[int]string{1: "cannot be used for locks: "})
-		require.Contains(t, err.Error(), "the README lists the commands", command)
+		requireFindings(t, err, servers, map[int]string{1: want})
+		require.Contains(t, err.Error(), "see Permissions in the README", command)
 		servers[1].Do(t, "acl", "setuser", name, "+"+command)
 	}
+	noKeys(t, servers)
+	servers[1].Do(t, "acl", "setuser", name, "resetchannels", "&other:*")
+	requireFindings(t, open(t, sameUser(t, servers, name)).Check(ctx), servers, map[int]string{1: "gives no messages"})
+	servers[1].Do(t, "acl", "setuser", name, "&redlock:*")
 	for _, s := range servers[1:] {
 		s.Do(t, "acl", "setuser", name, "resetkeys", "~other:*")
 	}
@@ -142,6 +160,15 @@ func sameUser(t *testing.T, servers []*redistest.Server, name string) []*redis.C
 		t.Cleanup(func() { _ = clients[i].Close() })
 	}
 	return clients
+}
+
+func TestCheckFindsServersThatForgetFencingTokens(t *testing.T) {
+	servers, clients := masters(t, 3)
+	servers[1].Do(t, "config", "set", "appendonly", "yes")
+	err := open(t, clients, redlock.WithFencing()).Check(context.Background())
+	requireFindings(t, err, servers, map[int]string{0: "set appendonly to yes", 2: "set appendonly to yes"})
+	require.NotErrorIs(t, err, redlock.ErrNoQuorum)
+	noKeys(t, servers)
 }
 
 func TestCheckFindsServersThatMayEvictLocks(t *testing.T) {

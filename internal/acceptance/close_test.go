@@ -119,3 +119,16 @@ func TestClosedHandleIsClosedAlsoWhenFirstSeenAfterItsLease(t *testing.T) {
 	require.NoError(t, l.Close())
 	require.Equal(t, redlock.ErrLost, h.Err(), "and lost if that came first")
 }
+
+// A program that passes no context gets a panic that says so, and may recover.
+func TestCallWithoutAContextDoesNotHoldUpClose(t *testing.T) {
+	_, clients := masters(t, 1)
+	l := open(t, clients)
+	require.PanicsWithValue(t, "redlock: nil context", func() {
+		var none context.Context
+		_, _ = l.TryAcquire(none, "r")
+	})
+	began := time.Now()
+	require.NoError(t, l.Close())
+	require.Less(t, time.Since(began), 500*time.Millisecond)
+}

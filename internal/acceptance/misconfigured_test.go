@@ -60,6 +60,10 @@ var mistakes = []mistake{
 	{"no EVALSHA", "EVALSHA", servedTo(redis.Options{}, redistest.WithConfig("rename-command", `evalsha ""`))},
 	{"no EVAL", "EVAL", servedTo(redis.Options{}, redistest.WithConfig("rename-command", `eval ""`))},
 	{"no SET", "README", servedTo(redis.Options{}, redistest.WithConfig("rename-command", `set ""`))},
+	{"a database that there is not", "DB", servedTo(redis.Options{DB: 99})},
+	{"a database on a cluster", "redis.NewClusterClient", func(t *testing.T) redlock.Node {
+		return connected(t, &redis.Options{Addr: redistest.StartCluster(t, 1).Nodes[0].Addr(), DB: 1})
+	}},
 	{"a cluster client of a single server", "redis.NewClient", func(t *testing.T) redlock.Node {
 		c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{redistest.Start(t).Addr()}})
 		t.Cleanup(func() { _ = c.Close() })

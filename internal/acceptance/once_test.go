@@ -148,3 +148,23 @@ func TestOnceIsRenewedWhileItRunsLongerThanTheInterval(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ran)
 }
+
+// The end of the maximum hold is a loss, also where the interval keeps the resource locked for longer.
+func TestOnceEndsWithTheMaximumHold(t *testing.T) {
+	ctx := context.Background()
+	_, clients := masters(t, 3)
+	l := open(t, clients)
+	const every, hold = time.Minute, 300 * time.Millisecond
+	began := time.Now()
+	ran, err := l.Once(ctx, "r", every, func(ctx context.Context) error {
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), redlock.ErrLost)
+		return nil
+	}, redlock.WithTTL(200*time.Millisecond), redlock.WithMaxHold(hold))
+	require.True(t, ran)
+	require.ErrorIs(t, err, redlock.ErrLost)
+	require.Less(t, time.Since(began), every/2)
+	ran, err = l.Once(ctx, "r", every, func(context.Context) error { return nil })
+	require.NoError(t, err)
+	require.False(t, ran, "its interval is not over")
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/redistest"
 )
 
 // secretOf returns the random part of a token: what nobody but the owner may know.
@@ -78,6 +79,34 @@ func TestHandleNeverShowsItsToken(t *testing.T) {
 			_ = h.Release(ctx)
 		})
 	}
+}
+
+// A server quotes the arguments of a command that it does not know.
+func TestTokenIsNotSeenWhereAServerQuotesIt(t *testing.T) {
+	_, clients := masters(t, 2)
+	deaf := redistest.Start(t, redistest.WithConfig("rename-command", `evalsha ""`)).Client(t)
+	logged, observed := make(chan string, 100), make(chan string, 100)
+	watcher := &recorder{then: func(e redlock.Event) {
+		if e, failed := e.(redlock.NodeState); failed && e.Err != nil {
+			observed <- e.Err.Error()
+		}
+	}}
+	l := open(t, append(clients, deaf), redlock.WithObserver(watcher), loggingTo(func(r slog.Record) {
+		r.Attrs(func(a slog.Attr) bool {
+			if a.Key == "error" {
+				logged <- a.Value.String()
+			}
+			return true
+		})
+	}))
+	h, err := l.TryAcquire(context.Background(), "r")
+	require.NoError(t, err)
+	for _, said := range []<-chan string{logged, observed} {
+		text := outcome(t, said, "what the server said")
+		require.Contains(t, text, "unknown command")
+		require.NotContains(t, text, secretOf(h.Token()))
+	}
+	require.NoError(t, h.Release(context.Background()))
 }
 
 // A storm of everything that can go wrong: nothing that is logged or returned has a token in it.

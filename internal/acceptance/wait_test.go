@@ -416,3 +416,26 @@ func TestWaitersOfManyLockersAllGetTheirTurn(t *testing.T) {
 		})
 	}
 }
+
+// What a call has not heard when its context ends says nothing of the nodes.
+func TestCallThatItsContextCutsShortIsNoOutage(t *testing.T) {
+	servers, clients := masters(t, 3)
+	l := open(t, clients, redlock.WithNodeTimeout(10*time.Second))
+	warmUp(t, clients)
+	for _, s := range servers {
+		freeze(t, s)
+	}
+	for name, call := range map[string]func(ctx context.Context) error{
+		"TryAcquire":    func(ctx context.Context) error { return onlyError(l.TryAcquire(ctx, "r")) },
+		"Acquire":       func(ctx context.Context) error { return onlyError(l.Acquire(ctx, "r")) },
+		"Adopt":         func(ctx context.Context) error { return onlyError(l.Adopt(ctx, []string{"r"}, "token")) },
+		"WaitForUnlock": func(ctx context.Context) error { return l.WaitForUnlock(ctx, "r") },
+	} {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), 60*time.Millisecond, errBored)
+		err := call(ctx)
+		require.ErrorIs(t, err, errBored, name)
+		require.ErrorIs(t, err, context.DeadlineExceeded, name)
+		require.NotErrorIs(t, err, redlock.ErrNoQuorum, name)
+		cancel()
+	}
+}

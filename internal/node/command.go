@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -178,13 +179,25 @@ func (c *command) prepare(ctx context.Context, args []any) {
 
 // finish hands the call its reply.
 func (c *command) finish() {
-	c.call.Reply, c.call.Err = c.cmd.Val(), c.cmd.Err()
+	c.call.Reply, c.call.Err = c.cmd.Val(), unquoted(c.cmd.Err())
 	if c.call.Err != nil {
 		c.call.Reply = nil
 	}
 	if c.call.Err == redis.Nil {
 		c.call.Err = errNil
 	}
+}
+
+// unquoted returns an error reply without the arguments that it quotes: one of them is a token, which
+// must not get into logs.
+func unquoted(err error) error {
+	if !answered(err) {
+		return err
+	}
+	if said, _, quotes := strings.Cut(err.Error(), ", with args "); quotes {
+		return reply(said)
+	}
+	return err
 }
 
 func notCached(c *command) bool {

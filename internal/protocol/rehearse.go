@@ -6,90 +6,77 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rediskit/redlock/internal/quorum"
+	"github.com/rediskit/redlock/internal/lease"
+	"github.com/rediskit/redlock/internal/node"
 )
 
+// rehearsal is a holder on one node, and somebody who waits for the same lock and gets it next.
+type rehearsal struct {
+	nodes                *Nodes
+	node                 int
+	keys                 Keys
+	ttl                  time.Duration
+	place                *Place // of who waits
+	holder, waiter, next *Claim // who waits asks twice
+}
+
 // Rehearse runs every script on one node, under keys that nobody else knows, and leaves nothing
-// there. It returns what failed first: what the server, the network or the client said, a
-// *NoAnswer, or the cause of ctx or of the end of the Locker.
-func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duration) error {
-	c := &Claim{}
-	c.Init(n, &k, NewToken("check"), ttl)
-	c.sites = slices.DeleteFunc(c.sites, func(s site) bool { return s.node != node })
-	for _, v := range []*verb{acquireVerb, extendVerb, findVerb, cleanVerb} {
-		c.mu.Lock()
-		r := c.partLocked(v, ttl, 0)
-		if v == extendVerb {
-			r.ttl = 2 * ttl // an extension to less sets nothing
-			c.longest = r.ttl
+// there. now is what a fencing token is at least. It returns what failed first: what the server, the
+// network or the client said, a *NoAnswer, or the cause of ctx or of the end of the Locker.
+func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duration, now time.Time) error {
+	s := &rehearsal{nodes: n, node: node, keys: k, ttl: ttl, place: NewPlace(n, k, "1@redlock:check")}
+	s.place.Sure, s.place.Heard = func(int) bool { return false }, func(int, *Refusal) {}
+	s.place.Ticket, s.place.Patience, s.place.Unsure = 1, ttl, ttl
+	s.holder, s.waiter, s.next = s.claim(nil, now), s.claim(s.place, now), s.claim(s.place, now)
+	err := s.play(ctx)
+	s.place.state.Store(left)
+	if err != nil {
+		for _, c := range []*Claim{s.holder, s.waiter, s.next} {
+			c.Abandon() // also after a release: its answer may be missing
 		}
-		c.mu.Unlock()
-		r.For(ctx)
-		r.Send()
-		cause := r.Wait(ctx)
-		if r.Outcome() == quorum.Won && v == acquireVerb {
-			cause = c.rehearseWaiting(ctx, r.ttl)
-			if cause == nil {
-				continue
-			}
-			c.Abandon()
-			return cause
-		}
-		if r.Outcome() == quorum.Won {
-			continue
-		}
-		err := r.failure()
-		c.Abandon() // also after a release: its answer may be missing
-		if cause != nil {
-			return cause
-		}
-		return err
 	}
-	return nil
+	s.forgetCounter()
+	return err
 }
 
-// rehearseWaiting has somebody stand in the queue of a lock that the claim has, and leave it again.
-func (c *Claim) rehearseWaiting(ctx context.Context, ttl time.Duration) error {
-	place := NewPlace(c.nodes, *c.keys, "1@redlock:check")
-	place.Sure, place.Heard = func(int) bool { return false }, func(int, *Refusal) {}
-	place.Ticket, place.Patience, place.Unsure = 1, ttl, ttl
-	waiter := &Claim{}
-	waiter.Init(c.nodes, c.keys, NewToken("check"), ttl)
-	waiter.sites, waiter.place = slices.Clone(c.sites[:1]), place
-	waiter.sites[0].latest, waiter.sites[0].has = nil, nothing
-	waiter.mu.Lock()
-	r := waiter.partLocked(standVerb, ttl, 0)
-	waiter.mu.Unlock()
-	r.For(ctx)
-	r.Send()
-	cause := r.Wait(ctx)
-	place.state.Store(left)
-	if cleaned := waiter.Abandon(); cleaned != nil {
-		cleaned.Wait(ctx)
+func (s *rehearsal) claim(at *Place, now time.Time) *Claim {
+	c := &Claim{place: at}
+	c.Init(s.nodes, &s.keys, NewToken("check"), s.ttl)
+	c.Propose(now)
+	c.sites = slices.DeleteFunc(c.sites, func(site site) bool { return site.node != s.node })
+	return c
+}
+
+func (s *rehearsal) play(ctx context.Context) error {
+	if err := s.ask(ctx, s.holder, acquireVerb, s.ttl); err != nil {
+		return err
 	}
-	err := r.failure()
 	var refused *Refusal
-	switch {
-	case errors.As(err, &refused):
-		return c.rehearseFollowing(ctx, ttl)
-	case cause != nil:
-		return cause
-	default:
+	if err := s.ask(ctx, s.waiter, standVerb, s.ttl); err != nil && !errors.As(err, &refused) {
 		return err
 	}
+	if err := s.followWait(ctx); err != nil {
+		return err
+	}
+	s.holder.agree(s.holder.counter())
+	for _, v := range []*verb{extendVerb, findVerb, cleanVerb} {
+		if err := s.ask(ctx, s.holder, v, 2*s.ttl); err != nil { // an extension to less sets nothing
+			return err
+		}
+	}
+	if err := s.ask(ctx, s.next, standVerb, s.ttl); err != nil {
+		return err
+	}
+	s.place.Holds()
+	return s.ask(ctx, s.next, cleanVerb, s.ttl)
 }
 
-// rehearseFollowing asks who has a lock that the claim has, if deadlocks are looked for.
-func (c *Claim) rehearseFollowing(ctx context.Context, ttl time.Duration) error {
-	if !c.nodes.Hints {
-		return nil
-	}
-	l := newLook()
-	asking, v := c.nodes.follow(l, c.keys.prefix, c.keys.Resources[0], ttl)
-	asking.sites = slices.DeleteFunc(asking.sites, func(s site) bool { return s.node != c.sites[0].node })
-	asking.mu.Lock()
-	r := asking.partLocked(v, ttl, 0)
-	asking.mu.Unlock()
+// ask runs the script of a verb. It returns nil if the node has said yes.
+func (s *rehearsal) ask(ctx context.Context, c *Claim, v *verb, ttl time.Duration) error {
+	c.mu.Lock()
+	c.longest = max(c.longest, ttl)
+	r := c.partLocked(v, ttl, 0)
+	c.mu.Unlock()
 	r.For(ctx)
 	r.Send()
 	if cause := r.Wait(ctx); cause != nil {
@@ -98,7 +85,7 @@ func (c *Claim) rehearseFollowing(ctx context.Context, ttl time.Duration) error 
 	return r.failure()
 }
 
-// failure returns why the first site of a round that was not won did not say yes.
+// failure returns why the first site of a round did not say yes, or nil.
 func (r *Round) failure() error {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
@@ -106,4 +93,59 @@ func (r *Round) failure() error {
 		return a.err
 	}
 	return &NoAnswer{r.expired.Round(time.Millisecond), r.claim.nodes.nodes[r.node(0)].LastError()}
+}
+
+// followWait lets others read what the holder would wait for, reads it, and takes it back, if
+// deadlocks are looked for.
+func (s *rehearsal) followWait(ctx context.Context) error {
+	if !s.nodes.Hints {
+		return nil
+	}
+	c, follow := s.nodes.follow(newLook(), s.keys.prefix, s.keys.Resources[0], s.ttl)
+	c.sites = slices.DeleteFunc(c.sites, func(site site) bool { return site.node != s.node })
+	token := s.holder.token
+	publish := func(ms int64) *verb {
+		return &verb{
+			name: "publish what is waited for", script: func(s *Scripts) *node.Script { return s.waits },
+			prepare: sendWithinTimeout, args: func(*ask) []any { return []any{token, OwnerName(token), "check", ms, "nothing"} },
+			read: func(*ask, any) error { return nil }, rule: allRule, hints: true,
+		}
+	}
+	for _, v := range []*verb{publish(lease.Milliseconds(s.ttl)), follow, publish(0)} {
+		if err := s.ask(ctx, c, v, s.ttl); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// counter returns what the counter of the first site was when it last told it; 0: it has not.
+func (c *Claim) counter() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sites[0].fence
+}
+
+func (c *Claim) agree(fence uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fence = fence
+}
+
+// forgetCounter deletes the counter of the lock, as if it were a lock key and what it shows the
+// token: else it would stay for a week.
+func (s *rehearsal) forgetCounter() {
+	shows := max(s.holder.counter(), s.next.counter())
+	if shows == 0 {
+		return // without fencing, or nothing was granted
+	}
+	k := s.nodes.Keys("", []string{auxiliary(s.keys.all.keys[0], fenceSuffix)})
+	c := &Claim{}
+	c.Init(s.nodes, &k, fenceText(shows), s.ttl)
+	c.sites = slices.DeleteFunc(c.sites, func(site site) bool { return site.node != s.node })
+	c.mu.Lock()
+	r := c.partLocked(cleanVerb, s.ttl, 0)
+	c.mu.Unlock()
+	r.Send()
+	r.Wait(context.Background()) // as long as the node timeout, and the node repeats it after that
 }
