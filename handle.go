@@ -328,6 +328,9 @@ func (h *Handle) farewell() *protocol.Round {
 		if line != nil {
 			line.Lost() // whoever is next here finds out by itself when the keys expire
 		}
+		if place := h.claim.Place(); place != nil {
+			place.Retire(h.l.nodes, h.claim.Keys())
+		}
 		return h.claim.Retire(left)
 	}
 	if line == nil {

@@ -478,3 +478,68 @@ func TestShortestWaitBehindOthersInALocker(t *testing.T) {
 	inLine(t, l, "r", 0)
 	require.NoError(t, h.Release(ctx))
 }
+
+// What waiters leave in the queue of a node that has another owner, when their locks end without a release.
+func TestLocksThatEndWithoutAReleaseHoldNobodyUp(t *testing.T) {
+	const waiters = 12
+	for name, end := range map[string]func(h *redlock.Handle) error{
+		"a minimum hold": func(h *redlock.Handle) error { return h.Release(context.Background()) },
+		"their expiry":   func(h *redlock.Handle) error { <-h.Done(); return nil },
+	} {
+		runAlongside(t, name, func(t *testing.T) {
+			ctx := context.Background()
+			servers, clients := masters(t, 3)
+			former, crowd, next := open(t, clients), open(t, clients), open(t, clients)
+			servers[2].Do(t, "set", "lock:r", "AAAAAAAAAAAAAAAAAAAAAA:somebody")
+			h, err := former.TryAcquire(ctx, "r")
+			require.NoError(t, err)
+			opts := []redlock.AcquireOption{redlock.WithTTL(20 * time.Second), redlock.WithMinHold(30 * time.Millisecond)}
+			if name == "their expiry" {
+				opts = []redlock.AcquireOption{redlock.WithTTL(50 * time.Millisecond)}
+			}
+			done := inBackground(func() error {
+				return errors.Join(atOnce(waiters, func(int) error {
+					h, err := crowd.Acquire(ctx, "r", opts...)
+					if err != nil {
+						return err
+					}
+					return end(h)
+				})...)
+			})
+			inLine(t, next, "r", 1)
+			require.NoError(t, h.Release(ctx))
+			require.NoError(t, outcome(t, done, "the waiters"))
+			if name == "a minimum hold" { // its end is known, so they need not be called first
+				require.Eventually(t, func() bool {
+					return servers[2].Do(t, "exists", "{lock:r}:queue").(int64) == 0
+				}, 3*time.Second, 5*time.Millisecond, "they stay in line for 10 s")
+			}
+
+			// Now the node counts.
+			servers[2].Do(t, "del", "lock:r")
+			servers[0].Do(t, "set", "lock:r", "AAAAAAAAAAAAAAAAAAAAAA:somebody", "px", 3600*1000)
+			began := time.Now()
+			h, err = next.Acquire(ctx, "r")
+			require.NoError(t, err)
+			require.Less(t, time.Since(began), 3*time.Second, "those who were there before hold it up")
+			require.NoError(t, h.Release(ctx))
+		})
+	}
+}
+
+// A wait that sees the lock expire leaves the queues of nodes on which it had seen it held.
+func TestWaitForALockThatExpiresLeavesNothingBehind(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	_, err := open(t, clients).TryAcquire(ctx, "r", redlock.WithTTL(400*time.Millisecond))
+	require.NoError(t, err)
+	require.NoError(t, open(t, clients).WaitForUnlock(ctx, "r"))
+	require.Eventually(t, func() bool {
+		for _, s := range servers {
+			if len(s.Keys(t)) > 0 {
+				return false
+			}
+		}
+		return true
+	}, 5*time.Second, 5*time.Millisecond, "keys that live for 11 s")
+}

@@ -77,6 +77,7 @@ func New(client Client, clustered bool) *Node {
 func (n *Node) Alone() {
 	if s := n.streams[0]; n.routes == nil {
 		s.base, s.batch = min(loneWorkers, s.pace.most), loneBatch
+		s.pace.stuck = max(1, min(s.pace.stuck, s.pace.most-s.base))
 	}
 }
 

@@ -72,25 +72,31 @@ func TestCallsGetOtherConnectionsWhenTheirsHang(t *testing.T) {
 }
 
 func TestOnlySoManyWorkersMayBeStuck(t *testing.T) {
-	for pool, stuck := range map[int]int{1: 1, 4: 2, 10: 5, 100: 8} {
-		t.Run(fmt.Sprintf("%d of %d", stuck, pool), func(t *testing.T) {
+	for _, test := range []struct {
+		pool, base, stuck int
+		alone             bool
+	}{{1, 2, 1, false}, {4, 2, 2, false}, {10, 2, 5, false}, {100, 2, 8, false}, {4, 3, 1, true}, {10, 4, 3, true}, {100, 4, 8, true}} {
+		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
 			l := newLine(t)
-			l.client = redis.NewClient(&redis.Options{Addr: l.server.Addr(), PoolSize: pool})
+			l.client = redis.NewClient(&redis.Options{Addr: l.server.Addr(), PoolSize: test.pool})
 			t.Cleanup(func() { _ = l.client.Close() })
 			l.client.AddHook(l)
 			n, in := l.newNode(t), newInbox()
+			if test.alone {
+				n.Alone()
+			}
 			l.halt()
 			sent := 0
 			send := func() {
 				require.True(t, n.Send(patientCall(in, "list", "x", 5*time.Millisecond)))
 				sent++
 			}
-			for range 2 + stuck {
+			for range test.base + test.stuck {
 				send()
 				eventually(t, func() bool { return len(l.begun()) == sent })
 			}
 			send()
-			never(t, func() bool { return len(l.begun()) > 2+stuck })
+			never(t, func() bool { return len(l.begun()) > test.base+test.stuck })
 			l.resume()
 			for _, c := range in.collect(t, sent) {
 				require.NoError(t, c.Err)

@@ -158,10 +158,13 @@ func (c *Claim) queueLocked(a *ask, err error) {
 	if v := a.round.verb; !v.stands && !v.watches || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
 		return
 	}
-	c.place.listed[a.site].Store(err != nil || a.round.verb.watches && a.key().held)
 	if a.round.verb.watches {
+		if err != nil || a.key().held { // a look that finds the key free leaves no queue
+			c.place.listed[a.site].Store(true)
+		}
 		return
 	}
+	c.place.listed[a.site].Store(err != nil)
 	var refused *Refusal
 	if errors.As(err, &refused) {
 		heard, node := c.place.Heard, c.sites[a.site].node

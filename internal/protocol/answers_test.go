@@ -77,6 +77,7 @@ func TestSplitIsWonByAGrantThatComesBeforeItIsGivenUp(t *testing.T) {
 		s.actors[2].next("acquire").yes()
 		require.Equal(t, quorum.Won, r.Outcome())
 		require.False(t, r.MayYetWin())
+		require.True(t, r.Shortfall().Held, "it is no outage for whoever had looked before that grant")
 	})
 }
 

@@ -56,9 +56,18 @@ func (p *Place) Expect() {
 
 // Leave leaves the queues. A claim that has the lock does that when it releases it.
 func (p *Place) Leave(n *Nodes, k Keys) {
-	if !p.state.CompareAndSwap(waiting, left) {
-		return
+	if p.state.CompareAndSwap(waiting, left) {
+		p.leave(n, k)
 	}
+}
+
+// Retire leaves the queues for a claim that keeps its keys: no release does it.
+func (p *Place) Retire(n *Nodes, k Keys) {
+	p.state.Store(left)
+	p.leave(n, k)
+}
+
+func (p *Place) leave(n *Nodes, k Keys) {
 	for i := range p.listed {
 		if p.listed[i].Load() {
 			c := &Claim{}

@@ -48,7 +48,8 @@ func (r *Round) Shortfall() *Shortfall {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &Shortfall{
-		Op: r.verb.name, Held: r.outcome == quorum.Refused,
+		// A grant that came after the caller had looked was too late for it, and is no outage.
+		Op: r.verb.name, Held: r.outcome == quorum.Refused || r.outcome == quorum.Won,
 		Need: r.tally.Need(), Got: r.tally.Yes(), Voters: len(c.nodes.nodes),
 	}
 	for i := range c.nodes.nodes {

@@ -417,11 +417,11 @@ func (w *Waiter) Release() *protocol.Place {
 	return next.place
 }
 
-// Lost says that the lock has ended without a release.
+// Lost says that the lock has ended without a release. It still hears the nodes for a while: one that
+// has refused it, while the others granted the lock, may have it in its queue and call it.
 func (w *Waiter) Lost() {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
-	delete(w.line.members, w.number)
 	if w.group.holder == w {
 		w.group.holder = nil
 		w.group.nextLocked()
