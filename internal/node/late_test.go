@@ -137,7 +137,7 @@ func TestCloseGivesUpCallsThatFailInTurns(t *testing.T) {
 	const calls = 4000 // so many batches that there is always one in flight
 	for range calls {
 		c := pushCall(in, "list", "x")
-		c.Script, c.RepeatUntil = slow, time.Now().Add(time.Hour)
+		c.Script, c.RepeatUntil, c.Patience = slow, time.Now().Add(time.Hour), time.Minute
 		require.True(t, n.Send(c))
 	}
 	eventually(t, func() bool { return len(l.begun()) > 8 })
