@@ -29,7 +29,7 @@ import (
 // error and cause, with what was found by then. A node that stops answering in the middle of the
 // check takes as long as its client waits.
 func (l *Locker) Check(ctx context.Context) error {
-	if err := l.enter(ctx, "check", []string{"nodes"}); err != nil {
+	if err := l.enter(ctx, "check", nil); err != nil {
 		return err
 	}
 	defer l.leave()
@@ -49,7 +49,7 @@ func (l *Locker) Check(ctx context.Context) error {
 	case cause == nil || err == nil:
 		return err
 	case cause == ErrClosed:
-		return stateError("check", []string{"nodes"}, ErrClosed)
+		return stateError("check", nil, ErrClosed)
 	default:
 		return interrupt(ctx, cause, err)
 	}

@@ -232,7 +232,11 @@ type opError struct {
 }
 
 func (e *opError) Error() string {
-	msg := fmt.Sprintf("redlock: %s %s: %s", e.op, quoted(e.resources), strings.TrimPrefix(fmt.Sprint(e.err), "redlock: "))
+	about := e.op
+	if len(e.resources) > 0 {
+		about += " " + quoted(e.resources)
+	}
+	msg := fmt.Sprintf("redlock: %s: %s", about, strings.TrimPrefix(fmt.Sprint(e.err), "redlock: "))
 	if e.detail != "" {
 		msg += ": " + e.detail
 	}
