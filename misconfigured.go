@@ -28,6 +28,7 @@ var permanent = []struct{ reply, hint string }{
 	{"ERR The user executing the script", hintPermissions},
 	{"ERR ACL failure in script", hintPermissions},
 	{"ERR Unknown Redis command called from script", hintPermissions},
+	{"ERR Unknown Redict command called from script", hintPermissions},
 	{"ERR Unknown command called from script", hintPermissions},
 	{"MOVED", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
 	{"ASK", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
