@@ -61,7 +61,8 @@ var mistakes = []mistake{
 	{"no EVAL", "EVAL", servedTo(redis.Options{}, redistest.WithConfig("rename-command", `eval ""`))},
 	{"no SET", "README", servedTo(redis.Options{}, redistest.WithConfig("rename-command", `set ""`))},
 	{"a database that there is not", "DB", servedTo(redis.Options{DB: 99})},
-	{"a database on a cluster", "redis.NewClusterClient", func(t *testing.T) redlock.Node {
+	// A cluster has no databases, or as Valkey 9 a few.
+	{"a database on a cluster", "(the server ", func(t *testing.T) redlock.Node {
 		return connected(t, &redis.Options{Addr: redistest.StartCluster(t, 1).Nodes[0].Addr(), DB: 1})
 	}},
 	{"a cluster client of a single server", "redis.NewClient", func(t *testing.T) redlock.Node {
