@@ -168,11 +168,8 @@ func (l *Locker) TryDo(ctx context.Context, resource string, fn func(ctx context
 // run runs fn under the lock and releases it.
 func (l *Locker) run(ctx context.Context, h *Handle, fn func(ctx context.Context) error) (err error) {
 	defer func() {
-		switch ended := h.Err(); {
-		case ended == nil:
-		case err == ended: // the cause of fn's context, which names no resource
-			err = stateError("do", h.Resources(), ended)
-		case !errors.Is(err, ended):
+		ended := h.Err()
+		if ended != nil && !errors.Is(err, ended) {
 			err = errors.Join(err, stateError("do", h.Resources(), ended))
 		}
 		if rel := l.letGo(ctx, h); errors.Is(rel, ErrLost) && !errors.Is(err, ErrLost) {

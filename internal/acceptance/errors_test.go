@@ -177,17 +177,8 @@ func TestDoTellsOfAnOwnerWhomOnlyReleaseHasFound(t *testing.T) {
 	}
 }
 
-// A function that passes the cause of its context on does not hide which lock was lost.
-func TestDoSaysWhichLockWasLost(t *testing.T) {
-	servers, clients := masters(t, 3)
-	err := open(t, clients, redlock.WithTTL(300*time.Millisecond)).Do(context.Background(), "r", func(ctx context.Context) error {
-		uproot(t, "r", servers...)
-		<-ctx.Done()
-		return context.Cause(ctx)
-	})
-	require.EqualError(t, err, `redlock: do "r": lock lost`)
-	require.ErrorIs(t, err, redlock.ErrLost)
-
+func TestErrorOfACheckNamesNoResource(t *testing.T) {
+	_, clients := masters(t, 1)
 	l := open(t, clients)
 	require.NoError(t, l.Close())
 	require.EqualError(t, l.Check(context.Background()), "redlock: check: locker closed")
