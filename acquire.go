@@ -190,7 +190,14 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 	if !alone {
 		return l.wait(ctx, p, began, l.line.Join(p.keys, polls), nil, nil)
 	}
+	tried := false
+	defer func() {
+		if !tried { // an observer has panicked, or ctx: nobody else may wait for this attempt
+			t.Join(polls).Leave()
+		}
+	}()
 	h, r, err := l.attempt(ctx, p, nil) // with the whole node timeout, however short the maximum wait is
+	tried = true
 	if err != nil {
 		return l.wait(ctx, p, began, t.Join(polls), r, err)
 	}
@@ -211,11 +218,17 @@ func (l *Locker) wait(ctx context.Context, p *plan, began time.Time, q *queue.Wa
 		w.attempts, w.tried = 1, began
 	}
 	w.watch(p, nil)
+	won := false
+	defer func() {
+		if !won { // after a panic too
+			q.Leave()
+		}
+	}()
 	h, err := l.stand(w, p, q, r, err)
 	if err != nil {
-		q.Leave()
 		return nil, err
 	}
+	won = true
 	if q.Won(&h.claim, h.ValidUntil()) {
 		h.standing(q)
 	}

@@ -98,6 +98,8 @@ type LeaseEnded struct {
 	Lock      uint64
 	Fence     uint64
 	Err       error // ErrReleased, ErrLost or ErrClosed
+
+	unlogged bool // see Handle.reliedOn
 }
 
 // ReleaseDone is the end of the Release that counts, which is the first.

@@ -49,6 +49,9 @@ func (h *Handle) extend(ctx context.Context, ttl time.Duration) (healed int, err
 	// cannot lengthen the life of keys that are to stay until the end of a minimum hold.
 	r := h.claim.Extend(ttl, func(r *protocol.Round) { h.extended(r, ttl) })
 	shorter := r.Lease().End().Before(h.lease.End())
+	if h.renewing != nil { // and what it may yet give
+		shorter = shorter || r.Lease().End().Before(h.renewing.Lease().End())
+	}
 	h.unlock()
 	r.For(ctx)
 	r.Send()
@@ -74,9 +77,13 @@ func (h *Handle) extended(r *protocol.Round, ttl time.Duration) {
 }
 
 // tooLateLocked takes back what an extension has given to a lock that was lost meanwhile: the nodes
-// may have run it between the end of the lease and that of the keys.
+// may have run it between the end of the lease and that of the keys. A minimum hold stays.
 func (h *Handle) tooLateLocked(r *protocol.Round) {
-	if h.err == ErrLost && r.Outcome() == quorum.Won {
+	switch left := h.minHoldLeft(); {
+	case h.err != ErrLost || r.Outcome() != quorum.Won:
+	case left > 0:
+		h.posted = append(h.posted, func() { h.claim.Retire(left).Send() })
+	default:
 		h.posted = append(h.posted, func() { h.claim.Abandon() })
 	}
 }

@@ -36,10 +36,12 @@ type Handle struct {
 	renewing *protocol.Round // under way; nil: none is
 	failures int             // renewals that failed since the last one that did not
 	watching bool            // the Locker's schedule has the alarm
-	lost     bool            // it had ended before the first Release; guarded by ending
+	ringing  bool            // it is the alarm that looks, and no caller
+	given    bool            // Release was called
+	lost     bool            // it had ended before that
+	over     []*lockContext  // that have ended with the handle, until its release was sent
 	alarm    timers.Alarm
 
-	ending   sync.Once // the first Release ends the handle
 	release  sync.Once // the first call decides
 	released error     // its result
 
@@ -85,12 +87,13 @@ func (h *Handle) begin(r *protocol.Round, won lease.Lease, p *plan) error {
 
 // start has the handle renewed and its end noticed, where somebody wants that from the beginning.
 func (h *Handle) start() {
-	if !h.renewal.On && h.account == nil {
+	watched := h.renewal.On || h.account != nil
+	if !watched && h.line == nil {
 		return
 	}
 	h.mu.Lock()
 	defer h.unlock()
-	if h.lookLocked() == nil {
+	if h.lookLocked() == nil && watched {
 		h.watchLocked()
 	}
 }
@@ -192,7 +195,7 @@ func (h *Handle) whyOverLocked() (Cause, string) {
 	switch {
 	case h.failures > 0:
 		return CauseExpired, fmt.Sprintf("its lease is over: %d renewals in a row failed", h.failures)
-	case !h.renewal.Until.IsZero() && !h.lease.End().Before(h.renewal.Until.Add(-h.lease.TTL)):
+	case !h.renewal.Until.IsZero() && !h.lease.Start.Add(h.lease.TTL).Before(h.renewal.Until):
 		return CauseMaxHold, "its maximum hold is over"
 	case h.renewal.On:
 		return CauseExpired, "its lease is over: no renewal was answered in time"
@@ -229,6 +232,7 @@ func (h *Handle) endLocked(cause Cause, reason string) {
 	for _, ctx := range h.contexts {
 		ctx.stop()
 		h.posted = append(h.posted, func() { ctx.cancel(err) })
+		h.over = append(h.over, ctx)
 	}
 	h.contexts = nil
 	if line := h.line; line != nil && err != ErrReleased { // else Release hands the lock over
@@ -274,7 +278,7 @@ func (h *Handle) Release(ctx context.Context) error {
 	if closed == nil {
 		defer h.l.leave()
 		// The contexts end here, before the first byte goes out: the next owner must find none alive.
-		h.ending.Do(h.endByHand)
+		h.endByHand()
 	} else {
 		h.Err() // ends it
 	}
@@ -290,15 +294,28 @@ func (h *Handle) Release(ctx context.Context) error {
 		}
 	})
 	h.tellUntold()
+	h.mu.Lock()
+	h.over = nil
+	h.mu.Unlock()
 	return h.released
 }
 
-// endByHand ends the handle, unless it has ended.
+// endByHand ends the handle, unless it has ended, and returns when all its contexts have: each Release
+// ends them itself. Waiting for another one that does would be waiting for oneself where an observer,
+// told of that very end, calls Release.
 func (h *Handle) endByHand() {
 	h.mu.Lock()
 	defer h.unlock()
-	if h.lost = h.lookLocked() != nil; !h.lost {
-		h.endLocked(CauseReleased, "")
+	if !h.given {
+		h.given = true
+		if h.lost = h.lookLocked() != nil; !h.lost {
+			h.endLocked(CauseReleased, "")
+		}
+		h.warnLocked()
+	}
+	err := h.err
+	for _, ctx := range h.over {
+		h.posted = append(h.posted, func() { ctx.cancel(err) })
 	}
 }
 
@@ -340,13 +357,12 @@ func (h *Handle) farewell() *protocol.Round {
 	return h.claim.Release(line.Release())
 }
 
-// standing says that others in this Locker wait for the end of the lock.
+// standing says that others in this Locker wait for the end of the lock. It comes before start, which
+// looks whether that has come already: no end is told before its beginning.
 func (h *Handle) standing(line *queue.Waiter) {
 	h.mu.Lock()
-	defer h.unlock()
-	if h.line = line; h.lookLocked() != nil {
-		h.posted = append(h.posted, line.Lost)
-	}
+	defer h.mu.Unlock()
+	h.line = line
 }
 
 // minHoldLeft returns for how long the nodes must go on to keep the keys.

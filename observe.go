@@ -51,8 +51,9 @@ type account struct {
 	campaign *candidate // of Lead; nil: it is no leadership
 
 	// Guarded by the handle's mutex.
-	ended  time.Time // when the lock was lost, or given up
-	untold []Event   // until tellUntold is called
+	ended    time.Time   // when the lock was lost, or given up
+	untold   []Event     // until tellUntold is called
+	unlogged *LeaseEnded // a loss that the log has not been told of; nil: there is none
 }
 
 // account returns the account of a call that begins, nil without an observer.
@@ -159,12 +160,31 @@ func (h *Handle) endsLocked(cause Cause, reason string) {
 		return
 	}
 	e.Context, e.Locker, e.Lock, a.ended = a.ctx, h.l.number, a.lock, now
+	if cause == CauseExpired && !h.reliedOn() {
+		late := e
+		e.unlogged, a.unlogged = true, &late
+	}
 	a.untold = append(a.untold, e)
 	if a.campaign != nil {
 		a.untold = append(a.untold, a.campaign.stepsDown(e))
 	}
 	if cause != CauseReleased {
 		h.posted = append(h.posted, h.tellUntold)
+	}
+}
+
+// reliedOn reports whether the end of a lease is worth a warning. It is not where only the observer
+// has the handle watched: a lock may be meant to run out.
+func (h *Handle) reliedOn() bool {
+	return !h.ringing || h.renewal.On || h.done != nil || len(h.over) > 0
+}
+
+// warnLocked logs a loss after all: there is a Release.
+func (h *Handle) warnLocked() {
+	if a := h.account; a != nil && a.unlogged != nil {
+		e := *a.unlogged
+		a.unlogged = nil
+		h.posted = append(h.posted, func() { h.l.log.Observe(e) })
 	}
 }
 

@@ -12,7 +12,10 @@ import (
 func (h *Handle) tick() {
 	h.mu.Lock()
 	defer h.unlock()
-	if h.lookLocked() != nil {
+	h.ringing = true
+	over := h.lookLocked() != nil
+	h.ringing = false
+	if over {
 		return
 	}
 	now := time.Now()
@@ -41,13 +44,14 @@ func (h *Handle) giveUp(r *protocol.Round) {
 func (h *Handle) renewed(r *protocol.Round) {
 	h.mu.Lock()
 	defer h.unlock()
-	if h.renewing == r {
+	first := h.renewing == r
+	if first {
 		h.renewing = nil
 	}
 	outcome, left := r.Outcome(), time.Until(h.lease.End()) // of one moment: a late answer may yet win it
 	if h.lookLocked() != nil {
 		h.tooLateLocked(r)
-		if h.err == ErrLost {
+		if h.err == ErrLost && first { // else it was told that it failed, and proves nothing now
 			h.renewalDoneLocked(r, outcome, 0, h.failures)
 		}
 		return
@@ -71,7 +75,8 @@ func (h *Handle) armLocked() {
 	next := h.renewal.Wake(h.lease, time.Now())
 	if h.renewing != nil {
 		next = h.lease.End()
-		if deadline := h.renewing.Deadline(); deadline.Before(next) {
+		// Once it is settled, its deadline is nothing to wait for: renewed is on its way.
+		if deadline := h.renewing.Deadline(); deadline.Before(next) && h.renewing.Outcome() == quorum.Open {
 			next = deadline
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
+	"github.com/rediskit/redlock/internal/locktest"
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
@@ -220,5 +221,5 @@ func TestCrowdUnderRandomKillsHasOneHolderAtATime(t *testing.T) {
 	require.GreaterOrEqual(t, died, 3)
 	require.GreaterOrEqual(t, number("grants"), 50)
 	require.Less(t, slices.Max(waited), crowdTTL+2*time.Second)
-	noKeys(t, servers)
+	locktest.NoKeysWithin(t, 15*time.Second, servers) // who was killed in line may stand there for 12 s
 }
