@@ -250,15 +250,17 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err
 			return l.lastTry(w, p, q, cause)
 		}
 	}
+	var at *protocol.Place
 	for {
 		if err != nil {
-			if err := l.again(w, p, q, r, err); err != nil {
+			if err := l.again(w, p, q, r, err, at != nil); err != nil {
 				return nil, err
 			}
 		}
 		var h *Handle
 		// The first attempt has the whole node timeout, however short the maximum wait is.
-		h, r, err = l.attempt(w.attemptContext(), p, q.Place())
+		at = q.Place()
+		h, r, err = l.attempt(w.attemptContext(), p, at)
 		if err == nil {
 			l.line.Look(r)
 			w.outageOver()
@@ -269,9 +271,8 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err
 
 // again waits until another attempt is due after one that has failed. It returns the call's error
 // where there will be none.
-func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error) error {
+func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error, stood bool) error {
 	hint := time.Duration(math.MaxInt64)
-	stood := q.Name() != ""
 	if r != nil {
 		l.line.Look(r)
 		failed(q, r, err)

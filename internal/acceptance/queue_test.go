@@ -543,3 +543,80 @@ func TestWaitForALockThatExpiresLeavesNothingBehind(t *testing.T) {
 		return true
 	}, 5*time.Second, 5*time.Millisecond, "keys that live for 11 s")
 }
+
+// A leftover on the node that is nearest: the grant of a node that is far away is worth waiting for.
+func TestWaiterGetsALockThatIsFreeOnFarNodes(t *testing.T) {
+	ctx := context.Background()
+	servers, _ := masters(t, 3)
+	clients := func() []*redis.Client {
+		far := servers[2].Proxy(t)
+		far.DelayReplies(20 * time.Millisecond)
+		clients := []*redis.Client{servers[0].Client(t), servers[1].Client(t), far.Client(t)}
+		warmUp(t, clients)
+		return clients
+	}
+	holder, waiter := open(t, clients()), open(t, clients())
+	servers[0].Do(t, "set", "lock:r", "zzzzzzzzzzzzzzzzzzzzzz:crashed", "px", 60_000)
+	h, err := holder.TryAcquire(ctx, "r", redlock.WithTTL(time.Minute))
+	require.NoError(t, err)
+	var got time.Time
+	done := inBackground(func() error {
+		h, err := waiter.Acquire(ctx, "r", redlock.WithTTL(time.Minute))
+		if err != nil {
+			return err
+		}
+		got = time.Now()
+		return h.Release(ctx)
+	})
+	inLine(t, holder, "r", 1)
+	released := time.Now()
+	require.NoError(t, h.Release(ctx))
+	require.NoError(t, outcome(t, done, "the waiter"))
+	require.Less(t, got.Sub(released), 5*time.Second)
+}
+
+// Another waiter of the same Locker leaves while this one makes its first attempt, for which it has no place yet.
+func TestWaiterThatGetsAPlaceWhileItTriesStandsThere(t *testing.T) {
+	ctx := context.Background()
+	servers, clients, taps := tapped(t, 3)
+	l, other := open(t, clients, byEvent), processes(t, servers, 1, byEvent)[0]
+	former, err := other.TryAcquire(ctx, "another")
+	require.NoError(t, err)
+	short, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer stop()
+	require.ErrorIs(t, onlyError(l.Acquire(short, "another")), redlock.ErrHeld) // now it knows the nodes' time
+	require.NoError(t, former.Release(ctx))
+
+	h, err := other.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	watched, unwatch := context.WithCancel(ctx)
+	watching := inBackground(func() error { return l.WaitForUnlock(watched, "r") })
+	eventually(t, func() bool { return servers[0].Do(t, "exists", "{lock:r}:queue").(int64) == 1 }, "nobody watches")
+	g := newGate(t)
+	for _, tap := range taps {
+		tap.onSend(func(string) error { g.pass(); return nil })
+	}
+	first := inBackground(func() error {
+		h, err := l.Acquire(ctx, "r")
+		if err != nil {
+			return err
+		}
+		return h.Release(ctx)
+	})
+	outcome(t, g.reached, "the first attempt")
+	bored, leave := context.WithCancel(ctx)
+	second := observe(bored)
+	left := inBackground(func() error { return onlyError(l.Acquire(second, "r")) })
+	outcome(t, second.waited, "the second waiter")
+	leave()
+	require.ErrorIs(t, outcome(t, left, "the second waiter"), context.Canceled)
+	g.open()
+	unwatch()
+	require.ErrorIs(t, outcome(t, watching, "the watcher"), context.Canceled)
+	require.Eventually(t, func() bool {
+		s, err := other.Inspect(ctx, "r")
+		return err == nil && s.Waiters == 1
+	}, time.Second, time.Millisecond, "it sleeps, and nobody calls it")
+	require.NoError(t, h.Release(ctx))
+	require.NoError(t, outcome(t, first, "the waiter"))
+}

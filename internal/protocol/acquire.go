@@ -54,7 +54,7 @@ func acquireArgs(a *ask) []any {
 
 func standArgs(a *ask) []any {
 	c, s := a.round.claim, a.siteLocked()
-	args := []any{c.args[0], c.args[1], s.locks, c.place.Name, c.place.Ticket, c.place.patienceAt(s.node), taking{c}}
+	args := []any{c.args[0], c.args[1], s.locks, c.place.Name, c.place.Ticket.Load(), c.place.patienceAt(s.node), taking{c}}
 	if a.fenced() {
 		args = append(args, c.args[3])
 	}

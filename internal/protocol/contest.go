@@ -33,9 +33,10 @@ import (
 // confirmations is how often a competitor's quorum is looked at again.
 const confirmations = 2
 
-// splitLocked notes that a majority has answered, and that the others would have the decision.
+// splitLocked notes that a majority has answered, and that the others would have the decision. Who
+// stands in the queues has no competitors: there the tickets decide, and a far node's grant counts.
 func (r *Round) splitLocked() {
-	if !r.verb.takes || !r.split.IsZero() || r.tally.Answered() < r.tally.Need() {
+	if !r.verb.takes || r.verb.stands || !r.split.IsZero() || r.tally.Answered() < r.tally.Need() {
 		return
 	}
 	for i := range r.asks {

@@ -16,7 +16,7 @@ import (
 // they still wait: a call that is sent or repeated late must not put them back.
 type Place struct {
 	Name   string              // number@inbox: see scripts/queue.lua
-	Ticket int64               // microseconds, on the nodes' clocks
+	Ticket atomic.Int64        // microseconds, on the nodes' clocks
 	Sure   func(node int) bool // the node reaches the inbox: where it reaches nobody, nobody waits
 
 	// Heard is told what a node has said: a refusal, or nil where it has granted the lock, and that

@@ -26,7 +26,8 @@ type rehearsal struct {
 func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duration, now time.Time) error {
 	s := &rehearsal{nodes: n, node: node, keys: k, ttl: ttl, place: NewPlace(n, k, "1@redlock:check")}
 	s.place.Sure, s.place.Heard = func(int) bool { return false }, func(int, *Refusal) {}
-	s.place.Ticket, s.place.Patience, s.place.Unsure = 1, ttl, ttl
+	s.place.Patience, s.place.Unsure = ttl, ttl
+	s.place.Ticket.Store(1)
 	s.holder, s.waiter, s.next = s.claim(nil, now), s.claim(s.place, now), s.claim(s.place, now)
 	err := s.play(ctx)
 	s.place.state.Store(left)

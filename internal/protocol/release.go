@@ -50,7 +50,7 @@ func releaseArgs(a *ask) []any {
 	case next == nil:
 		return []any{c.args[0], c.number, s.locks}
 	}
-	return []any{c.args[0], c.number, s.locks, leaver, stayer{next}, next.Ticket, next.patienceAt(s.node)}
+	return []any{c.args[0], c.number, s.locks, leaver, stayer{next}, next.Ticket.Load(), next.patienceAt(s.node)}
 }
 
 func retireArgs(a *ask) []any {

@@ -43,6 +43,9 @@ func (t Try) Won(c *protocol.Claim, until time.Time) *Waiter {
 	}
 	w := l.newWaiter(g, t.keys, 0, t.came)
 	w.holdsLocked(c, until)
+	if _, known := l.clock.ticket(t.came); !known {
+		g.waiters[0].activateLocked() // to learn the nodes' time: without, no release can put it into the queues
+	}
 	return w
 }
 

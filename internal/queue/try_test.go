@@ -38,6 +38,7 @@ func TestTryThatWinsAloneLeavesNothing(t *testing.T) {
 
 func TestOneTriesAndTheOthersWaitForThat(t *testing.T) {
 	l, _ := lineOver(t, 1)
+	l.clock.guess()
 	try := l.try(t, "r")
 	l.sweep()
 	l.Watch(l.keys("r")).Leave()
@@ -60,6 +61,20 @@ func TestOneTriesAndTheOthersWaitForThat(t *testing.T) {
 	next.Leave()
 	last.Leave()
 	require.Empty(t, l.members)
+}
+
+// Without the nodes' time there is no ticket, and no release could put the next one into the queues.
+func TestFirstWaiterBehindATryAsksForTheTime(t *testing.T) {
+	l, _ := lineOver(t, 1)
+	try := l.try(t, "r")
+	next, last := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second)
+	holder := try.Won(l.taken(t, "r"), time.Now().Add(limit))
+	require.True(t, next.active)
+	require.False(t, last.active)
+	next.stand()
+	require.Same(t, next.place, holder.Release())
+	next.Leave()
+	last.Leave()
 }
 
 func TestTryThatFailsStandsInFrontOfWhoeverHasComeMeanwhile(t *testing.T) {

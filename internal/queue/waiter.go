@@ -162,7 +162,22 @@ func (w *Waiter) Place() *protocol.Place {
 	for i := range w.nodes {
 		w.nodes[i].called = 0
 	}
+	w.correctLocked()
 	return w.place
+}
+
+// correctLocked draws the ticket anew where it is far off what the nodes' clocks are known to show by
+// now. They may differ, and others may have answered when it was drawn; or one was set since. Whoever
+// kept such a ticket would stand behind all who come, for hours.
+func (w *Waiter) correctLocked() {
+	const off = time.Second
+	if w.place == nil {
+		return
+	}
+	ticket, known := w.line.clock.ticket(w.came)
+	if apart := time.Duration(ticket-w.place.Ticket.Load()) * time.Microsecond; known && apart.Abs() > off {
+		w.place.Ticket.Store(ticket)
+	}
 }
 
 // Name returns the waiter's name in the nodes' queues, or "" if it has not stood there yet.
@@ -187,7 +202,8 @@ func (w *Waiter) standLocked() {
 	}
 	number, name := l.nameLocked()
 	w.number, w.place = number, protocol.NewPlace(l.nodes, w.keys, name)
-	w.place.Ticket, w.place.Sure, w.place.Heard = ticket, l.sure, w.heard
+	w.place.Ticket.Store(ticket)
+	w.place.Sure, w.place.Heard = l.sure, w.heard
 	w.place.Patience, w.place.Unsure = patience, min(3*w.polls+2*grace, patience)
 	l.enlistLocked(number, w)
 }
@@ -254,6 +270,9 @@ func (w *Waiter) heard(node int, r *protocol.Refusal) {
 	// A call that was sent after the refusal may have overtaken it: they come over two connections.
 	s.closed, s.open = r.Time, s.called > r.Time
 	w.before, w.all = r.Before, r.All
+	if r.Waited && r.Before <= 1 && w.standBy.IsZero() { // whoever is first was called by now, and may not come
+		w.standBy = time.Now().Add(grace + graceSlack)
+	}
 }
 
 func (w *Waiter) hearLocked(node int, word string, shown int64) (then func()) {

@@ -299,3 +299,37 @@ func TestLineForgetsWhatNobodyUses(t *testing.T) {
 	require.Nil(t, l.inboxes)
 	require.Nil(t, l.sweeper)
 }
+
+func TestTicketIsCorrectedWhereTheNodesClocksShowAnotherTime(t *testing.T) {
+	l, _ := lineOver(t, 3)
+	w := l.Join(l.keys("r"), time.Second)
+	l.see(0, 10*time.Hour)
+	l.see(2, 0)
+	w.stand()
+	drawn := w.place.Ticket.Load()
+	l.see(1, 10*time.Hour+time.Millisecond)
+	require.Equal(t, drawn, w.Place().Ticket.Load(), "no more than a moment")
+	l.see(1, 5*time.Hour)
+	require.InDelta(t, drawn-(5*time.Hour).Microseconds(), w.Place().Ticket.Load(), 1e6)
+	w.Leave()
+}
+
+// see tells the line what a node's clock shows: so much more than the local one.
+func (l *Line) see(node int, ahead time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.clock.look(node, l.clock.base.UnixMicro()+l.clock.local(now)+ahead.Microseconds(), now, now)
+}
+
+// Whoever is first may have been called before the others came.
+func TestSecondInLineStandsByForWhoeverWasCalledBefore(t *testing.T) {
+	for before, standsBy := range map[int]bool{0: true, 1: true, 2: false} {
+		l, _ := lineOver(t, 1)
+		w := l.Join(l.keys("r"), time.Second)
+		w.stand()
+		w.heard(0, &protocol.Refusal{Waited: true, Before: before, All: 3})
+		require.Equal(t, standsBy, !w.standBy.IsZero(), before)
+		w.Leave()
+	}
+}
