@@ -169,3 +169,38 @@ func TestVirtualExtensionThatComesTooLateKeepsTheMinimumHold(t *testing.T) {
 		require.InDelta(t, time.Minute, time.Since(began), float64(time.Second))
 	})
 }
+
+// That a node fails is noted by one goroutine, and may be told while another one is in the middle of a Release.
+func TestVirtualObserverReleasesWhenANodeFails(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		var held atomic.Pointer[redlock.Handle]
+		var once sync.Once
+		noted, goOn := make(chan struct{}), make(chan struct{})
+		watcher := &recorder{then: func(e redlock.Event) {
+			switch e := e.(type) {
+			case redlock.NodeCall:
+				if e.Err != nil {
+					once.Do(func() { close(noted); <-goOn })
+				}
+			case redlock.NodeState:
+				if !e.Up {
+					_ = held.Load().Release(ctx)
+				}
+			}
+		}}
+		l := open(t, clientsOf(nodes), redlock.WithObserver(watcher))
+		h, err := l.TryAcquire(ctx, "a")
+		require.NoError(t, err)
+		held.Store(h)
+		nodes[2].fail("ERR out of order")
+		looked := inBackground(func() error { return onlyError(l.IsLocked(ctx, "b")) })
+		<-noted
+		require.NoError(t, h.Release(ctx))
+		close(goOn)
+		require.NoError(t, <-looked)
+		nodes[2].recover()
+		time.Sleep(time.Minute) // what is left there is deleted
+		require.NotEmpty(t, told[redlock.NodeState](watcher))
+	})
+}

@@ -87,6 +87,7 @@ func (n *Nodes) Close(ctx context.Context, grace time.Duration) []error {
 	}
 	wg.Wait()
 	n.passOn()
+	n.awaitNews(ctx)
 	return errs
 }
 

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -41,10 +42,10 @@ const (
 
 // news is trouble on its way to Tell.
 type news struct {
-	some    atomic.Bool // whether there is any
-	mu      sync.Mutex
-	list    []Trouble
-	telling bool
+	some atomic.Bool // whether there is any
+	mu   sync.Mutex
+	list []Trouble
+	told chan struct{} // closed when the goroutine ends that tells them; nil: there is none
 }
 
 // tell has trouble told as soon as no lock is held: see passOn.
@@ -63,18 +64,24 @@ func (n *Nodes) tell(t Trouble) {
 	n.news.some.Store(true)
 }
 
-// passOn tells the news. Where somebody else is at it, that goroutine goes on with them: so they
-// are told in the order in which they arose, though nobody waits for anybody.
+// passOn has the news told, in the order in which they arose, by a goroutine of their own: whoever
+// comes here may be in the middle of a Release, which an observer may call.
 func (n *Nodes) passOn() {
 	if !n.news.some.Load() {
 		return
 	}
 	n.news.mu.Lock()
 	defer n.news.mu.Unlock()
-	if n.news.telling {
-		return
+	if n.news.told == nil {
+		n.news.told = make(chan struct{})
+		go n.tellNews(n.news.told)
 	}
-	n.news.telling = true
+}
+
+func (n *Nodes) tellNews(told chan struct{}) {
+	defer close(told)
+	n.news.mu.Lock()
+	defer n.news.mu.Unlock()
 	for len(n.news.list) > 0 {
 		list := n.news.list
 		n.news.list = nil
@@ -84,8 +91,25 @@ func (n *Nodes) passOn() {
 		}
 		n.news.mu.Lock()
 	}
-	n.news.telling = false
+	n.news.told = nil
 	n.news.some.Store(false)
+}
+
+// awaitNews waits until all news are told, or ctx ends.
+func (n *Nodes) awaitNews(ctx context.Context) {
+	for {
+		n.news.mu.Lock()
+		told := n.news.told
+		n.news.mu.Unlock()
+		if told == nil {
+			return
+		}
+		select {
+		case <-told:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // health is whether a node does what it is asked, so that an outage is told twice: when it begins
