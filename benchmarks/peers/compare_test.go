@@ -30,7 +30,7 @@ var rows = []struct {
 }{
 	{"| client | go-redis v9 | go-redis v6-v9, redigo, rueidis, valkey-go | go-redis v9 | rueidis |", clientsOfEach},
 	{"| independent masters | yes | yes | no | no (several keys on one deployment) |", independentMasters},
-	{"| a server that hangs, of several, costs | nothing | a client timeout; nothing with `WithFailFast` | - | - |", hungServer},
+	{"| a server that hangs, of several, costs | nothing | a client timeout; with `WithFailFast` nothing as a rule, sometimes half a minute | - | - |", hungServer},
 	{"| renewal | built in | by hand | by hand | built in |", renewal},
 	{"| loss is signalled | channel, context, error | by asking (`Valid`, `Until`) | by asking (`TTL`) | context |", loss},
 	{"| several resources | all or nothing | one by one | one by one | one by one |", severalResources},
