@@ -26,7 +26,7 @@ export REDLOCK_REQUIRE_PROMETHEUS = 1
 
 # Tests that wait most of the time run beside others.
 test: redis format tidy vet lint
-	@$(MAKE) --no-print-directory -j3 race-rest race-first race-second
+	@$(MAKE) --no-print-directory -j3 race
 	@$(MAKE) --no-print-directory -j3 race-others newest sim
 
 redis:

@@ -21,9 +21,9 @@ import (
 // master, is the same server as another of the list, forbids a command, the keys or messages, may
 // evict locks, or with [WithFencing] may forget counters when it restarts. It takes, extends, reads
 // and releases a lock under a name of its own on each node, all at the same time, and waits for it:
-// that shows more than asking for permissions does. What a server may not tell (INFO
-// is forbidden) is no failure. With an empty prefix ([WithKeyPrefix]) neither is a name that the
-// user may not use: there is no telling which ones will be used.
+// that shows more than asking for permissions does. What a server may not tell (INFO is forbidden) is
+// no failure. With an empty prefix ([WithKeyPrefix]) neither is a name that the user may not use:
+// there is no telling which ones will be used.
 //
 // It returns nil or a [CheckError], within ctx and a few node timeouts; [ErrClosed]; and ctx's
 // error and cause, with what was found by then. A node that stops answering in the middle of the

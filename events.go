@@ -29,7 +29,7 @@ type AcquireDone struct {
 	Resources []string
 	Start     time.Time
 	Duration  time.Duration
-	Attempts  int           // tries, 1 at least; 0 if the Locker was closed before; a contest with others in the same moment is one
+	Attempts  int           // tries; 0 if the call had ended before; a contest with others in the same moment is one
 	Waited    bool          // a Waiting went before
 	Adopted   bool          // by Locker.Adopt
 	Granted   int           // nodes that had granted the lock when that was decided; others may follow
@@ -98,8 +98,6 @@ type LeaseEnded struct {
 	Lock      uint64
 	Fence     uint64
 	Err       error // ErrReleased, ErrLost or ErrClosed
-
-	unlogged bool // see Handle.reliedOn
 }
 
 // ReleaseDone is the end of the Release that counts, which is the first.

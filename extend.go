@@ -48,10 +48,8 @@ func (h *Handle) extend(ctx context.Context, ttl time.Duration) (healed int, err
 	// Under the mutex: a Release from here on takes a later number than the extension, which so
 	// cannot lengthen the life of keys that are to stay until the end of a minimum hold.
 	r := h.claim.Extend(ttl, func(r *protocol.Round) { h.extended(r, ttl) })
-	shorter := r.Lease().End().Before(h.lease.End())
-	if h.renewing != nil { // and what it may yet give
-		shorter = shorter || r.Lease().End().Before(h.renewing.Lease().End())
-	}
+	shorter := r.Lease().End().Before(h.lease.End()) ||
+		h.renewing != nil && r.Lease().End().Before(h.renewing.Lease().End()) // which that may yet give
 	h.unlock()
 	r.For(ctx)
 	r.Send()

@@ -16,8 +16,8 @@ import (
 
 // Handle is one acquisition of one or more resources. It is safe for concurrent use.
 //
-// A Handle that is neither renewed nor watched (by Done, Context or an observer) costs nothing while it is held.
-// It needs no Release if its lock should live for its whole TTL, and may be forgotten.
+// A Handle that is neither renewed nor watched (by Done, Context or an observer) costs nothing while
+// it is held. It needs no Release if its lock should live for its whole TTL, and may be forgotten.
 type Handle struct {
 	l        *Locker
 	claim    protocol.Claim
@@ -231,10 +231,10 @@ func (h *Handle) endLocked(cause Cause, reason string) {
 	}
 	for _, ctx := range h.contexts {
 		ctx.stop()
-		h.posted = append(h.posted, func() { ctx.cancel(err) })
 		h.over = append(h.over, ctx)
 	}
 	h.contexts = nil
+	h.cancelLocked()
 	if line := h.line; line != nil && err != ErrReleased { // else Release hands the lock over
 		h.posted = append(h.posted, line.Lost)
 	}
@@ -306,13 +306,20 @@ func (h *Handle) Release(ctx context.Context) error {
 func (h *Handle) endByHand() {
 	h.mu.Lock()
 	defer h.unlock()
-	if !h.given {
-		h.given = true
-		if h.lost = h.lookLocked() != nil; !h.lost {
-			h.endLocked(CauseReleased, "")
-		}
+	first := !h.given
+	if h.given = true; first {
+		h.lost = h.lookLocked() != nil
 		h.warnLocked()
 	}
+	if first && !h.lost {
+		h.endLocked(CauseReleased, "")
+	} else {
+		h.cancelLocked()
+	}
+}
+
+// cancelLocked has the contexts cancelled that the end of the handle has stopped.
+func (h *Handle) cancelLocked() {
 	err := h.err
 	for _, ctx := range h.over {
 		h.posted = append(h.posted, func() { ctx.cancel(err) })
@@ -357,8 +364,8 @@ func (h *Handle) farewell() *protocol.Round {
 	return h.claim.Release(line.Release())
 }
 
-// standing says that others in this Locker wait for the end of the lock. It comes before start, which
-// looks whether that has come already: no end is told before its beginning.
+// standing says that others in this Locker wait for the end of the lock. It is called before start,
+// which notices an end that has come by then: no end is told before its beginning.
 func (h *Handle) standing(line *queue.Waiter) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -56,7 +56,7 @@ func (q *logQueue) info(msg string, args ...any) { q.add(slog.LevelInfo, msg, ar
 func (q *logQueue) Observe(e Event) {
 	switch e := e.(type) {
 	case LeaseEnded:
-		if e.Err == ErrLost && !e.unlogged {
+		if e.Err == ErrLost {
 			q.warn("lock lost", "resources", e.Resources, "reason", e.Reason)
 		}
 	case ExtendDone:

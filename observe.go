@@ -160,11 +160,11 @@ func (h *Handle) endsLocked(cause Cause, reason string) {
 		return
 	}
 	e.Context, e.Locker, e.Lock, a.ended = a.ctx, h.l.number, a.lock, now
-	if cause == CauseExpired && !h.reliedOn() {
-		late := e
-		e.unlogged, a.unlogged = true, &late
+	if a.untold = append(a.untold, e); cause == CauseExpired && !h.reliedOn() {
+		a.unlogged = &e
+	} else {
+		h.l.log.Observe(e)
 	}
-	a.untold = append(a.untold, e)
 	if a.campaign != nil {
 		a.untold = append(a.untold, a.campaign.stepsDown(e))
 	}
@@ -182,13 +182,12 @@ func (h *Handle) reliedOn() bool {
 // warnLocked logs a loss after all: there is a Release.
 func (h *Handle) warnLocked() {
 	if a := h.account; a != nil && a.unlogged != nil {
-		e := *a.unlogged
+		h.l.log.Observe(*a.unlogged)
 		a.unlogged = nil
-		h.posted = append(h.posted, func() { h.l.log.Observe(e) })
 	}
 }
 
-// tellUntold tells what has been noted in the account.
+// tellUntold tells the observer what has been noted in the account. The log has it already.
 func (h *Handle) tellUntold() {
 	if h.account == nil {
 		return
@@ -198,7 +197,7 @@ func (h *Handle) tellUntold() {
 	h.account.untold = nil
 	h.unlock()
 	for _, e := range events {
-		h.l.tell(e)
+		h.l.observer.Observe(e)
 	}
 }
 

@@ -80,8 +80,8 @@ func (w *wait) attemptContext() context.Context {
 }
 
 // pause waits until the next attempt is due: after a pause that doubles from one to the next, up to
-// the longest, and is spread at random by half of itself; or sooner, after hint. It
-// returns the call's error where there will be no next attempt.
+// the longest, and is spread at random by half of itself; or sooner, after hint. It returns the
+// call's error where there will be no next attempt.
 func (w *wait) pause(hint time.Duration, err error) error {
 	if !cutShort(err) {
 		w.reason = err

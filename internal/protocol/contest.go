@@ -21,9 +21,9 @@ import (
 // A node that hangs or is down must not keep them from seeing the split until it is too late to
 // settle it. So once a majority has answered, and not decided it, the others get only as long
 // again; but all of their time where somebody is in the way who does not yield, so that what a slow
-// node says counts. A competitor that gives way then may have a quorum without knowing it, until its release
-// arrives. So in a contest a competitor's quorum counts only if it is still there
-// when asked twice more.
+// node says counts. A competitor that gives way then may have a quorum without knowing it, until its
+// release arrives. So in a contest a competitor's quorum counts only if it is still there when asked
+// twice more.
 //
 // Two limits keep this from waiting for a holder. Where there has been no contest, because all who
 // refuse name the same owner and nobody has granted anything, an owner's quorum counts at once. And a

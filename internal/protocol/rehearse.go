@@ -16,6 +16,7 @@ type rehearsal struct {
 	node                 int
 	keys                 Keys
 	ttl                  time.Duration
+	now                  time.Time
 	place                *Place // of who waits
 	holder, waiter, next *Claim // who waits asks twice
 }
@@ -24,11 +25,11 @@ type rehearsal struct {
 // there. now is what a fencing token is at least. It returns what failed first: what the server, the
 // network or the client said, a *NoAnswer, or the cause of ctx or of the end of the Locker.
 func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duration, now time.Time) error {
-	s := &rehearsal{nodes: n, node: node, keys: k, ttl: ttl, place: NewPlace(n, k, "1@redlock:check")}
+	s := &rehearsal{nodes: n, node: node, keys: k, ttl: ttl, now: now, place: NewPlace(n, k, "1@redlock:check")}
 	s.place.Sure, s.place.Heard = func(int) bool { return false }, func(int, *Refusal) {}
 	s.place.Patience, s.place.Unsure = ttl, ttl
 	s.place.Ticket.Store(1)
-	s.holder, s.waiter, s.next = s.claim(nil, now), s.claim(s.place, now), s.claim(s.place, now)
+	s.holder, s.waiter, s.next = s.claim(nil), s.claim(s.place), s.claim(s.place)
 	err := s.play(ctx)
 	s.place.state.Store(left)
 	if err != nil {
@@ -40,10 +41,15 @@ func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duratio
 	return err
 }
 
-func (s *rehearsal) claim(at *Place, now time.Time) *Claim {
+func (s *rehearsal) claim(at *Place) *Claim {
 	c := &Claim{place: at}
 	c.Init(s.nodes, &s.keys, NewToken("check"), s.ttl)
-	c.Propose(now)
+	c.Propose(s.now)
+	return s.here(c)
+}
+
+// here leaves a claim nothing but the node.
+func (s *rehearsal) here(c *Claim) *Claim {
 	c.sites = slices.DeleteFunc(c.sites, func(site site) bool { return site.node != s.node })
 	return c
 }
@@ -59,7 +65,7 @@ func (s *rehearsal) play(ctx context.Context) error {
 	if err := s.followWait(ctx); err != nil {
 		return err
 	}
-	s.holder.agree(s.holder.counter())
+	s.holder.settleFence(s.holder.counter(), time.Time{})
 	for _, v := range []*verb{extendVerb, findVerb, cleanVerb} {
 		if err := s.ask(ctx, s.holder, v, 2*s.ttl); err != nil { // an extension to less sets nothing
 			return err
@@ -103,7 +109,7 @@ func (s *rehearsal) followWait(ctx context.Context) error {
 		return nil
 	}
 	c, follow := s.nodes.follow(newLook(), s.keys.prefix, s.keys.Resources[0], s.ttl)
-	c.sites = slices.DeleteFunc(c.sites, func(site site) bool { return site.node != s.node })
+	s.here(c)
 	token := s.holder.token
 	publish := func(ms int64) *verb {
 		return &verb{
@@ -127,14 +133,9 @@ func (c *Claim) counter() uint64 {
 	return c.sites[0].fence
 }
 
-func (c *Claim) agree(fence uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.fence = fence
-}
-
 // forgetCounter deletes the counter of the lock, as if it were a lock key and what it shows the
-// token: else it would stay for a week.
+// token: else it would stay for a week. If the node does not answer in time, it is asked again in the
+// background.
 func (s *rehearsal) forgetCounter() {
 	shows := max(s.holder.counter(), s.next.counter())
 	if shows == 0 {
@@ -143,10 +144,5 @@ func (s *rehearsal) forgetCounter() {
 	k := s.nodes.Keys("", []string{auxiliary(s.keys.all.keys[0], fenceSuffix)})
 	c := &Claim{}
 	c.Init(s.nodes, &k, fenceText(shows), s.ttl)
-	c.sites = slices.DeleteFunc(c.sites, func(site site) bool { return site.node != s.node })
-	c.mu.Lock()
-	r := c.partLocked(cleanVerb, s.ttl, 0)
-	c.mu.Unlock()
-	r.Send()
-	r.Wait(context.Background()) // as long as the node timeout, and the node repeats it after that
+	_ = s.ask(context.Background(), s.here(c), cleanVerb, s.ttl)
 }

@@ -271,9 +271,12 @@ func (w *Waiter) heard(node int, r *protocol.Refusal) {
 	s.closed, s.open = r.Time, s.called > r.Time
 	w.before, w.all = r.Before, r.All
 	if r.Waited && r.Before <= 1 && w.standBy.IsZero() { // whoever is first was called by now, and may not come
-		w.standBy = time.Now().Add(grace + graceSlack)
+		w.standByLocked()
 	}
 }
+
+// standByLocked has the waiter try when whoever was called has had time to come.
+func (w *Waiter) standByLocked() { w.standBy = time.Now().Add(grace + graceSlack) }
 
 func (w *Waiter) hearLocked(node int, word string, shown int64) (then func()) {
 	s := &w.nodes[node]
@@ -289,7 +292,7 @@ func (w *Waiter) hearLocked(node int, word string, shown int64) (then func()) {
 	case word == wordCome:
 		s.open, s.called = true, shown
 	case word == wordStandBy:
-		w.standBy = time.Now().Add(grace + graceSlack)
+		w.standByLocked()
 	}
 	if word != wordStandBy && w.called.IsZero() {
 		w.called = time.Now()
