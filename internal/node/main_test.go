@@ -9,18 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/rediskit/redlock/internal/locktest"
 	"github.com/rediskit/redlock/internal/node"
 )
 
 func TestMain(m *testing.M) {
-	const pool = "github.com/redis/go-redis/v9/internal/pool.(*ConnPool)."
-	goleak.VerifyTestMain(m,
-		// What a go-redis client leaves behind: it probes an unreachable server and notices Close
-		// up to a second late,
-		goleak.IgnoreAnyFunction(pool+"tryDial"),
-		// and recent versions go on dialling, five times, whether or not anybody still wants it.
-		goleak.IgnoreAnyFunction(pool+"queuedNewConn.func2"),
-	)
+	goleak.VerifyTestMain(m, locktest.ClientLeaks()...)
 }
 
 // patience is how long a test waits for what takes milliseconds.

@@ -34,9 +34,6 @@
 //
 // # Leak checks
 //
-// A go-redis client whose dials were refused PoolSize times keeps a goroutine that
-// notices Close only at its next wake-up, up to a second later. Where a test kills
-// a server under such a client, goleak needs
-//
-//	goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
+// A closed go-redis client leaves goroutines behind for a while where its server is
+// gone. After a test that kills one, goleak needs ClientLeaks of internal/locktest.
 package redistest

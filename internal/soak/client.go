@@ -18,6 +18,7 @@ import (
 
 	"github.com/rediskit/redlock"
 	"github.com/rediskit/redlock/internal/history"
+	"github.com/rediskit/redlock/internal/locktest"
 )
 
 // clientEnv, set in the environment, makes this program a client of the locks.
@@ -115,12 +116,10 @@ func (c *client) run() (err error) {
 	for _, node := range nodes {
 		err = errors.Join(err, node.Close())
 	}
-	return errors.Join(err, goleak.Find(
-		// A go-redis client that could not dial leaves a goroutine, which notices its end up to a second late.
-		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
+	return errors.Join(err, goleak.Find(append(locktest.ClientLeaks(),
 		goleak.IgnoreAnyFunction("github.com/rediskit/redlock/internal/soak.(*client).run.func1"),
 		goleak.IgnoreAnyFunction("main.(*client).run.func1"),
-	))
+	)...))
 }
 
 // work runs the workers until ctx ends.

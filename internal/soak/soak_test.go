@@ -10,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/rediskit/redlock/internal/locktest"
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
 func TestMain(m *testing.M) {
 	clientMain() // this binary is the clients' too
 	redis.SetLogger(silence{})
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	goleak.VerifyTestMain(m, locktest.ClientLeaks()...)
 }
 
 // short makes a short run, and longer ones until one satisfies, with leases that allow for a machine which has other things to
