@@ -28,10 +28,10 @@ type Handle struct {
 	mu       sync.Mutex
 	posted   []func() // what must not run under the mutex: see unlock
 	lease    lease.Lease
-	proved   time.Duration // after h.acquired: when the latest round was begun that an extension has won
-	err      error         // why the handle ended; nil while the lock is held
-	done     chan struct{} // made by Done
-	contexts map[context.Context]*lockContext
+	proved   time.Duration                    // after h.acquired: when the latest round was begun that an extension has won
+	err      error                            // why the handle ended; nil while the lock is held
+	done     chan struct{}                    // made by Done
+	contexts map[context.Context]*lockContext // until they end, or Release has ended them
 	renewal  lease.Renewal
 	renewing *protocol.Round // under way; nil: none is
 	failures int             // renewals that failed since the last one that did not
@@ -39,7 +39,6 @@ type Handle struct {
 	ringing  bool            // it is the alarm that looks, and no caller
 	given    bool            // Release was called
 	lost     bool            // it had ended before that
-	over     []*lockContext  // that have ended with the handle, until its release was sent
 	alarm    timers.Alarm
 
 	release  sync.Once // the first call decides
@@ -231,9 +230,7 @@ func (h *Handle) endLocked(cause Cause, reason string) {
 	}
 	for _, ctx := range h.contexts {
 		ctx.stop()
-		h.over = append(h.over, ctx)
 	}
-	h.contexts = nil
 	h.cancelLocked()
 	if line := h.line; line != nil && err != ErrReleased { // else Release hands the lock over
 		h.posted = append(h.posted, line.Lost)
@@ -295,7 +292,7 @@ func (h *Handle) Release(ctx context.Context) error {
 	})
 	h.tellUntold()
 	h.mu.Lock()
-	h.over = nil
+	h.contexts = nil
 	h.mu.Unlock()
 	return h.released
 }
@@ -318,10 +315,10 @@ func (h *Handle) endByHand() {
 	}
 }
 
-// cancelLocked has the contexts cancelled that the end of the handle has stopped.
+// cancelLocked has the contexts cancelled: the handle has ended.
 func (h *Handle) cancelLocked() {
 	err := h.err
-	for _, ctx := range h.over {
+	for _, ctx := range h.contexts {
 		h.posted = append(h.posted, func() { ctx.cancel(err) })
 	}
 }

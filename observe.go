@@ -176,7 +176,7 @@ func (h *Handle) endsLocked(cause Cause, reason string) {
 // reliedOn reports whether the end of a lease is worth a warning. It is not where only the observer
 // has the handle watched: a lock may be meant to run out.
 func (h *Handle) reliedOn() bool {
-	return !h.ringing || h.renewal.On || h.done != nil || len(h.over) > 0
+	return !h.ringing || h.renewal.On || h.done != nil || len(h.contexts) > 0
 }
 
 // warnLocked logs a loss after all: there is a Release.

@@ -191,7 +191,7 @@ func (c *command) finish() {
 // unquoted returns an error reply without the arguments that it quotes: one of them is a token, which
 // must not get into logs.
 func unquoted(err error) error {
-	if !answered(err) {
+	if err == nil || !answered(err) {
 		return err
 	}
 	if said, _, quotes := strings.Cut(err.Error(), ", with args "); quotes {
