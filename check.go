@@ -87,19 +87,41 @@ type finding struct {
 
 // checkNode looks at one node.
 func (l *Locker) checkNode(ctx context.Context, i int) (f finding) {
+	if err := l.rehearse(ctx, i); err != nil && !f.failed(ctx, err) {
+		return f // nor asked for anything else
+	}
+	infos(ctx, l.clients[i], func(info map[string]string) { f.read(info, l.fencing) })
+	if len(f.useless) > 0 {
+		return f
+	}
+	if err := messages(ctx, l.clients[i]); err != nil && ctx.Err() == nil {
+		hint, _ := misconfigured(err)
+		f.warning = append(f.warning,
+			advice("gives no messages, so that waiting calls ask it again and again", err, hint))
+	}
+	return f
+}
+
+// rehearse locks a name of its own on one node, in all ways that calls may need.
+func (l *Locker) rehearse(ctx context.Context, i int) error {
 	ttl := max(time.Second, 2*l.nodeTimeout)
 	k := l.nodes.Keys(l.prefix, []string{"redlock-check:" + rand.Text()})
 	err := l.nodes.Rehearse(ctx, i, k, ttl, wallclock.Now(ctx))
 	if l.prefix == "" && forbiddenName(err) {
-		err = nil
+		return nil // the names that are allowed may be any
 	}
+	return err
+}
+
+// failed notes how a rehearsal has failed. It reports whether the node has answered.
+func (f *finding) failed(ctx context.Context, err error) (answered bool) {
 	var silent *protocol.NoAnswer
 	var reply redis.Error
+	answered = true
 	switch hint, permanent := misconfigured(err); {
-	case err == nil:
 	case ctx.Err() != nil && err == context.Cause(ctx):
 		f.useless, f.waiting = []error{errors.New("had not answered yet")}, true
-		return f
+		answered = false
 	case permanent:
 		f.useless = append(f.useless, advice("cannot be used for locks", err, hint))
 	case errors.As(err, &reply):
@@ -110,17 +132,9 @@ func (l *Locker) checkNode(ctx context.Context, i int) (f finding) {
 			hint += " One that is far away needs a longer WithNodeTimeout"
 		}
 		f.useless, f.waiting = append(f.useless, advice("cannot be reached", err, hint)), true
-		return f // nor asked for anything else
+		answered = false
 	}
-	infos(ctx, l.clients[i], func(info map[string]string) { f.read(info, l.fencing) })
-	if len(f.useless) > 0 {
-		return f
-	}
-	if err := messages(ctx, l.clients[i]); err != nil && ctx.Err() == nil {
-		hint, _ := misconfigured(err)
-		f.warning = append(f.warning, advice("gives no messages, so that waiting calls ask it again and again", err, hint))
-	}
-	return f
+	return answered
 }
 
 // messages returns why a server does not let messages through, by which those who wait are told that

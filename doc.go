@@ -84,8 +84,9 @@
 //
 //	when a lock is renewed, and for how long    internal/lease/renewal.go (the times), renewal.go (the act)
 //	an attempt                                  acquire.go; when the next one comes: wait.go
-//	what Release or a loss does                 handle.go; Extend: extend.go; contexts: context.go
-//	New, Do, TryDo, Adopt, Close                lock.go; Once: once.go
+//	what a loss does                            handle.go; Release: release.go; Extend: extend.go;
+//	                                            contexts: context.go
+//	New, Do, TryDo, Close                       lock.go; Once: once.go; Adopt: adopt.go
 //	when a deadlock is found, and who is told   internal/deadlock; what is said then: deadlock.go
 //	an option, its default or its check         options.go
 //	an error's text, or what it matches         errors.go; what counts as a misconfiguration: misconfigured.go
@@ -95,7 +96,8 @@
 //	which clients are refused                   clients.go; what Check finds: check.go
 //	when a vote is won or lost                  internal/quorum
 //	which restarted nodes may vote              internal/node/guard.go, which scripts: internal/protocol/guard.go
-//	how a split vote is settled                 internal/protocol/contest.go
+//	how a split vote is settled                 internal/protocol/contest.go (who gives way),
+//	                                            contest.go (how long and how often it is tried)
 //	who is next, here                           internal/queue; on a node: scripts/queue.lua, wait.lua
 //	how nodes agree on a fencing token          internal/protocol/fence.go, scripts/fence.lua; and the model of
 //	                                            it, internal/fencemodel

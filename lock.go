@@ -189,29 +189,6 @@ func (l *Locker) letGo(ctx context.Context, h *Handle) error {
 	return err
 }
 
-// Adopt continues a lock that another process has handed over by its token ([Handle.Token]). It
-// looks on the nodes how long a quorum will keep the lock at least, and returns a Handle that is
-// valid for that long, less the drift; Extend and renewal (with the TTL of opts) take it from
-// there. The old handle does not know; drop it without Release. A node of a minority that the
-// former owner's request reaches only after the lock was released keeps the key until it expires.
-//
-// Adopt fails with [ErrLost] when the resources are free, under another token or never expire, with
-// [ErrNoQuorum] when too few nodes answer, and otherwise as TryAcquire does.
-func (l *Locker) Adopt(ctx context.Context, resources []string, token string, opts ...AcquireOption) (*Handle, error) {
-	if token == "" {
-		return nil, errors.New("redlock: the token is empty")
-	}
-	p, err := l.plan(resources, opts)
-	if err != nil {
-		return nil, err
-	}
-	if p.account = l.account(ctx, p); p.account != nil {
-		p.account.adopted = true
-	}
-	h, err := l.adopt(ctx, p, token)
-	return l.acquired(p, h, err)
-}
-
 // Close ends the Locker: waiting calls return [ErrClosed], renewal stops, handles end with
 // ErrClosed, and all calls from then on return it. Locks that are held are not released: their keys
 // expire. Close goes on cleaning up after earlier calls for as long as it waits, and returns when

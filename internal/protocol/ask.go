@@ -89,7 +89,6 @@ func (a *ask) Receive(call *node.Call) (again bool) {
 	c.mu.Lock()
 	defer c.unlock()
 	s := a.siteLocked()
-
 	a.heard = time.Since(r.start)
 	err := a.said(call)
 	a.tellLocked(call, err)

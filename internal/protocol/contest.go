@@ -66,36 +66,50 @@ func (r *Round) Prevails() (prevails, doubtful bool) {
 	if r.outcome != quorum.Refused {
 		return false, false
 	}
-	has := make(map[string]int) // how many nodes each competitor has
-	granted, silent, most := 0, 0, 0
-	for i := range c.nodes.nodes {
-		var refused *Refusal
-		switch said, decided := r.saidLocked(i); {
-		case decided && said == nil:
-			granted++
-		case errors.As(said, &refused):
-			token := withoutNumber(refused.Owner)
-			if !refused.yields() || token < c.token {
-				return false, false
-			}
-			has[token]++
-			most = max(most, has[token])
-		default:
-			silent++ // or failed: it may have granted the lock all the same
-		}
-	}
-	if granted+silent == 0 {
+	s, ours := r.sharesLocked()
+	if !ours || s.granted+s.silent == 0 {
 		return false, false
 	}
-	r.contest = r.contest || granted > 0 || len(has) > 1
-	if most < r.tally.Need() {
-		if doubtful = most+silent >= r.tally.Need(); doubtful {
+	r.contest = r.contest || s.granted > 0 || len(s.has) > 1
+	if s.most < r.tally.Need() {
+		if doubtful = s.most+s.silent >= r.tally.Need(); doubtful {
 			r.beaten = r.before // neither once more nor over
 		}
-		return most > 0, doubtful
+		return s.most > 0, doubtful
 	}
 	r.beaten = r.before + 1
 	return r.contest && r.beaten <= confirmations, false
+}
+
+// shares is how the nodes are split.
+type shares struct {
+	granted int            // have granted the lock to us
+	silent  int            // have not answered, or failed: they may have granted it all the same
+	has     map[string]int // each competitor's, by its token
+	most    int            // those of the one that has most
+}
+
+// sharesLocked counts the nodes. It reports whether the right to go on is ours: all who are in the
+// way are competitors, and none has a smaller token.
+func (r *Round) sharesLocked() (s shares, ours bool) {
+	s.has = make(map[string]int)
+	for i := range r.claim.nodes.nodes {
+		var refused *Refusal
+		switch said, decided := r.saidLocked(i); {
+		case decided && said == nil:
+			s.granted++
+		case errors.As(said, &refused):
+			token := withoutNumber(refused.Owner)
+			if !refused.yields() || token < r.claim.token {
+				return s, false
+			}
+			s.has[token]++
+			s.most = max(s.most, s.has[token])
+		default:
+			s.silent++
+		}
+	}
+	return s, true
 }
 
 // MayYetWin reports whether the answers that are missing could still give a round a quorum that was

@@ -102,13 +102,13 @@ var mutants = []mutant{
 		"internal/quorum/quorum.go", "return nodes+n-answered >= Size(n) }", "return nodes >= Size(n) }",
 	}}},
 	{"nobody yields", "those who have split the nodes all keep what they have", []edit{{
-		"internal/protocol/contest.go", "|| token < c.token {", "{",
+		"internal/protocol/contest.go", "|| token < r.claim.token {", "{",
 	}}},
 	{"a passing quorum counts", "whoever gives way may have one until its release arrives", []edit{{
 		"internal/protocol/contest.go", "return r.contest && r.beaten <= confirmations, false", "return false, false",
 	}}},
 	{"everybody yields", "of those who have split the nodes nobody gets the lock", []edit{{
-		"internal/protocol/contest.go", "return most > 0, doubtful", "return false, doubtful",
+		"internal/protocol/contest.go", "return s.most > 0, doubtful", "return false, doubtful",
 	}}},
 	{"shortened on the nodes alone", "the lease counts on keys that are cut", []edit{{
 		"extend.go", "h.lease = proved\n\th.claim.Prove(proved)", "h.claim.Prove(proved)",
