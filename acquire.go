@@ -34,8 +34,9 @@ func (l *Locker) plan(resources []string, opts []AcquireOption) (*plan, error) {
 	}
 	keys := l.nodes.Keys(l.prefix, sorted)
 	if misfit, found := l.nodes.Misfit(keys); found {
-		return nil, fmt.Errorf("redlock: resource %s cannot be locked on a Redis Cluster: because of its braces, "+
-			"the key of its queue would have another slot; leave out empty braces, and a } that no { comes before", protocol.Quote(misfit))
+		return nil, fmt.Errorf("redlock: resource %s cannot be locked on a Redis Cluster: "+
+			"because of its braces, the key of its queue would have another slot; "+
+			"leave out empty braces, and a } that no { comes before", protocol.Quote(misfit))
 	}
 	return &plan{callConfig: call, keys: keys}, nil
 }
@@ -55,7 +56,8 @@ func (p *plan) firstTTL() time.Duration { return max(p.ttl, p.minHold) }
 // attempt tries once. It returns the round that tells what the nodes have said, if they were asked.
 //
 // Whoever stands in the nodes' queues gives its place there; at is nil for those who do not.
-func (l *Locker) attempt(ctx context.Context, p *plan, at *protocol.Place) (h *Handle, r *protocol.Round, err error) {
+func (l *Locker) attempt(ctx context.Context, p *plan,
+	at *protocol.Place) (h *Handle, r *protocol.Round, err error) {
 	if err := l.enter(ctx, "acquire", p.keys.Resources); err != nil {
 		return nil, nil, err
 	}
@@ -74,7 +76,8 @@ func (l *Locker) attempt(ctx context.Context, p *plan, at *protocol.Place) (h *H
 }
 
 // tryOnce asks the nodes for the lock, and takes back what some have granted if it cannot be had.
-func (l *Locker) tryOnce(ctx context.Context, p *plan, at *protocol.Place) (*Handle, *protocol.Round, error) {
+func (l *Locker) tryOnce(ctx context.Context, p *plan,
+	at *protocol.Place) (*Handle, *protocol.Round, error) {
 	// A fresh token for each attempt: no late clean-up of one can hurt the next.
 	h := l.newHandle(p, protocol.NewToken(p.owner))
 	l.propose(ctx, h)
@@ -103,7 +106,8 @@ func (l *Locker) tryOnce(ctx context.Context, p *plan, at *protocol.Place) (*Han
 
 // ask asks the nodes for the lock. It returns the round that tells what came of it, and what cut it
 // short.
-func (l *Locker) ask(ctx context.Context, h *Handle, ttl time.Duration, at *protocol.Place) (r *protocol.Round, cause error) {
+func (l *Locker) ask(ctx context.Context, h *Handle, ttl time.Duration,
+	at *protocol.Place) (r *protocol.Round, cause error) {
 	if at == nil {
 		return l.contend(ctx, h, ttl)
 	}
@@ -131,7 +135,8 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 			t.Join(polls).Leave()
 		}
 	}()
-	h, r, err := l.attempt(ctx, p, nil) // with the whole node timeout, however short the maximum wait is
+	// with the whole node timeout, however short the maximum wait is
+	h, r, err := l.attempt(ctx, p, nil)
 	tried = true
 	if err != nil {
 		return l.wait(ctx, p, began, t.Join(polls), r, err)
@@ -142,9 +147,10 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 	return h, nil
 }
 
-// wait waits in line. If an attempt has been made before, err is how it failed, and r what the nodes
-// have said to it.
-func (l *Locker) wait(ctx context.Context, p *plan, began time.Time, q *queue.Waiter, r *protocol.Round, err error) (*Handle, error) {
+// wait waits in line. If an attempt has been made before, err is how it failed, and r what the
+// nodes have said to it.
+func (l *Locker) wait(ctx context.Context, p *plan, began time.Time, q *queue.Waiter,
+	r *protocol.Round, err error) (*Handle, error) {
 	w := l.newWait(ctx, "acquire", p, began)
 	defer func() { w.cancel() }()
 	w.longest = min(w.longest, queue.MostPause)
@@ -172,7 +178,8 @@ func (l *Locker) wait(ctx context.Context, p *plan, began time.Time, q *queue.Wa
 
 // stand stands in line and tries when it is due. If an attempt has been made, r and err are what
 // came of it.
-func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error) (*Handle, error) {
+func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round,
+	err error) (*Handle, error) {
 	if err == nil {
 		if q.Behind() {
 			p.account.standsInLine(l, p)
@@ -206,7 +213,8 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err
 
 // again waits until another attempt is due after one that has failed. It returns the call's error
 // where there will be none.
-func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error, stood bool) error {
+func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err error,
+	stood bool) error {
 	hint := time.Duration(math.MaxInt64)
 	if r != nil {
 		l.line.Look(r)
@@ -242,7 +250,8 @@ func (l *Locker) lastTry(w *wait, p *plan, q *queue.Waiter, cause error) (*Handl
 		return nil, err
 	}
 	if cause == ErrClosed || w.outer.Err() != nil {
-		return nil, w.gaveUp(cause, interrupt(w.outer, cause, stateError("acquire", w.resources, ErrHeld)))
+		return nil,
+			w.gaveUp(cause, interrupt(w.outer, cause, stateError("acquire", w.resources, ErrHeld)))
 	}
 	h, _, err := l.attempt(w.attemptContext(), p, q.Place())
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 //
 // Adopt fails with [ErrLost] when the resources are free, under another token or never expire, with
 // [ErrNoQuorum] when too few nodes answer, and otherwise as TryAcquire does.
-func (l *Locker) Adopt(ctx context.Context, resources []string, token string, opts ...AcquireOption) (*Handle, error) {
+func (l *Locker) Adopt(ctx context.Context, resources []string, token string,
+	opts ...AcquireOption) (*Handle, error) {
 	if token == "" {
 		return nil, errors.New("redlock: the token is empty")
 	}
@@ -45,7 +46,8 @@ func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, err
 	r.Send()
 	cause := r.Wait(ctx)
 	if r.Outcome() == quorum.Won {
-		kept := lease.Lease{Start: r.Lease().Start, TTL: min(r.Kept(), l.longestTTL()), Drift: l.drift}
+		kept := lease.Lease{Start: r.Lease().Start, TTL: min(r.Kept(), l.longestTTL()),
+			Drift: l.drift}
 		found := r
 		if r, cause = l.fence(ctx, h, found, kept); r.Outcome() == quorum.Won {
 			return l.takeOver(h, found, kept, p)
@@ -62,7 +64,8 @@ func (l *Locker) adopt(ctx context.Context, p *plan, token string) (*Handle, err
 }
 
 // takeOver begins the life of an adopted handle with what a quorum keeps.
-func (l *Locker) takeOver(h *Handle, found *protocol.Round, kept lease.Lease, p *plan) (*Handle, error) {
+func (l *Locker) takeOver(h *Handle, found *protocol.Round, kept lease.Lease,
+	p *plan) (*Handle, error) {
 	if l.fencing && h.Fence() == 0 {
 		return nil, stateError(found.Op(), h.claim.Resources(), errNoFence)
 	}

@@ -22,7 +22,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// tape is what the fuzzer lets a node say, byte by byte. Behind its end there are zeros, of which healthy answers are made.
+// tape is what the fuzzer lets a node say, byte by byte. Behind its end there are zeros, of which
+// healthy answers are made.
 type tape []byte
 
 func (t *tape) next() byte {
@@ -43,11 +44,13 @@ func (t *tape) value(depth int) any {
 	case b == 0:
 		return nil
 	case b < 3:
-		return pick[int64](t, 0, 1, 2, 3, -1, -2, -3, math.MaxInt64, math.MinInt64, 1<<32+1, math.MinInt64/1_000_000-1, math.MaxInt32)
+		return pick[int64](t, 0, 1, 2, 3, -1, -2, -3, math.MaxInt64, math.MinInt64, 1<<32+1,
+			math.MinInt64/1_000_000-1, math.MaxInt32)
 	case b == 3:
 		return pick(t, "", "1", "OK", stranger, "\xff\x00", strings.Repeat("long", 99), adopted)
 	case b == 4:
-		return pick[any](t, 1.0, math.NaN(), math.Inf(1), true, false, big.NewInt(1), map[any]any{int64(1): int64(1)}, uint64(1), int(1))
+		return pick[any](t, 1.0, math.NaN(), math.Inf(1), true, false, big.NewInt(1),
+			map[any]any{int64(1): int64(1)}, uint64(1), int(1))
 	case b == 5:
 		return pick[error](t, serverError("ERR nested"), serverError("READONLY nested"))
 	default:
@@ -95,7 +98,8 @@ func (c *babble) isCut() bool { return c.script == "extend" && c.args[3] == "cut
 
 // bare is the token in a value that may have the number of a shortening in front of it.
 func bare(value string) string {
-	if number, token, found := strings.Cut(value, "~"); found && number != "" && strings.Trim(number, "0123456789") == "" {
+	if number, token, found := strings.Cut(value, "~"); found && number != "" &&
+		strings.Trim(number, "0123456789") == "" {
 		return token
 	}
 	return value
@@ -104,8 +108,10 @@ func bare(value string) string {
 // slowest is how long an answer takes at most: longer than the default node timeout.
 const slowest = 1700 * time.Millisecond
 
-// argsOf is how many arguments each script takes: first without those about queues, then where the keys have queues.
-var argsOf = map[string][]int{"acquire": {3, 2}, "extend": {4}, "release": {2, 1, 3}, "inspect": {0, 2}}
+// argsOf is how many arguments each script takes: first without those about queues, then where the
+// keys have queues.
+var argsOf = map[string][]int{"acquire": {3, 2}, "extend": {4}, "release": {2, 1, 3},
+	"inspect": {0, 2}}
 
 func (n *babbler) DialHook(redis.DialHook) redis.DialHook { return nil }
 
@@ -125,7 +131,8 @@ func (n *babbler) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPi
 	}
 }
 
-// answer says something to a script. The first byte says what: mostly something sensible, so that it goes on from there.
+// answer says something to a script. The first byte says what: mostly something sensible, so that
+// it goes on from there.
 func (n *babbler) answer(cmd *redis.Cmd) {
 	c := callIn(cmd)
 	n.mu.Lock()
@@ -134,7 +141,8 @@ func (n *babbler) answer(cmd *redis.Cmd) {
 	case kind < 13:
 		c.reply = n.reply(&c, kind)
 	case kind == 13:
-		c.err = pick[error](&n.tape, redis.Nil, io.EOF, serverError("ERR no"), serverError("LOADING"), serverError("NOSCRIPT"), context.DeadlineExceeded)
+		c.err = pick[error](&n.tape, redis.Nil, io.EOF, serverError("ERR no"),
+			serverError("LOADING"), serverError("NOSCRIPT"), context.DeadlineExceeded)
 	default:
 		c.reply = n.tape.value(3)
 	}
@@ -142,7 +150,9 @@ func (n *babbler) answer(cmd *redis.Cmd) {
 	if err, isError := c.reply.(error); isError {
 		c.reply, c.err = nil, err
 	}
-	if n.slow { // not by a receive from time.After: in a bubble that can crash the race detector (go.dev/issue/78156)
+	if n.slow {
+		// not by a receive from time.After: in a bubble that can crash the race detector
+		// (go.dev/issue/78156)
 		time.Sleep([]time.Duration{0, time.Millisecond, 600 * time.Millisecond, slowest}[b>>6])
 	}
 	n.mu.Lock()
@@ -163,9 +173,11 @@ func (n *babbler) reply(c *babble, kind byte) any {
 	case kind == 7:
 		return []any{1 + int64(n.tape.next())%int64(len(c.keys))}
 	case kind < 10:
-		return []any{1 + int64(n.tape.next())%int64(len(c.keys)), pick(&n.tape, stranger, ""), pick[int64](&n.tape, 5000, -1, 0)}
+		return []any{1 + int64(n.tape.next())%int64(len(c.keys)), pick(&n.tape, stranger, ""),
+			pick[int64](&n.tape, 5000, -1, 0)}
 	case kind == 10:
-		return pick[error](&n.tape, serverError("OOM command not allowed"), serverError("READONLY"), serverError(""))
+		return pick[error](&n.tape, serverError("OOM command not allowed"), serverError("READONLY"),
+			serverError(""))
 	default:
 		return n.tape.value(3)
 	}
@@ -178,8 +190,10 @@ func (n *babbler) yes(c *babble) any {
 	}
 	var list []any
 	for range c.keys {
-		list = append(list, pick(&n.tape, []any{adopted, int64(90_000)}, []any{adopted, int64(-1)}, []any{nil, int64(-2)},
-			[]any{stranger, int64(70_000)}, []any{adopted, int64(1)}, []any{"2~" + adopted, int64(80_000)})...)
+		list = append(list, pick(&n.tape, []any{adopted, int64(90_000)}, []any{adopted, int64(-1)},
+			[]any{nil, int64(-2)},
+			[]any{stranger, int64(70_000)}, []any{adopted, int64(1)},
+			[]any{"2~" + adopted, int64(80_000)})...)
 	}
 	return list
 }
@@ -201,7 +215,8 @@ func callIn(cmd *redis.Cmd) babble {
 	case err != nil || keys < 1 || !known || !slices.Contains(counts, len(c.args)):
 		panic(fmt.Sprint("not one of our scripts: ", args))
 	case len(c.args) != counts[0]:
-		c.keys, c.args = c.keys[:keys/2], append(c.args, "0")[:counts[0]] // a release may say nothing of a shortening
+		// a release may say nothing of a shortening
+		c.keys, c.args = c.keys[:keys/2], append(c.args, "0")[:counts[0]]
 	}
 	return c
 }
@@ -244,7 +259,8 @@ func (c *babble) means() vote {
 		return votesYes
 	case c.script != "inspect" && isList && (len(list) == 1 || len(list) == 3):
 		i, ok := list[0].(int64)
-		if !ok || i < 1 || i > int64(len(c.keys)) || len(list) == 3 && (list[1] == nil || !okPair(list[1], list[2])) {
+		if !ok || i < 1 || i > int64(len(c.keys)) ||
+			len(list) == 3 && (list[1] == nil || !okPair(list[1], list[2])) {
 			return votesNothing
 		}
 		return votesNo

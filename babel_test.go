@@ -51,7 +51,8 @@ func (b *babel) then(t time.Time) (latest int64) {
 }
 
 // since returns what a node has answered to a script after the answer with the given number.
-func (b *babel) since(start int64, node int, script string, match func(c *babble) bool) (calls []babble) {
+func (b *babel) since(start int64, node int, script string,
+	match func(c *babble) bool) (calls []babble) {
 	n := b.nodes[node]
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -63,8 +64,10 @@ func (b *babel) since(start int64, node int, script string, match func(c *babble
 	return calls
 }
 
-// count counts the nodes whose answers since then say yes for all keys, and those of which one says no.
-func (b *babel) count(start int64, script string, match func(c *babble) bool) (yes, no, answered int) {
+// count counts the nodes whose answers since then say yes for all keys, and those of which one says
+// no.
+func (b *babel) count(start int64, script string,
+	match func(c *babble) bool) (yes, no, answered int) {
 	for i := range b.nodes {
 		granted, refused := map[string]bool{}, false
 		for _, c := range b.since(start, i, script, match) {
@@ -94,7 +97,8 @@ func (b *babel) count(start int64, script string, match func(c *babble) bool) (y
 func (b *babel) explained(err error) {
 	b.Helper()
 	require.ErrorContains(b, err, "redlock: ")
-	require.True(b, errors.Is(err, redlock.ErrHeld) || errors.Is(err, redlock.ErrNoQuorum) || errors.Is(err, redlock.ErrLost) ||
+	require.True(b, errors.Is(err, redlock.ErrHeld) || errors.Is(err, redlock.ErrNoQuorum) ||
+		errors.Is(err, redlock.ErrLost) ||
 		errors.Is(err, redlock.ErrReleased), err)
 	var q *redlock.QuorumError
 	if !errors.As(err, &q) {
@@ -123,13 +127,15 @@ func (b *babel) clean(token string) {
 				continue
 			}
 			deleted := map[string]bool{}
-			for _, d := range b.since(c.number, i, "release", func(d *babble) bool { return d.token() == token }) {
+			for _, d := range b.since(c.number, i, "release",
+				func(d *babble) bool { return d.token() == token }) {
 				for _, key := range d.keys {
 					deleted[key] = true
 				}
 			}
 			for _, key := range c.keys {
-				require.True(b, deleted[key], "%q stays on node %d after %v, %v", key, i, c.reply, c.err)
+				require.True(b, deleted[key], "%q stays on node %d after %v, %v", key, i, c.reply,
+					c.err)
 			}
 		}
 	}
@@ -148,7 +154,8 @@ func (b *babel) acquire(resources []string, opts ...redlock.AcquireOption) *redl
 	require.Nil(b, h)
 	b.explained(err)
 	require.False(b, !b.slow && yes >= b.quorum, "a quorum without a lock: %v", err)
-	require.False(b, errors.Is(err, redlock.ErrHeld) && answered < b.quorum, "too few have answered: %v", err)
+	require.False(b, errors.Is(err, redlock.ErrHeld) && answered < b.quorum,
+		"too few have answered: %v", err)
 	for i := range b.nodes {
 		for _, c := range b.since(start, i, "acquire", nil) {
 			b.clean(c.token())
@@ -169,7 +176,8 @@ func (b *babel) extend(h *redlock.Handle, ttl time.Duration, shorter bool) {
 	err := h.Extend(b.Context(), ttl)
 	yes, _, _ := b.count(start, "extend", func(c *babble) bool { return !c.isCut() })
 	yesCut, _, _ := b.count(start, "extend", (*babble).isCut)
-	_, no, _ := b.count(denials, "extend", nil) // who has denied the lock is not asked to shorten it, and counts there too
+	// who has denied the lock is not asked to shorten it, and counts there too
+	_, no, _ := b.count(denials, "extend", nil)
 	switch {
 	case err == nil:
 		require.NoError(b, before)
@@ -183,7 +191,8 @@ func (b *babel) extend(h *redlock.Handle, ttl time.Duration, shorter bool) {
 	default:
 		b.explained(err)
 		require.NoError(b, h.Err())
-		require.False(b, !b.renewing && h.ValidUntil().After(until), "the lease is what it was, or shorter")
+		require.False(b, !b.renewing && h.ValidUntil().After(until),
+			"the lease is what it was, or shorter")
 	}
 }
 
@@ -238,7 +247,8 @@ func (b *babel) adopt(resources []string) {
 	}
 	require.GreaterOrEqual(b, len(kept), b.quorum, "adopted without a quorum")
 	if most := kept[len(kept)-b.quorum]; most < tenYears {
-		require.False(b, h.ValidUntil().After(began.Add(most)), "trusted for longer than it is kept")
+		require.False(b, h.ValidUntil().After(began.Add(most)),
+			"trusted for longer than it is kept")
 	}
 	b.release(h)
 }
@@ -267,8 +277,10 @@ func (b *babel) look(resource string) {
 	case err != nil:
 		b.explained(err)
 	case !locked:
-		require.False(b, mayBe, "not locked, but %d of %d nodes name one owner and %d have answered", most, len(b.nodes), answered)
+		require.False(b, mayBe, "not locked, but %d of %d nodes name one owner and %d have "+
+			"answered", most, len(b.nodes), answered)
 	case !b.slow:
-		require.True(b, mayBe, "locked, but %d of %d nodes name one owner and %d have answered", most, len(b.nodes), answered)
+		require.True(b, mayBe, "locked, but %d of %d nodes name one owner and %d have answered",
+			most, len(b.nodes), answered)
 	}
 }

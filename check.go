@@ -21,9 +21,9 @@ import (
 // master, is the same server as another of the list, forbids a command, the keys or messages, may
 // evict locks, or with [WithFencing] may forget counters when it restarts. It takes, extends, reads
 // and releases a lock under a name of its own on each node, all at the same time, and waits for it:
-// that shows more than asking for permissions does. What a server may not tell (INFO is forbidden) is
-// no failure. With an empty prefix ([WithKeyPrefix]) neither is a name that the user may not use:
-// there is no telling which ones will be used.
+// that shows more than asking for permissions does. What a server may not tell (INFO is forbidden)
+// is no failure. With an empty prefix ([WithKeyPrefix]) neither is a name that the user may not
+// use: there is no telling which ones will be used.
 //
 // It returns nil or a [CheckError], within ctx and a few node timeouts; [ErrClosed]; and ctx's
 // error and cause, with what was found by then. A node that stops answering in the middle of the
@@ -137,8 +137,8 @@ func (f *finding) failed(ctx context.Context, err error) (answered bool) {
 	return answered
 }
 
-// messages returns why a server does not let messages through, by which those who wait are told that
-// a lock is free.
+// messages returns why a server does not let messages through, by which those who wait are told
+// that a lock is free.
 func messages(ctx context.Context, client node.Client) error {
 	channel := "redlock:check:" + rand.Text()
 	listener := client.Subscribe(ctx, channel)
@@ -183,7 +183,8 @@ func infos(ctx context.Context, client node.Client, read func(info map[string]st
 		read(info)
 	}
 	cluster, ok := client.(interface {
-		ForEachMaster(ctx context.Context, fn func(ctx context.Context, c *redis.Client) error) error
+		ForEachMaster(ctx context.Context,
+			fn func(ctx context.Context, c *redis.Client) error) error
 	})
 	switch {
 	case ok:
@@ -206,17 +207,22 @@ func (f *finding) read(info map[string]string, fencing bool) {
 	}
 	switch {
 	case info["redis_mode"] == "sentinel":
-		f.useless, f.waiting = []error{errors.New("is a Sentinel: use redis.NewFailoverClient")}, false
+		f.useless = []error{errors.New("is a Sentinel: use redis.NewFailoverClient")}
+		f.waiting = false
 	case info["role"] == "slave":
-		f.useless, f.waiting = []error{fmt.Errorf("is a replica of %s:%s, where locks cannot be taken: use a master, or redis.NewFailoverClient",
+		f.useless, f.waiting = []error{fmt.Errorf("is a replica of %s:%s, where locks cannot be "+
+			"taken: use a master, or redis.NewFailoverClient",
 			info["master_host"], info["master_port"])}, false
 	}
-	if policy := info["maxmemory_policy"]; policy != "" && policy != "noeviction" && info["maxmemory"] != "0" {
-		f.warning = append(f.warning, fmt.Errorf("may evict locks when its memory is full: set maxmemory-policy to noeviction (it is %s, maxmemory %s bytes)",
+	if policy := info["maxmemory_policy"]; policy != "" && policy != "noeviction" &&
+		info["maxmemory"] != "0" {
+		f.warning = append(f.warning, fmt.Errorf("may evict locks when its memory is full: set "+
+			"maxmemory-policy to noeviction (it is %s, maxmemory %s bytes)",
 			policy, info["maxmemory"]))
 	}
 	if fencing && info["aof_enabled"] == "0" {
-		f.warning = append(f.warning, errors.New("forgets fencing tokens when it restarts: set appendonly to yes (docs/fencing.md in github.com/rediskit/redlock)"))
+		f.warning = append(f.warning, errors.New("forgets fencing tokens when it restarts: set "+
+			"appendonly to yes (docs/fencing.md in github.com/rediskit/redlock)"))
 	}
 }
 
@@ -227,7 +233,8 @@ func sameServer(found []finding) {
 		for _, id := range found[i].servers {
 			if j, known := first[id]; known && j != i {
 				found[i].useless = append(found[i].useless,
-					fmt.Errorf("is the same server as node %d (run ID %s): a quorum of them is worth nothing, name each server once", j, id))
+					fmt.Errorf("is the same server as node %d (run ID %s): a quorum of them is "+
+						"worth nothing, name each server once", j, id))
 				found[i].waiting = false
 			} else {
 				first[id] = i

@@ -27,7 +27,8 @@ func checkClients(clients []node.Client, guarded bool) error {
 				return fmt.Errorf("redlock: nodes %d and %d are the same client", j, i)
 			}
 			if addr, shared := sharedAddr(other, c); shared {
-				return fmt.Errorf("redlock: nodes %d and %d are one server (%s): a quorum of them is worth nothing", j, i, addr)
+				return fmt.Errorf("redlock: nodes %d and %d are one server (%s): a quorum of "+
+					"them is worth nothing", j, i, addr)
 			}
 		}
 	}
@@ -40,7 +41,8 @@ func checkClient(c any) error {
 		return errors.New("is nil")
 	}
 	if _, ok := c.(*redis.Ring); ok {
-		return errors.New("is a *redis.Ring, which moves keys to other servers when one fails: locks would be held twice")
+		return errors.New("is a *redis.Ring, which moves keys to other servers when one fails: " +
+			"locks would be held twice")
 	}
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 // contend asks the nodes for the lock, again and again for at most the node timeout where
 // competitors have split them and ours is the right to go on. It returns the round that tells what
 // came of it, and what cut it short.
-func (l *Locker) contend(ctx context.Context, h *Handle, ttl time.Duration) (r *protocol.Round, cause error) {
+func (l *Locker) contend(ctx context.Context, h *Handle,
+	ttl time.Duration) (r *protocol.Round, cause error) {
 	r = h.claim.Acquire(ttl)
 	began, patience := r.Start(), l.nodes.TimeoutFor(ttl)
 	r.For(ctx)

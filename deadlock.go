@@ -24,14 +24,16 @@ type DeadlockError struct {
 	op        string
 	resources []string
 	waited    []time.Duration
-	queued    []bool // the owner does not hold what the entry before waits for, but is first in line for it
+	// the owner does not hold what the entry before waits for, but is first in line for it
+	queued []bool
 }
 
 // Wait is one wait of a cycle: Owner waits for Resource, which the next entry's Owner holds, and
 // behind the last entry the first one's. Or nobody holds it, but the next entry's Owner is first in
 // line for it, and waits for others that it wants to have at the same time.
 type Wait struct {
-	Owner    string // the label under which the waiting task holds, or is to have, what the entry before waits for
+	// the label under which the waiting task holds, or is to have, what the entry before waits for
+	Owner    string
 	Resource string
 }
 
@@ -55,7 +57,8 @@ func (e *DeadlockError) Error() string {
 		if len(e.queued) > 0 && e.queued[next] {
 			how = "kept for"
 		}
-		msg += fmt.Sprintf("%s waits for %s, %s %s", who, protocol.Quote(w.Resource), how, protocol.Quote(e.Cycle[next].Owner))
+		msg += fmt.Sprintf("%s waits for %s, %s %s", who, protocol.Quote(w.Resource), how,
+			protocol.Quote(e.Cycle[next].Owner))
 	}
 	return msg
 }
@@ -68,7 +71,8 @@ func (e *DeadlockError) waits() string {
 	waits := make([]string, len(e.Cycle))
 	for i, w := range e.Cycle {
 		waits[i] = fmt.Sprintf("%s has waited at least %v for %s",
-			protocol.Quote(w.Owner), e.waited[i].Round(time.Millisecond), protocol.Quote(w.Resource))
+			protocol.Quote(w.Owner), e.waited[i].Round(time.Millisecond),
+			protocol.Quote(w.Resource))
 	}
 	return strings.Join(waits, ", ")
 }
@@ -134,7 +138,8 @@ func (w *wait) startWatch(p *plan) {
 	ctx, end := context.WithCancelCause(w.ctx)
 	w.ctx = ctx
 	d := deadlock.Wait{
-		Began: w.began, After: w.l.deadlocks, Nodes: w.l.nodes, Keys: p.keys, Enter: w.l.staysOpen, Leave: w.l.leave,
+		Began: w.began, After: w.l.deadlocks, Nodes: w.l.nodes, Keys: p.keys, Enter: w.l.staysOpen,
+		Leave: w.l.leave,
 		Label: p.owner, Place: w.place,
 		Found: func(cycle []deadlock.Member) { end(w.deadlock(cycle)) },
 		Long:  w.long,
@@ -196,7 +201,8 @@ func (w *wait) long(blockers []deadlock.Blocker) {
 		text := fmt.Sprintf("%s has held %s for at least %v",
 			protocol.Quote(b.Owner), protocol.Quote(b.Resource), b.Held.Round(time.Millisecond))
 		if b.Queued {
-			text = fmt.Sprintf("%s is first in line for %s", protocol.Quote(b.Owner), protocol.Quote(b.Resource))
+			text = fmt.Sprintf("%s is first in line for %s", protocol.Quote(b.Owner),
+				protocol.Quote(b.Resource))
 		}
 		if b.For != "" {
 			text += " and waits for " + protocol.Quote(b.For)

@@ -26,7 +26,8 @@ import (
 // with ctx's cause if that has ended too), but not one that matches [context.Canceled] or the cause
 // of fn's context after that has ended. And it returns [ErrClosed], [ErrMisconfigured] where
 // campaigning does not help, and an error for invalid arguments.
-func (l *Locker) Lead(ctx context.Context, name string, fn func(ctx context.Context) error, opts ...AcquireOption) error {
+func (l *Locker) Lead(ctx context.Context, name string, fn func(ctx context.Context) error,
+	opts ...AcquireOption) error {
 	p, err := l.plan([]string{name}, opts)
 	if err != nil {
 		return err
@@ -57,10 +58,12 @@ func (l *Locker) Lead(ctx context.Context, name string, fn func(ctx context.Cont
 
 // term runs fn as the leader and gives the leadership up. It returns fn's error, without what fn
 // was told by a leadership that had ended.
-func (l *Locker) term(ctx context.Context, h *Handle, fn func(ctx context.Context) error) (err error) {
+func (l *Locker) term(ctx context.Context, h *Handle,
+	fn func(ctx context.Context) error) (err error) {
 	defer func() { _ = l.letGo(ctx, h) }() // also when fn panics; a loss is no error of Lead's
 	err = fn(h.Context(ctx))
-	if ended := h.Err(); ended != nil && (errors.Is(err, context.Canceled) || errors.Is(err, ended)) {
+	if ended := h.Err(); ended != nil && (errors.Is(err, context.Canceled) ||
+		errors.Is(err, ended)) {
 		return nil
 	}
 	return err
@@ -73,7 +76,8 @@ func ownError(ctx context.Context, err error) error {
 		return err
 	}
 	cause := context.Cause(ctx)
-	if err == nil || errors.Is(err, ctx.Err()) || errors.Is(err, cause) || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, ctx.Err()) || errors.Is(err, cause) ||
+		errors.Is(err, context.Canceled) {
 		return cause
 	}
 	return errors.Join(err, cause)
@@ -93,7 +97,8 @@ func (c *candidate) saw(began time.Time, err error) {
 
 // leads is the event of a term that begins.
 func (c *candidate) leads(done AcquireDone) LeaderChanged {
-	e := LeaderChanged{Context: done.Context, Resources: done.Resources, Leading: true, Term: done.Fence}
+	e := LeaderChanged{Context: done.Context, Resources: done.Resources, Leading: true,
+		Term: done.Fence}
 	if !c.sawLeader.IsZero() {
 		e.Gap = time.Since(c.sawLeader)
 	}
@@ -103,5 +108,6 @@ func (c *candidate) leads(done AcquireDone) LeaderChanged {
 // stepsDown is the event of a term that ends.
 func (c *candidate) stepsDown(end LeaseEnded) LeaderChanged {
 	c.sawLeader = end.Start.Add(end.Held)
-	return LeaderChanged{Context: end.Context, Resources: end.Resources, Term: end.Fence, Cause: end.Cause}
+	return LeaderChanged{Context: end.Context, Resources: end.Resources, Term: end.Fence,
+		Cause: end.Cause}
 }

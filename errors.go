@@ -52,7 +52,9 @@ type QuorumError struct {
 type NodeError struct {
 	Node int    // index into the list given to New
 	Addr string // as the client has it, "" where it cannot be told
-	Err  error  // a *HeldError, a *QuarantineError, what the server or the network said, or that there was no answer in time
+	// a *HeldError, a *QuarantineError, what the server or the network said, or that there was no
+	// answer in time
+	Err error
 }
 
 // HeldError is one node's word that a key is somebody else's. It matches no sentinel by itself:
@@ -85,7 +87,8 @@ func (e *HeldError) Error() string {
 func (l *Locker) quorumError(r *protocol.Round, resources []string) *QuorumError {
 	s := r.Shortfall()
 	e := &QuorumError{
-		Op: s.Op, Need: s.Need, Got: s.Got, Nodes: l.answers(s), voters: s.Voters, resources: resources, reasons: []error{ErrNoQuorum},
+		Op: s.Op, Need: s.Need, Got: s.Got, Nodes: l.answers(s), voters: s.Voters,
+		resources: resources, reasons: []error{ErrNoQuorum},
 	}
 	if s.Held {
 		e.reasons = []error{ErrHeld}
@@ -106,8 +109,10 @@ func (l *Locker) quorumError(r *protocol.Round, resources []string) *QuorumError
 		e.reasons = append(e.reasons, ErrMisconfigured)
 	case e.detail == "" && slices.ContainsFunc(e.Nodes, tooSlow):
 		e.detail = "a node that is far away needs a longer WithNodeTimeout"
-	case e.detail == "" && slices.ContainsFunc(e.Nodes, func(n NodeError) bool { return hungUp(n.Err) }):
-		e.detail = "a server that closes connections may have as many clients as its maxclients allows"
+	case e.detail == "" && slices.ContainsFunc(e.Nodes,
+		func(n NodeError) bool { return hungUp(n.Err) }):
+		e.detail = "a server that closes connections may have as many clients as its maxclients " +
+			"allows"
 	}
 	return e
 }

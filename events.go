@@ -13,8 +13,9 @@ import (
 // this process, with a monotonic reading.
 type Event interface{ event() }
 
-// Waiting says that an acquisition begins to wait: its first attempt has failed, or it stands in line
-// behind others of its Locker before it makes one. It is told once, and an AcquireDone follows.
+// Waiting says that an acquisition begins to wait: its first attempt has failed, or it stands in
+// line behind others of its Locker before it makes one. It is told once, and an AcquireDone
+// follows.
 type Waiting struct {
 	Context   context.Context
 	Resources []string
@@ -29,16 +30,20 @@ type AcquireDone struct {
 	Resources []string
 	Start     time.Time
 	Duration  time.Duration
-	Attempts  int           // tries; 0 if the call had ended before; a contest with others in the same moment is one
-	Waited    bool          // a Waiting went before
-	Adopted   bool          // by Locker.Adopt
-	Granted   int           // nodes that had granted the lock when that was decided; others may follow
-	Nodes     int           // of so many
-	Validity  time.Duration // how long the lock can be trusted from now on; 0 if Err is not nil
-	Locker    uint64        // numbers the Lockers of this process
-	Lock      uint64        // numbers the locks of a Locker: with Locker it names one, for whoever puts its events together; 0 if Err is not nil
-	Fence     uint64        // the fencing token; 0 without fencing
-	Err       error         // what the call returns
+	// tries; 0 if the call had ended before; a contest with others in the same moment is one
+	Attempts int
+	Waited   bool // a Waiting went before
+	Adopted  bool // by Locker.Adopt
+	// nodes that had granted the lock when that was decided; others may follow
+	Granted  int
+	Nodes    int           // of so many
+	Validity time.Duration // how long the lock can be trusted from now on; 0 if Err is not nil
+	Locker   uint64        // numbers the Lockers of this process
+	// numbers the locks of a Locker: with Locker it names one, for whoever puts its events
+	// together; 0 if Err is not nil
+	Lock  uint64
+	Fence uint64 // the fencing token; 0 without fencing
+	Err   error  // what the call returns
 }
 
 // ExtendDone is the end of an extension, by hand or by automatic renewal. A renewal that had
@@ -51,13 +56,15 @@ type ExtendDone struct {
 	Duration  time.Duration
 	Renewal   bool
 	TTL       time.Duration // what was asked for
-	Left      time.Duration // what was left of the former lease at the end of the call; not negative
-	Validity  time.Duration // how long the lock can be trusted from now on; 0 if it has ended
-	Healed    int           // nodes that had lost the lock, and get it again; those that answer later do not count
-	Failures  int           // renewals in a row that have failed up to this one; 0 for an Extend
-	Locker    uint64        // like Lock, that of its AcquireDone
-	Lock      uint64
-	Err       error
+	// what was left of the former lease at the end of the call; not negative
+	Left     time.Duration
+	Validity time.Duration // how long the lock can be trusted from now on; 0 if it has ended
+	// nodes that had lost the lock, and get it again; those that answer later do not count
+	Healed   int
+	Failures int    // renewals in a row that have failed up to this one; 0 for an Extend
+	Locker   uint64 // like Lock, that of its AcquireDone
+	Lock     uint64
+	Err      error
 }
 
 // Cause says how a lease ended. As a text it is fit for a label.
@@ -106,10 +113,11 @@ type ReleaseDone struct {
 	Resources []string
 	Start     time.Time
 	Duration  time.Duration
-	Overrun   time.Duration // how long the lock had been lost when Release was called; 0 if it was not
-	Locker    uint64        // like Lock, that of its AcquireDone
-	Lock      uint64
-	Err       error
+	// how long the lock had been lost when Release was called; 0 if it was not
+	Overrun time.Duration
+	Locker  uint64 // like Lock, that of its AcquireDone
+	Lock    uint64
+	Err     error
 }
 
 // NodeCall says that a call to a node was answered or has failed: one for each node that an
@@ -125,8 +133,9 @@ type NodeCall struct {
 	Duration  time.Duration // until the answer, the time in the queue included
 	Batch     int           // calls that shared the round trip, this one included
 	Late      bool          // it took longer than the node timeout: nobody waited for it any more
-	Refused   bool          // the node answered that the key is somebody else's, or gone: it is well, and Err says which
-	Err       error         // a *HeldError if the key is somebody else's; what the server or the network said
+	// the node answered that the key is somebody else's, or gone: it is well, and Err says which
+	Refused bool
+	Err     error // a *HeldError if the key is somebody else's; what the server or the network said
 }
 
 // NodeState says that a node has begun to fail, or answers again. Nodes count as up until a call
@@ -151,9 +160,11 @@ type LeaderChanged struct {
 	Context   context.Context // of Lead
 	Resources []string        // the name that the candidates campaign for
 	Leading   bool
-	Term      uint64        // the fencing token of the term; 0 without fencing
-	Gap       time.Duration // for how long nobody may have led: since this process last saw or was a leader; 0 if it never did
-	Cause     Cause         // why the leadership ended; "" if it begins
+	Term      uint64 // the fencing token of the term; 0 without fencing
+	// for how long nobody may have led: since this process last saw or was a leader; 0 if it never
+	// did
+	Gap   time.Duration
+	Cause Cause // why the leadership ended; "" if it begins
 }
 
 // DeadlockFound says that waiting would never end: each of the Cycle waits for what the next one

@@ -64,7 +64,8 @@ func ExampleHeldError() {
 	defer stop()
 	ctx := context.Background()
 
-	h, err := locker.TryAcquire(ctx, "order:42", redlock.WithOwner("request-17"), redlock.WithTTL(time.Minute))
+	h, err := locker.TryAcquire(ctx, "order:42", redlock.WithOwner("request-17"),
+		redlock.WithTTL(time.Minute))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -112,7 +113,8 @@ func ExampleHandle_Context() {
 	locker, stop := startLocker()
 	defer stop()
 
-	h, err := locker.Acquire(context.Background(), "order:42", redlock.WithTTL(500*time.Millisecond))
+	h, err := locker.Acquire(context.Background(), "order:42",
+		redlock.WithTTL(500*time.Millisecond))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -108,13 +108,15 @@ func ExampleLocker_TryAcquire() {
 	// tried again: <nil>
 }
 
-// A lock that is neither renewed nor released lives for exactly its TTL: a guard against doing something twice.
+// A lock that is neither renewed nor released lives for exactly its TTL: a guard against doing
+// something twice.
 func ExampleLocker_TryAcquire_duplicates() {
 	locker, stop := startLocker()
 	defer stop()
 
 	for _, message := range []string{"a", "b", "a"} {
-		_, err := locker.TryAcquire(context.Background(), "message:"+message, redlock.WithTTL(24*time.Hour))
+		_, err := locker.TryAcquire(context.Background(), "message:"+message,
+			redlock.WithTTL(24*time.Hour))
 		switch {
 		case errors.Is(err, redlock.ErrHeld):
 			fmt.Println(message, "was seen before")
@@ -219,10 +221,11 @@ func ExampleLocker_Once() {
 	defer stop()
 
 	for _, host := range []string{"a", "b", "c"} {
-		ran, err := locker.Once(context.Background(), "report", time.Hour, func(ctx context.Context) error {
-			fmt.Println("host", host, "builds the report")
-			return nil
-		})
+		ran, err := locker.Once(context.Background(), "report", time.Hour,
+			func(ctx context.Context) error {
+				fmt.Println("host", host, "builds the report")
+				return nil
+			})
 		fmt.Println(host, ran, err)
 	}
 	// Output:
@@ -253,7 +256,8 @@ func ExampleLocker_Inspect() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Printf("%s: held by %s for %v at most\n", status.Resource, status.Owner, status.TTL.Round(time.Minute))
+	fmt.Printf("%s: held by %s for %v at most\n", status.Resource, status.Owner,
+		status.TTL.Round(time.Minute))
 
 	h.Release(ctx)
 	locked, err := locker.IsLocked(ctx, "order:42")

@@ -49,7 +49,8 @@ func (h *Handle) extend(ctx context.Context, ttl time.Duration) (healed int, err
 	// cannot lengthen the life of keys that are to stay until the end of a minimum hold.
 	r := h.claim.Extend(ttl, func(r *protocol.Round) { h.extended(r, ttl) })
 	shorter := r.Lease().End().Before(h.lease.End()) ||
-		h.renewing != nil && r.Lease().End().Before(h.renewing.Lease().End()) // which that may yet give
+		// which that may yet give
+		h.renewing != nil && r.Lease().End().Before(h.renewing.Lease().End())
 	h.unlock()
 	r.For(ctx)
 	r.Send()
@@ -86,7 +87,8 @@ func (h *Handle) tooLateLocked(r *protocol.Round) {
 	}
 }
 
-// settledLocked moves the lease after an extension, or ends the handle where the nodes deny the lock.
+// settledLocked moves the lease after an extension, or ends the handle where the nodes deny the
+// lock.
 func (h *Handle) settledLocked(r *protocol.Round, outcome quorum.Outcome) {
 	switch outcome {
 	case quorum.Won:

@@ -25,11 +25,12 @@ func WithFencing() Option {
 	return lockerOption(func(c *config) { c.fencing = true })
 }
 
-var errNoFence = errors.New("redlock: the lock was taken without fencing, and this Locker has WithFencing")
+var errNoFence = errors.New(
+	"redlock: the lock was taken without fencing, and this Locker has WithFencing")
 
 // Fence returns the lock's fencing token: larger than that of every earlier holder of any of its
-// resources, and at least 1. It is 0 without [WithFencing]. It never changes. [Locker.Adopt] keeps it
-// if a quorum still tells it, and takes a larger one otherwise.
+// resources, and at least 1. It is 0 without [WithFencing]. It never changes. [Locker.Adopt] keeps
+// it if a quorum still tells it, and takes a larger one otherwise.
 func (h *Handle) Fence() uint64 { return h.claim.Fence() }
 
 // propose says what time it is, which the fencing token of a lock is at least.
@@ -42,7 +43,8 @@ func (l *Locker) propose(ctx context.Context, h *Handle) {
 // fence makes the nodes agree on the fencing token of a lock that a round has won and that they
 // keep for as long as kept says. It returns the round that tells what came of it, and what cut it
 // short.
-func (l *Locker) fence(ctx context.Context, h *Handle, won *protocol.Round, kept lease.Lease) (*protocol.Round, error) {
+func (l *Locker) fence(ctx context.Context, h *Handle, won *protocol.Round,
+	kept lease.Lease) (*protocol.Round, error) {
 	if !l.fencing {
 		return won, nil
 	}

@@ -20,8 +20,8 @@ import (
 // [QuarantineError] for each of its nodes. Locks go on that were acquired before: they are extended
 // and released wherever the key is still there.
 //
-// No TTL and no minimum hold may be longer than maxTTL. Every process that shares locks must set the
-// guard, and the same maxTTL. While nodes do not restart, the guard costs nothing.
+// No TTL and no minimum hold may be longer than maxTTL. Every process that shares locks must set
+// the guard, and the same maxTTL. While nodes do not restart, the guard costs nothing.
 //
 // It takes Redis 7.0 or later, Valkey or Redict, and a user that may run INFO and SCRIPT LOAD; else
 // calls fail with [ErrMisconfigured]. New refuses a client that is neither a *redis.ClusterClient
@@ -50,7 +50,8 @@ func (c *config) longestTTL() time.Duration {
 // checkGuard says whether a lock may live for that long on a node.
 func (c *config) checkGuard(what string, d time.Duration) error {
 	if c.guard > 0 && d > c.guard {
-		return fmt.Errorf("redlock: %s (%v) must not be above the restart guard's maximum (%v)", what, d, c.guard)
+		return fmt.Errorf("redlock: %s (%v) must not be above the restart guard's maximum (%v)",
+			what, d, c.guard)
 	}
 	return nil
 }

@@ -15,8 +15,9 @@ import (
 
 // Handle is one acquisition of one or more resources. It is safe for concurrent use.
 //
-// A Handle that is neither renewed nor watched (by Done, Context or an observer) costs nothing while
-// it is held. It needs no Release if its lock should live for its whole TTL, and may be forgotten.
+// A Handle that is neither renewed nor watched (by Done, Context or an observer) costs nothing
+// while it is held. It needs no Release if its lock should live for its whole TTL, and may be
+// forgotten.
 type Handle struct {
 	l        *Locker
 	claim    protocol.Claim
@@ -24,10 +25,11 @@ type Handle struct {
 	minHold  time.Duration // see WithMinHold
 	line     *queue.Waiter // others here wait for the lock's end; nil: nobody does
 
-	mu       sync.Mutex
-	posted   []func() // what must not run under the mutex: see unlock
-	lease    lease.Lease
-	proved   time.Duration                    // after h.acquired: when the latest round was begun that an extension has won
+	mu     sync.Mutex
+	posted []func() // what must not run under the mutex: see unlock
+	lease  lease.Lease
+	// after h.acquired: when the latest round was begun that an extension has won
+	proved   time.Duration
 	err      error                            // why the handle ended; nil while the lock is held
 	done     chan struct{}                    // made by Done
 	contexts map[context.Context]*lockContext // until they end, or Release has ended them
@@ -62,7 +64,8 @@ func (h *Handle) begin(r *protocol.Round, won lease.Lease, p *plan) error {
 	if now := time.Now(); !won.Holds(now) {
 		e := h.l.quorumError(r, h.claim.Resources())
 		e.reasons = []error{ErrNoQuorum}
-		e.detail = fmt.Sprintf("not in time: of %v nothing is left after %v", won.TTL, now.Sub(won.Start))
+		e.detail = fmt.Sprintf("not in time: of %v nothing is left after %v", won.TTL,
+			now.Sub(won.Start))
 		return e
 	}
 	h.acquired, h.lease = won.Start, won
@@ -200,7 +203,8 @@ func (h *Handle) lookLocked() error {
 func (h *Handle) whyOverLocked() (Cause, string) {
 	switch {
 	case h.failures > 0:
-		return CauseExpired, fmt.Sprintf("its lease is over: %d renewals in a row failed", h.failures)
+		return CauseExpired, fmt.Sprintf("its lease is over: %d renewals in a row failed",
+			h.failures)
 	case !h.renewal.Until.IsZero() && !h.lease.Start.Add(h.lease.TTL).Before(h.renewal.Until):
 		return CauseMaxHold, "its maximum hold is over"
 	case h.renewal.On:

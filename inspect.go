@@ -13,11 +13,13 @@ import (
 // Status is what the nodes say about a resource.
 type Status struct {
 	Resource string
-	Locked   bool          // some owner has, or may have, a quorum
-	Owner    string        // the owner's label, "" if free; "unknown" if the lock is not one of this library's
-	TTL      time.Duration // what is left of the lock at most; negative: it never expires
-	Fence    uint64        // the owner's fencing token, as most nodes have it; 0 without [WithFencing]
-	Waiters  int           // registered on the nodes: at least one for each Locker that waits
+	Locked   bool // some owner has, or may have, a quorum
+	// the owner's label, "" if free; "unknown" if the lock is not one of this library's
+	Owner string
+	TTL   time.Duration // what is left of the lock at most; negative: it never expires
+	// the owner's fencing token, as most nodes have it; 0 without [WithFencing]
+	Fence   uint64
+	Waiters int // registered on the nodes: at least one for each Locker that waits
 }
 
 // IsLocked reports whether some owner has the resource, or may have it as far as the nodes that
@@ -102,7 +104,8 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 
 // look looks whether the resource is free, and has the nodes tell us when it is. hint is when it is
 // at the latest, by what they say.
-func (l *Locker) look(ctx context.Context, p *plan, q *queue.Watcher) (free bool, hint time.Duration, err error) {
+func (l *Locker) look(ctx context.Context, p *plan,
+	q *queue.Watcher) (free bool, hint time.Duration, err error) {
 	r := l.nodes.Watch(p.keys, p.ttl, q.Look())
 	r.Send()
 	cause := r.Wait(ctx)

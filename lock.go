@@ -89,7 +89,8 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 		return nil, err
 	}
 	l := &Locker{
-		config: c, number: lockers.Add(1), clients: clients, schedule: timers.NewSchedule(), log: logQueue{logger: c.logger},
+		config: c, number: lockers.Add(1), clients: clients, schedule: timers.NewSchedule(),
+		log:  logQueue{logger: c.logger},
 		last: make(chan struct{}, 1), drained: make(chan struct{}),
 	}
 	l.life, l.end = context.WithCancelCause(context.Background())
@@ -101,10 +102,10 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 	return l, nil
 }
 
-// TryAcquire makes one attempt to lock the resource and never waits for a holder, nor overtakes those
-// who wait in [Locker.Acquire]. It takes as long as a quorum of nodes takes to answer, and at most
-// the node timeout ([WithNodeTimeout]). Where it fails, and takes back what some nodes have granted,
-// it takes at most that once more.
+// TryAcquire makes one attempt to lock the resource and never waits for a holder, nor overtakes
+// those who wait in [Locker.Acquire]. It takes as long as a quorum of nodes takes to answer, and at
+// most the node timeout ([WithNodeTimeout]). Where it fails, and takes back what some nodes have
+// granted, it takes at most that once more.
 //
 // Of any number that try a free resource at the same moment one gets it: competitors who have split
 // the nodes among them settle it in a few round trips, for which the node timeout must leave room.
@@ -113,7 +114,8 @@ func New[N Node](nodes []N, opts ...Option) (*Locker, error) {
 // and others do not answer: ErrHeld if a quorum answered), with [ErrClosed], with ctx's error and
 // cause if that ends first, or because an argument is invalid: an empty resource, or an option out
 // of its range. Nothing is left of a failed attempt on nodes that answer.
-func (l *Locker) TryAcquire(ctx context.Context, resource string, opts ...AcquireOption) (*Handle, error) {
+func (l *Locker) TryAcquire(ctx context.Context, resource string,
+	opts ...AcquireOption) (*Handle, error) {
 	return l.TryAcquireMulti(ctx, []string{resource}, opts...)
 }
 
@@ -126,9 +128,10 @@ func (l *Locker) TryAcquire(ctx context.Context, resource string, opts ...Acquir
 //
 // When the wait ends without the lock, the error matches the reason of the last attempt ([ErrHeld]
 // or [ErrNoQuorum]) and, if ctx ended, [context.Cause] of ctx. Acquire also fails with [ErrClosed];
-// with [ErrMisconfigured] at once; with [ErrNoQuorum] after [WithMaxOutage]; with [ErrDeadlock] under
-// [WithDeadlockDetection]; and on invalid arguments as TryAcquire does.
-func (l *Locker) Acquire(ctx context.Context, resource string, opts ...AcquireOption) (*Handle, error) {
+// with [ErrMisconfigured] at once; with [ErrNoQuorum] after [WithMaxOutage]; with [ErrDeadlock]
+// under [WithDeadlockDetection]; and on invalid arguments as TryAcquire does.
+func (l *Locker) Acquire(ctx context.Context, resource string,
+	opts ...AcquireOption) (*Handle, error) {
 	return l.AcquireMulti(ctx, []string{resource}, opts...)
 }
 
@@ -139,7 +142,8 @@ func (l *Locker) Acquire(ctx context.Context, resource string, opts ...AcquireOp
 //
 // Do returns fn's error, joined with ErrLost (or ErrClosed) if the lock had ended before fn
 // returned.
-func (l *Locker) Do(ctx context.Context, resource string, fn func(ctx context.Context) error, opts ...AcquireOption) (err error) {
+func (l *Locker) Do(ctx context.Context, resource string, fn func(ctx context.Context) error,
+	opts ...AcquireOption) (err error) {
 	p, err := l.plan([]string{resource}, opts)
 	if err != nil {
 		return err
@@ -153,7 +157,8 @@ func (l *Locker) Do(ctx context.Context, resource string, fn func(ctx context.Co
 
 // TryDo is Do with one attempt in place of a wait: where somebody else has the resource, it returns
 // an error that matches [ErrHeld] at once, and fn does not run.
-func (l *Locker) TryDo(ctx context.Context, resource string, fn func(ctx context.Context) error, opts ...AcquireOption) error {
+func (l *Locker) TryDo(ctx context.Context, resource string, fn func(ctx context.Context) error,
+	opts ...AcquireOption) error {
 	p, err := l.plan([]string{resource}, opts)
 	if err != nil {
 		return err
@@ -166,7 +171,8 @@ func (l *Locker) TryDo(ctx context.Context, resource string, fn func(ctx context
 }
 
 // run runs fn under the lock and releases it.
-func (l *Locker) run(ctx context.Context, h *Handle, fn func(ctx context.Context) error) (err error) {
+func (l *Locker) run(ctx context.Context, h *Handle,
+	fn func(ctx context.Context) error) (err error) {
 	defer func() {
 		ended := h.Err()
 		if ended != nil && !errors.Is(err, ended) {

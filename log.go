@@ -64,13 +64,15 @@ func (q *logQueue) Observe(e Event) {
 		case e.Err == nil && e.Failures > 0:
 			q.info("lock renewed again", "resources", e.Resources, "failures", e.Failures)
 		case e.Failures == 1 && errors.Is(e.Err, ErrNoQuorum):
-			q.warn("renewal failed and is tried again until the lease ends", "resources", e.Resources,
+			q.warn("renewal failed and is tried again until the lease ends",
+				"resources", e.Resources,
 				"left", e.Left, "error", e.Err)
 		}
 	case NodeState:
 		if at := []any{"node", e.Node, "addr", e.Addr}; e.Up {
 			q.info("a node answers again",
-				append(at, "failed_calls", e.Failed, "after", e.Down, "locks_not_deleted", e.Stayed)...)
+				append(at, "failed_calls", e.Failed, "after", e.Down, "locks_not_deleted",
+					e.Stayed)...)
 		} else {
 			q.warn("a node fails", append(at, "op", e.Op, "error", e.Err)...)
 		}
@@ -87,7 +89,8 @@ func (q *logQueue) trouble(t protocol.Trouble) {
 		q.info("a node has lost a lock and gets it again", append(at, "resources", t.Resources)...)
 	case protocol.NoHints:
 		hint, _ := misconfigured(t.Err)
-		q.warn("a node does not say who waits for what: deadlocks may not be found", append(at, "error", t.Err, "hint", hint)...)
+		q.warn("a node does not say who waits for what: deadlocks may not be found",
+			append(at, "error", t.Err, "hint", hint)...)
 	case protocol.KeysStay:
 		q.warn("keys could not be deleted before the Locker was closed and stay until they expire",
 			append(at, "locks", t.Stays)...)
@@ -96,7 +99,8 @@ func (q *logQueue) trouble(t protocol.Trouble) {
 
 // noMessages says once that a node cannot tell us when a lock is released.
 func (l *Locker) noMessages(node int, err error) {
-	l.log.warn("no messages from a node: waiting calls ask it again and again instead of being told",
+	l.log.warn(
+		"no messages from a node: waiting calls ask it again and again instead of being told",
 		"node", node, "addr", l.nodes.Addr(node), "error", err,
 		"hint", "let the user SUBSCRIBE and PUBLISH to the channels redlock:*")
 }
@@ -116,7 +120,8 @@ func (q *logQueue) run(done chan struct{}) {
 			q.logger.Log(context.Background(), r.level, r.msg, r.args...)
 		}
 		if dropped > 0 {
-			q.logger.Warn("redlock: log records dropped: the handler does not keep up", "records", dropped)
+			q.logger.Warn("redlock: log records dropped: the handler does not keep up",
+				"records", dropped)
 		}
 	}
 }

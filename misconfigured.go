@@ -11,13 +11,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const hintPermissions = "see Permissions in the README of github.com/rediskit/redlock for the commands, keys and channels that a user needs"
+const hintPermissions = "see Permissions in the README of github.com/rediskit/redlock for the " +
+	"commands, keys and channels that a user needs"
 
 // permanent has what a server answers that no waiting mends, by the beginning of its reply, and
 // what to do about it where that is not plain.
 var permanent = []struct{ reply, hint string }{
 	{"NOAUTH", "give the client the server's password"},
-	{"ERR Protocol error: unauthenticated", "give the client the server's password"}, // a longer command than strangers may send
+	// a longer command than strangers may send
+	{"ERR Protocol error: unauthenticated", "give the client the server's password"},
 	{"WRONGPASS", ""},
 	{"ERR invalid password", ""},
 	{"ERR AUTH", ""},
@@ -33,15 +35,18 @@ var permanent = []struct{ reply, hint string }{
 	{"MOVED", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
 	{"ASK", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
 	{"CROSSSLOT", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
-	{"ERR SELECT is not allowed", "the server is part of a Redis Cluster: use redis.NewClusterClient"},
+	{"ERR SELECT is not allowed",
+		"the server is part of a Redis Cluster: use redis.NewClusterClient"},
 	{"ERR DB index is out of range", "the server has fewer databases than the client's DB says"},
-	{"ERR This instance has cluster support disabled", "the server is not part of a Redis Cluster: use redis.NewClient"},
+	{"ERR This instance has cluster support disabled",
+		"the server is not part of a Redis Cluster: use redis.NewClient"},
 }
 
 // hungUp reports whether a server closed the connection in the middle of a call. One that has as
 // many clients as it allows says so, but what it says is often lost with the connection.
 func hungUp(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, io.EOF)
 }
 
 // misconfigured reports whether a node's error is one that waiting does not mend, with a hint where
@@ -51,7 +56,8 @@ func misconfigured(err error) (hint string, ok bool) {
 		return "a client was closed before the Locker", true
 	}
 	if unguardable(err) {
-		return "docs/restarts.md in github.com/rediskit/redlock says which servers WithRestartGuard works with", true
+		return "docs/restarts.md in github.com/rediskit/redlock says which servers " +
+			"WithRestartGuard works with", true
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) {

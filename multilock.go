@@ -11,7 +11,8 @@ import (
 // and named twice is named once; each node is asked for all of them in one round trip. On Redis
 // Cluster, where resources lie in different slots, a node is asked for one after the other in
 // sorted order. It fails as [Locker.TryAcquire] does, and for an empty list.
-func (l *Locker) TryAcquireMulti(ctx context.Context, resources []string, opts ...AcquireOption) (*Handle, error) {
+func (l *Locker) TryAcquireMulti(ctx context.Context, resources []string,
+	opts ...AcquireOption) (*Handle, error) {
 	p, err := l.plan(resources, opts)
 	if err != nil {
 		return nil, err
@@ -23,7 +24,8 @@ func (l *Locker) TryAcquireMulti(ctx context.Context, resources []string, opts .
 // waits it holds none of them, so that no two waiters can block each other whatever the order in
 // which they name their resources. It ends and fails as [Locker.Acquire] does, and for an empty
 // list.
-func (l *Locker) AcquireMulti(ctx context.Context, resources []string, opts ...AcquireOption) (*Handle, error) {
+func (l *Locker) AcquireMulti(ctx context.Context, resources []string,
+	opts ...AcquireOption) (*Handle, error) {
 	p, err := l.plan(resources, opts)
 	if err != nil {
 		return nil, err
@@ -42,7 +44,8 @@ func normalise(resources []string) ([]string, error) {
 		if len(resources) == 1 {
 			return nil, errors.New(`redlock: the resource is empty ("")`)
 		}
-		return nil, fmt.Errorf(`redlock: resource %d of %d is empty ("")`, slices.Index(resources, ""), len(resources))
+		return nil, fmt.Errorf(`redlock: resource %d of %d is empty ("")`,
+			slices.Index(resources, ""), len(resources))
 	}
 	return slices.Compact(sorted), nil
 }

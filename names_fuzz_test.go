@@ -10,7 +10,9 @@ import (
 
 // FuzzResources takes a list of names, with line feeds between them, the way that it is locked in.
 func FuzzResources(f *testing.F) {
-	for _, names := range []string{"", "a", "b\na\nb", "\n", "a\n", "lock:a\na\n:a", "}\n{\n\x00\n\xff"} {
+	for _, names := range []string{
+		"", "a", "b\na\nb", "\n", "a\n", "lock:a\na\n:a", "}\n{\n\x00\n\xff",
+	} {
 		f.Add(names)
 	}
 	f.Fuzz(func(t *testing.T, names string) {

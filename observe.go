@@ -114,8 +114,10 @@ func (l *Locker) get(ctx context.Context, p *plan) (*Handle, error) {
 func (l *Locker) acquired(p *plan, h *Handle, err error) (*Handle, error) {
 	if a := p.account; a != nil {
 		done := AcquireDone{
-			Context: a.ctx, Resources: p.keys.Resources, Start: a.start, Duration: time.Since(a.start),
-			Attempts: a.attempts, Waited: a.waited, Adopted: a.adopted, Nodes: l.nodes.Len(), Locker: l.number, Err: err,
+			Context: a.ctx, Resources: p.keys.Resources, Start: a.start,
+			Duration: time.Since(a.start),
+			Attempts: a.attempts, Waited: a.waited, Adopted: a.adopted, Nodes: l.nodes.Len(),
+			Locker: l.number, Err: err,
 		}
 		var short *QuorumError
 		switch {
@@ -152,7 +154,8 @@ func (h *Handle) endsLocked(cause Cause, reason string) {
 		now = end
 	}
 	e := LeaseEnded{
-		Resources: h.claim.Resources(), Start: h.acquired, Held: now.Sub(h.acquired), Left: end.Sub(now),
+		Resources: h.claim.Resources(), Start: h.acquired, Held: now.Sub(h.acquired),
+		Left:  end.Sub(now),
 		Cause: cause, Reason: reason, Fence: h.Fence(), Err: cause.err(),
 	}
 	if a == nil {
@@ -206,8 +209,9 @@ func (h *Handle) releaseDone(ctx context.Context, start time.Time) {
 	h.mu.Lock()
 	defer h.unlock()
 	e := ReleaseDone{
-		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: time.Since(start), Locker: h.l.number,
-		Lock: h.account.lock, Err: h.released,
+		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: time.Since(start),
+		Locker: h.l.number,
+		Lock:   h.account.lock, Err: h.released,
 	}
 	if h.err != ErrReleased {
 		e.Overrun = max(0, start.Sub(h.account.ended))
@@ -216,13 +220,16 @@ func (h *Handle) releaseDone(ctx context.Context, start time.Time) {
 }
 
 // renewalDoneLocked has a renewal told that has ended with so much of the former lease left.
-func (h *Handle) renewalDoneLocked(r *protocol.Round, outcome quorum.Outcome, left time.Duration, failures int) {
+func (h *Handle) renewalDoneLocked(r *protocol.Round, outcome quorum.Outcome, left time.Duration,
+	failures int) {
 	if h.account == nil && failures == 0 {
 		return // not even the log would tell it
 	}
 	e := ExtendDone{
-		Resources: h.claim.Resources(), Start: r.Start(), Duration: time.Since(r.Start()), Renewal: true,
-		TTL: r.TTL(), Left: max(0, left), Healed: r.Healed(), Failures: failures, Err: h.cameOf(r, outcome, h.err),
+		Resources: h.claim.Resources(), Start: r.Start(), Duration: time.Since(r.Start()),
+		Renewal: true,
+		TTL:     r.TTL(), Left: max(0, left), Healed: r.Healed(), Failures: failures,
+		Err: h.cameOf(r, outcome, h.err),
 	}
 	if h.account != nil {
 		e.Locker, e.Lock = h.l.number, h.account.lock
@@ -239,8 +246,10 @@ func (h *Handle) extendTold(ctx context.Context, ttl time.Duration) error {
 	healed, err := h.extend(ctx, ttl)
 	now := time.Now()
 	e := ExtendDone{
-		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: now.Sub(start), TTL: ttl,
-		Left: max(0, before.Sub(now)), Healed: healed, Locker: h.l.number, Lock: h.account.lock, Err: err,
+		Context: ctx, Resources: h.claim.Resources(), Start: start, Duration: now.Sub(start),
+		TTL:  ttl,
+		Left: max(0, before.Sub(now)), Healed: healed, Locker: h.l.number, Lock: h.account.lock,
+		Err: err,
 	}
 	if h.Err() == nil {
 		e.Validity = max(0, h.ValidUntil().Sub(now))
@@ -253,7 +262,8 @@ func (h *Handle) extendTold(ctx context.Context, ttl time.Duration) error {
 func (l *Locker) heard(h protocol.Heard) {
 	var refusal *protocol.Refusal
 	l.tell(NodeCall{
-		Context: h.Context, Resources: h.Resources, Node: h.Node, Addr: l.nodes.Addr(h.Node), Op: h.Op,
+		Context: h.Context, Resources: h.Resources, Node: h.Node, Addr: l.nodes.Addr(h.Node),
+		Op:    h.Op,
 		Start: h.Start, Duration: h.Took, Batch: h.Batch, Late: h.Late,
 		Refused: errors.As(h.Err, &refusal), Err: forPeople(h.Err),
 	})

@@ -21,7 +21,8 @@ import (
 //
 // Its errors are fn's, joined with [ErrLost] as [Locker.Do] does, and those of [Locker.TryAcquire]
 // other than [ErrHeld].
-func (l *Locker) Once(ctx context.Context, name string, every time.Duration, fn func(ctx context.Context) error, opts ...AcquireOption) (ran bool, err error) {
+func (l *Locker) Once(ctx context.Context, name string, every time.Duration,
+	fn func(ctx context.Context) error, opts ...AcquireOption) (ran bool, err error) {
 	if every < minTTL || every > maxTTL {
 		return false, fmt.Errorf("redlock: interval must be %v to 10 years, not %v", minTTL, every)
 	}

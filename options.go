@@ -37,8 +37,9 @@ type config struct {
 	guard       time.Duration // 0: none
 	logger      *slog.Logger  // may be nil
 	observer    Observer      // may be nil
-	deadlocks   time.Duration // how long a wait lasts before deadlocks are looked for; 0: they are not
-	err         error         // the first invalid option
+	// how long a wait lasts before deadlocks are looked for; 0: they are not
+	deadlocks time.Duration
+	err       error // the first invalid option
 }
 
 // callConfig is what the options of one acquisition amount to.
@@ -110,13 +111,13 @@ func WithMaxOutage(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.maxOutage = d })
 }
 
-// WithRetryInterval sets how soon a waiting [Locker.Acquire] tries again if no message comes; 100 ms
-// by default; it must be positive. It is a fallback: as a rule a release calls the next one at once.
-// The first pause is one interval, and one more for each who stands before. It doubles with each try,
-// up to eight intervals and to 3.3 s, also if the interval is longer, and is spread at random by half
-// of itself. A lock that is about to expire is tried at its expiry. Where programs that use another
-// library take the same lock by turns, the first waiter asks for all who stand behind it: as often as
-// every 5 ms.
+// WithRetryInterval sets how soon a waiting [Locker.Acquire] tries again if no message comes; 100
+// ms by default; it must be positive. It is a fallback: as a rule a release calls the next one at
+// once. The first pause is one interval, and one more for each who stands before. It doubles with
+// each try, up to eight intervals and to 3.3 s, also if the interval is longer, and is spread at
+// random by half of itself. A lock that is about to expire is tried at its expiry. Where programs
+// that use another library take the same lock by turns, the first waiter asks for all who stand
+// behind it: as often as every 5 ms.
 func WithRetryInterval(d time.Duration) AcquireOption {
 	return acquireOption(func(c *callConfig) { c.retryInterval = d })
 }
@@ -263,15 +264,19 @@ func (c *config) check(call callConfig) error {
 	}
 	switch {
 	case call.retryInterval <= 0 || call.retryInterval > maxTTL:
-		return fmt.Errorf("redlock: retry interval must be positive and at most 10 years, not %v", call.retryInterval)
+		return fmt.Errorf("redlock: retry interval must be positive and at most 10 years, not %v",
+			call.retryInterval)
 	case call.maxHold > 0 && call.maxHold < call.ttl:
-		return fmt.Errorf("redlock: maximum hold (%v) must not be below the TTL (%v)", call.maxHold, call.ttl)
+		return fmt.Errorf("redlock: maximum hold (%v) must not be below the TTL (%v)", call.maxHold,
+			call.ttl)
 	case call.maxHold > 0 && call.maxHold < call.minHold:
-		return fmt.Errorf("redlock: maximum hold (%v) must not be below the minimum hold (%v)", call.maxHold, call.minHold)
+		return fmt.Errorf("redlock: maximum hold (%v) must not be below the minimum hold (%v)",
+			call.maxHold, call.minHold)
 	case call.minHold > maxTTL:
 		return fmt.Errorf("redlock: minimum hold must be at most 10 years, not %v", call.minHold)
 	case len(call.owner) > maxOwner:
-		return fmt.Errorf("redlock: owner label must be at most %d bytes, not %d", maxOwner, len(call.owner))
+		return fmt.Errorf("redlock: owner label must be at most %d bytes, not %d", maxOwner,
+			len(call.owner))
 	}
 	if err := c.checkGuard("minimum hold", call.minHold); err != nil {
 		return err
@@ -285,9 +290,11 @@ func (c *config) checkTTL(ttl time.Duration) error {
 	case ttl < minTTL || ttl > maxTTL:
 		return fmt.Errorf("redlock: TTL must be %v to 10 years, not %v", minTTL, ttl)
 	case c.nodeTimeout >= ttl:
-		return fmt.Errorf("redlock: node timeout (%v) must be below the TTL (%v)", c.nodeTimeout, ttl)
+		return fmt.Errorf("redlock: node timeout (%v) must be below the TTL (%v)", c.nodeTimeout,
+			ttl)
 	case (lease.Lease{TTL: ttl, Drift: c.drift}).Length() <= 0:
-		return fmt.Errorf("redlock: a drift factor of %v leaves nothing of a TTL of %v", c.drift, ttl)
+		return fmt.Errorf("redlock: a drift factor of %v leaves nothing of a TTL of %v", c.drift,
+			ttl)
 	}
 	return c.checkGuard("TTL", ttl)
 }

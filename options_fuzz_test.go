@@ -19,21 +19,34 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// FuzzOptions gives New and the calls any values. What they take must work, and what they refuse must be named.
+// FuzzOptions gives New and the calls any values. What they take must work, and what they refuse
+// must be named.
 func FuzzOptions(f *testing.F) {
 	nameScripts(f)
 	const most = math.MaxInt64
-	for _, v := range []int64{0, 1, -1, 10_000_000, 20_000_000, 30_000_000_000, int64(tenYears), int64(tenYears) + 1, most, -most - 1, most/2 + 1} {
-		for _, drift := range []float64{0.01, 0, math.Copysign(0, -1), 1, math.Nextafter(1, 0), math.NaN(), math.Inf(1), 5e-324, 0.8} {
-			f.Add(int64(30_000_000_000), int64(0), int64(1), int64(0), v, drift, "o", "p", int64(30_000_000_000), uint8(0x1f))
+	for _, v := range []int64{
+		0, 1, -1, 10_000_000, 20_000_000, 30_000_000_000, int64(tenYears), int64(tenYears) + 1,
+		most, -most - 1, most/2 + 1,
+	} {
+		for _, drift := range []float64{
+			0.01, 0, math.Copysign(0, -1), 1, math.Nextafter(1, 0), math.NaN(), math.Inf(1), 5e-324,
+			0.8,
+		} {
+			f.Add(int64(30_000_000_000), int64(0), int64(1), int64(0), v, drift, "o", "p",
+				int64(30_000_000_000), uint8(0x1f))
 			f.Add(v, v, v, v, v/2, drift, "", "", v, uint8(0xff))
 		}
-		f.Add(v, int64(0), int64(100), int64(0), int64(0), 0.01, "o", "p", int64(30_000_000_000), uint8(0x01))
-		f.Add(int64(30_000_000_000), v, int64(100), int64(0), int64(0), 0.01, "o", "p", v, uint8(0xa2))
-		f.Add(int64(30_000_000_000), int64(0), v, int64(0), int64(0), 0.01, "o", "p", v, uint8(0x44))
-		f.Add(int64(30_000_000_000), int64(0), int64(100), v, int64(0), 0.01, strings.Repeat("o", 257), "p", v, uint8(0x68))
+		f.Add(v, int64(0), int64(100), int64(0), int64(0), 0.01, "o", "p", int64(30_000_000_000),
+			uint8(0x01))
+		f.Add(int64(30_000_000_000), v, int64(100), int64(0), int64(0), 0.01, "o", "p", v,
+			uint8(0xa2))
+		f.Add(int64(30_000_000_000), int64(0), v, int64(0), int64(0), 0.01, "o", "p", v,
+			uint8(0x44))
+		f.Add(int64(30_000_000_000), int64(0), int64(100), v, int64(0), 0.01,
+			strings.Repeat("o", 257), "p", v, uint8(0x68))
 	}
-	f.Fuzz(func(t *testing.T, ttl, wait, retry, hold, timeout int64, drift float64, owner, prefix string, ofCall int64, given uint8) {
+	f.Fuzz(func(t *testing.T, ttl, wait, retry, hold, timeout int64, drift float64, owner,
+		prefix string, ofCall int64, given uint8) {
 		o := options{
 			ttl: 30 * time.Second, retry: 100 * time.Millisecond, drift: 0.01,
 			owner: owner, prefix: prefix, renew: given&0x80 != 0,
@@ -69,7 +82,8 @@ func set(option *time.Duration, value int64, given bool) {
 
 func (o *options) ofCall() []redlock.AcquireOption {
 	return []redlock.AcquireOption{
-		redlock.WithTTL(o.ttl), redlock.WithMaxWait(o.wait), redlock.WithRetryInterval(o.retry), redlock.WithMaxHold(o.hold),
+		redlock.WithTTL(o.ttl), redlock.WithMaxWait(o.wait), redlock.WithRetryInterval(o.retry),
+		redlock.WithMaxHold(o.hold),
 		redlock.WithAutoRenewal(o.renew),
 	}
 }
@@ -85,7 +99,8 @@ func (o *options) ofLocker() []redlock.Option {
 	return opts
 }
 
-// wrong lists what the error for a bad option may be about: words of its message, each with the value that it has to name.
+// wrong lists what the error for a bad option may be about: words of its message, each with the
+// value that it has to name.
 func (o *options) wrong() map[string]any {
 	wrong := map[string]any{}
 	note := func(word string, value any, bad bool) {
@@ -132,7 +147,8 @@ func (o *options) judge(t *testing.T, err error) (taken bool) {
 	require.ErrorContains(t, err, "redlock: ")
 	require.NotEmpty(t, wrong, "%+v: %v", *o, err)
 	for word, value := range wrong {
-		if text := err.Error(); strings.Contains(text, word) && strings.Contains(text, fmt.Sprint(value)) {
+		if text := err.Error(); strings.Contains(text, word) &&
+			strings.Contains(text, fmt.Sprint(value)) {
 			return false
 		}
 	}

@@ -26,7 +26,8 @@ func (h *Handle) Release(ctx context.Context) error {
 	closed := h.l.enter(context.Background(), "release", h.claim.Resources())
 	if closed == nil {
 		defer h.l.leave()
-		// The contexts end here, before the first byte goes out: the next owner must find none alive.
+		// The contexts end here, before the first byte goes out: the next owner must find none
+		// alive.
 		h.endByHand()
 	} else {
 		h.Err() // ends it
@@ -49,9 +50,9 @@ func (h *Handle) Release(ctx context.Context) error {
 	return h.released
 }
 
-// endByHand ends the handle, unless it has ended, and returns when all its contexts have: each Release
-// ends them itself. Waiting for another one that does would be waiting for oneself where an observer,
-// told of that very end, calls Release.
+// endByHand ends the handle, unless it has ended, and returns when all its contexts have: each
+// Release ends them itself. Waiting for another one that does would be waiting for oneself where an
+// observer, told of that very end, calls Release.
 func (h *Handle) endByHand() {
 	h.mu.Lock()
 	defer h.unlock()

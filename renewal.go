@@ -48,7 +48,8 @@ func (h *Handle) renewed(r *protocol.Round) {
 	if first {
 		h.renewing = nil
 	}
-	outcome, left := r.Outcome(), time.Until(h.lease.End()) // of one moment: a late answer may yet win it
+	// of one moment: a late answer may yet win it
+	outcome, left := r.Outcome(), time.Until(h.lease.End())
 	if h.lookLocked() != nil {
 		h.tooLateLocked(r)
 		if h.err == ErrLost && first { // else it was told that it failed, and proves nothing now
@@ -76,7 +77,8 @@ func (h *Handle) armLocked() {
 	if h.renewing != nil {
 		next = h.lease.End()
 		// Once it is settled, its deadline is nothing to wait for: renewed is on its way.
-		if deadline := h.renewing.Deadline(); deadline.Before(next) && h.renewing.Outcome() == quorum.Open {
+		if deadline := h.renewing.Deadline(); deadline.Before(next) &&
+			h.renewing.Outcome() == quorum.Open {
 			next = deadline
 		}
 	}

@@ -32,19 +32,21 @@ func (renewalsHang) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 	return next
 }
 
-// Between the look at a renewal's deadline and its end, the deadline may move. Then the alarm, which has rung, must be set anew:
-// nothing else would see the end of the lease.
+// Between the look at a renewal's deadline and its end, the deadline may move. Then the alarm,
+// which has rung, must be set anew: nothing else would see the end of the lease.
 func TestRenewalWhoseDeadlineHasMovedIsWatchedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := redis.NewClient(&redis.Options{Addr: "node", Dialer: func(context.Context, string, string) (net.Conn, error) {
-			conn, other := net.Pipe()
-			return conn, other.Close()
-		}})
+		client := redis.NewClient(&redis.Options{Addr: "node",
+			Dialer: func(context.Context, string, string) (net.Conn, error) {
+				conn, other := net.Pipe()
+				return conn, other.Close()
+			}})
 		end := make(chan struct{})
 		client.AddHook(renewalsHang{end})
 		l, err := New([]*redis.Client{client})
 		require.NoError(t, err)
-		h, err := l.TryAcquire(context.Background(), "a", WithTTL(30*time.Second), WithAutoRenewal(true))
+		h, err := l.TryAcquire(context.Background(), "a", WithTTL(30*time.Second),
+			WithAutoRenewal(true))
 		require.NoError(t, err)
 		done, until := h.Done(), h.ValidUntil()
 		time.Sleep(10*time.Second + time.Millisecond)

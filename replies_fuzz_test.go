@@ -19,24 +19,31 @@ import (
 func FuzzReplies(f *testing.F) {
 	nameScripts(f)
 	seeds := [][]byte{
-		{}, []byte("0"), []byte("\x00\x07\x07\x07"), []byte("\x08\x00\x08\x01\x08\x01\x00"), []byte("\x0a\x0a\x0a\x0a\x0a\x0a"),
-		[]byte("\x0d\x00\x0d\x00\x0d\x00"), []byte("\x0d\x01\x0d\x01\x0d\x01"), []byte("\x0d\x04\x00\x0d\x04\x00"),
-		[]byte("\x0e\x01\x08\x0e\x01\x08"), []byte("\x0b\x01\x07\x0b\x01\x07\x0b\x01\x0a"), []byte("\xc0\x80\x40\x00\xcd\x01"),
+		{}, []byte("0"), []byte("\x00\x07\x07\x07"), []byte("\x08\x00\x08\x01\x08\x01\x00"),
+		[]byte("\x0a\x0a\x0a\x0a\x0a\x0a"),
+		[]byte("\x0d\x00\x0d\x00\x0d\x00"), []byte("\x0d\x01\x0d\x01\x0d\x01"),
+		[]byte("\x0d\x04\x00\x0d\x04\x00"),
+		[]byte("\x0e\x01\x08\x0e\x01\x08"), []byte("\x0b\x01\x07\x0b\x01\x07\x0b\x01\x0a"),
+		[]byte("\xc0\x80\x40\x00\xcd\x01"),
 	}
 	for shape := range byte(32) {
 		for _, seed := range seeds {
 			f.Add(shape|shape<<5, uint16(0x1b2d)*uint16(shape+1), seed)
 		}
 	}
-	f.Add(byte(0), uint16(4), []byte{0x0b, 6, 2, 3, 6, 1, 5})                // the token, on a key that does not exist
-	f.Add(byte(0), uint16(32), []byte{0, 0x0b, 1, 2})                        // an extension is answered with another number than 1
-	f.Add(byte(0x3d), uint16(17906), []byte("\v\x00\x00\x00\x80I70XX00A00")) // a renewal that was on its way denies the lock
+	// the token, on a key that does not exist
+	f.Add(byte(0), uint16(4), []byte{0x0b, 6, 2, 3, 6, 1, 5})
+	// an extension is answered with another number than 1
+	f.Add(byte(0), uint16(32), []byte{0, 0x0b, 1, 2})
+	// a renewal that was on its way denies the lock
+	f.Add(byte(0x3d), uint16(17906), []byte("\v\x00\x00\x00\x80I70XX00A00"))
 	f.Fuzz(func(t *testing.T, shape byte, course uint16, said []byte) {
 		synctest.Test(t, func(t *testing.T) { babbleAway(t, shape, course, said) })
 	})
 }
 
-// babbleAway runs one course of events. shape says what nodes there are, and said is dealt out to them in turn.
+// babbleAway runs one course of events. shape says what nodes there are, and said is dealt out to
+// them in turn.
 func babbleAway(t *testing.T, shape byte, course uint16, said []byte) {
 	count := 1 + int(shape)%5
 	b := &babel{T: t, slow: shape&0x20 != 0, quorum: count/2 + 1}

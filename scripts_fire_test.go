@@ -25,15 +25,18 @@ var foreigners = map[string][]any{
 	"number":      {"incr", "foreign"},
 }
 
-// photo is what a server has under a key: the value, as DUMP shows it, and when it expires, 0 for never.
+// photo is what a server has under a key: the value, as DUMP shows it, and when it expires, 0 for
+// never.
 type photo struct {
 	value   any
 	expires int64
 }
 
-// same compares photos. When a key expires is not seen to the millisecond: the server may be interrupted between TIME and PTTL.
+// same compares photos. When a key expires is not seen to the millisecond: the server may be
+// interrupted between TIME and PTTL.
 func (p photo) same(q photo) bool {
-	return p.value == q.value && (p.expires == 0) == (q.expires == 0) && max(p.expires-q.expires, q.expires-p.expires) < 2000
+	return p.value == q.value && (p.expires == 0) == (q.expires == 0) &&
+		max(p.expires-q.expires, q.expires-p.expires) < 2000
 }
 
 var photograph = redis.NewScript(`
@@ -57,7 +60,8 @@ func snapshot(t testing.TB, client *redis.Client) map[string]photo {
 func requireUnchanged(t *testing.T, before map[string]photo, client *redis.Client, why ...any) {
 	t.Helper()
 	after := snapshot(t, client)
-	require.True(t, maps.EqualFunc(before, after, photo.same), fmt.Sprint("before ", before, ", after ", after, " ", fmt.Sprint(why...)))
+	require.True(t, maps.EqualFunc(before, after, photo.same),
+		fmt.Sprint("before ", before, ", after ", after, " ", fmt.Sprint(why...)))
 }
 
 // ordinary are arguments as the library sends them for some lock keys without queues.
@@ -98,7 +102,8 @@ func TestScriptsLeaveForeignKeysOfEveryTypeAlone(t *testing.T) {
 					}
 					switch {
 					case script == "inspect" && isString:
-						requireReply(t, []any{value, ever}, reply.([]any)[2*place-2:2*place], err, true)
+						requireReply(t, []any{value, ever}, reply.([]any)[2*place-2:2*place], err,
+							true)
 					case script == "release" && !isString:
 						requireReply(t, no(place, "", ever), reply, err, true)
 					case isString:
@@ -117,8 +122,9 @@ func TestScriptsLeaveForeignKeysOfEveryTypeAlone(t *testing.T) {
 	}
 }
 
-// Calls that this library never makes, on the keys "mine/30 other/30 - mine/ever": a to d. What does not add up is refused as a
-// whole. For the rest, the worst that can happen is a key of the caller's own that lives too long or too short.
+// Calls that this library never makes, on the keys "mine/30 other/30 - mine/ever": a to d. What
+// does not add up is refused as a whole. For the rest, the worst that can happen is a key of the
+// caller's own that lives too long or too short.
 var junkCalls = map[string]struct {
 	script string
 	keys   []string
@@ -126,71 +132,105 @@ var junkCalls = map[string]struct {
 	want   any
 	after  string // "": as before
 }{
-	"nothing at all":           {"acquire", nil, nil, refused, ""},
-	"no key":                   {"acquire", nil, []any{"mine", 60_000, 0}, refused, ""},
-	"no argument":              {"acquire", []string{"c"}, nil, refused, ""},
-	"no TTL":                   {"acquire", []string{"c"}, []any{"mine"}, refused, ""},
-	"an argument too many":     {"acquire", []string{"c"}, []any{"mine", 60_000, "more"}, refused, ""},
-	"a number of keys":         {"acquire", []string{"c"}, []any{1, "mine", 60_000}, refused, ""},
-	"an empty token":           {"acquire", []string{"c"}, []any{"", 60_000, 1}, refused, ""},
-	"TTL empty":                {"acquire", []string{"c"}, []any{"mine", "", 1}, refused, ""},
-	"TTL of zero":              {"acquire", []string{"c"}, []any{"mine", 0, 1}, refused, ""},
-	"TTL below zero":           {"acquire", []string{"c"}, []any{"mine", -1, 1}, refused, ""},
-	"TTL with a fraction":      {"acquire", []string{"c"}, []any{"mine", "1.5", 1}, refused, ""},
-	"TTL not a number":         {"acquire", []string{"c"}, []any{"mine", "nan", 1}, refused, ""},
-	"TTL endless":              {"acquire", []string{"c"}, []any{"mine", "inf", 1}, refused, ""},
-	"TTL text":                 {"acquire", []string{"c"}, []any{60_000, "mine", 1}, refused, ""},
-	"TTL huge":                 {"acquire", []string{"c"}, []any{"mine", "9223372036854775807", 1}, refused, ""},
-	"TTL beyond 64 bits":       {"acquire", []string{"c"}, []any{"mine", "9223372036854775808", 1}, refused, ""},
+	"nothing at all": {"acquire", nil, nil, refused, ""},
+	"no key":         {"acquire", nil, []any{"mine", 60_000, 0}, refused, ""},
+	"no argument":    {"acquire", []string{"c"}, nil, refused, ""},
+	"no TTL":         {"acquire", []string{"c"}, []any{"mine"}, refused, ""},
+	"an argument too many": {"acquire", []string{"c"}, []any{"mine", 60_000, "more"}, refused,
+		""},
+	"a number of keys":    {"acquire", []string{"c"}, []any{1, "mine", 60_000}, refused, ""},
+	"an empty token":      {"acquire", []string{"c"}, []any{"", 60_000, 1}, refused, ""},
+	"TTL empty":           {"acquire", []string{"c"}, []any{"mine", "", 1}, refused, ""},
+	"TTL of zero":         {"acquire", []string{"c"}, []any{"mine", 0, 1}, refused, ""},
+	"TTL below zero":      {"acquire", []string{"c"}, []any{"mine", -1, 1}, refused, ""},
+	"TTL with a fraction": {"acquire", []string{"c"}, []any{"mine", "1.5", 1}, refused, ""},
+	"TTL not a number":    {"acquire", []string{"c"}, []any{"mine", "nan", 1}, refused, ""},
+	"TTL endless":         {"acquire", []string{"c"}, []any{"mine", "inf", 1}, refused, ""},
+	"TTL text":            {"acquire", []string{"c"}, []any{60_000, "mine", 1}, refused, ""},
+	"TTL huge": {"acquire", []string{"c"}, []any{"mine", "9223372036854775807", 1},
+		refused, ""},
+	"TTL beyond 64 bits": {"acquire", []string{"c"}, []any{"mine", "9223372036854775808", 1},
+		refused, ""},
 	"TTL beyond all numbers":   {"acquire", []string{"c"}, []any{"mine", "1e999", 1}, refused, ""},
 	"TTL bad where it is ours": {"acquire", []string{"a"}, []any{"mine", "-5", 1}, refused, ""},
 	"TTL bad where it is not":  {"acquire", []string{"b"}, []any{"mine", "x", 1}, refused, ""},
-	"TTL with an exponent":     {"acquire", []string{"c"}, []any{"mine", "6e4", 1}, scriptError("ERR value is not an integer"), ""},
-	"TTL in base 16":           {"acquire", []string{"a", "c"}, []any{"mine", "0xff", 2}, scriptError("ERR value is not an integer"), ""},
-	"TTL with a space":         {"acquire", []string{"a", "c"}, []any{"mine", " 60000", 2}, scriptError("ERR value is not an integer"), ""},
-	"the same key twice":       {"acquire", []string{"c", "c"}, []any{"mine", 60_000, 2}, yes, "mine/30 other/30 mine/60 mine/ever"},
-	"twice, and a foreign one": {"acquire", []string{"c", "c", "b"}, []any{"mine", 60_000, 3}, no(3, "other", 30), ""},
+	"TTL with an exponent": {"acquire", []string{"c"}, []any{"mine", "6e4", 1},
+		scriptError("ERR value is not an integer"), ""},
+	"TTL in base 16": {"acquire", []string{"a", "c"}, []any{"mine", "0xff", 2},
+		scriptError("ERR value is not an integer"), ""},
+	"TTL with a space": {"acquire", []string{"a", "c"}, []any{"mine", " 60000", 2},
+		scriptError("ERR value is not an integer"), ""},
+	"the same key twice": {"acquire", []string{"c", "c"}, []any{"mine", 60_000, 2}, yes,
+		"mine/30 other/30 mine/60 mine/ever"},
+	"twice, and a foreign one": {"acquire", []string{"c", "c", "b"}, []any{"mine", 60_000, 3},
+		no(3, "other", 30), ""},
 
-	"extend without a key":       {"extend", nil, []any{"mine", 0, 60_000, "keep"}, refused, ""},
-	"extend without a mode":      {"extend", []string{"a"}, []any{"mine", 0, 60_000}, refused, ""},
-	"extend without a number":    {"extend", []string{"a"}, []any{"mine", 60_000, "keep"}, refused, ""},
-	"extend with more":           {"extend", []string{"a"}, []any{"mine", 0, 60_000, "keep", ""}, refused, ""},
-	"extend with an empty token": {"extend", []string{"a"}, []any{"", 0, 60_000, "keep"}, refused, ""},
-	"extend with another token":  {"extend", []string{"a"}, []any{"other", 0, 60_000, "keep"}, no(1, "mine", 30), ""},
-	"no such mode":               {"extend", []string{"a"}, []any{"mine", 0, 60_000, "shrink"}, refused, ""},
-	"an empty mode":              {"extend", []string{"a"}, []any{"mine", 0, 60_000, ""}, refused, ""},
-	"number empty":               {"extend", []string{"a"}, []any{"mine", "", 60_000, "keep"}, refused, ""},
-	"number below zero":          {"extend", []string{"a"}, []any{"mine", -1, 60_000, "keep"}, refused, ""},
-	"number with a fraction":     {"extend", []string{"a"}, []any{"mine", "0.5", 60_000, "keep"}, refused, ""},
-	"number not a number":        {"extend", []string{"a"}, []any{"mine", "nan", 60_000, "keep"}, refused, ""},
-	"number endless":             {"extend", []string{"a"}, []any{"mine", "inf", 60_000, "keep"}, refused, ""},
-	"number huge":                {"extend", []string{"a"}, []any{"mine", "1000000000000001", 60_000, "keep"}, refused, ""},
-	"number text":                {"extend", []string{"a"}, []any{"mine", "keep", 60_000, 0}, refused, ""},
-	"number before the token":    {"extend", []string{"a"}, []any{0, "mine", 60_000, "keep"}, refused, ""},
-	"number of minus zero":       {"extend", []string{"a"}, []any{"mine", "-0", 60_000, "keep"}, yes, "mine/60 other/30 - mine/ever"},
-	"extend by an empty TTL":     {"extend", []string{"a"}, []any{"mine", 0, "", "keep"}, refused, ""},
-	"extend by no number":        {"extend", []string{"a"}, []any{"mine", 0, "nan", "keep"}, refused, ""},
-	"extend for ever":            {"extend", []string{"a"}, []any{"mine", 0, "inf", "keep"}, refused, ""},
-	"extend by a fraction":       {"extend", []string{"a"}, []any{"mine", 0, "1.5", "keep"}, refused, ""},
-	"extend by nothing":          {"extend", []string{"a"}, []any{"mine", 0, 0, "keep"}, refused, ""},
-	"extend by more than fits":   {"extend", []string{"a"}, []any{"mine", 0, "9223372036854775807", "keep"}, refused, ""},
-	"extend the same key twice":  {"extend", []string{"a", "a"}, []any{"mine", 1, 60_000, "keep"}, yes, "1~mine/60 other/30 - mine/ever"},
-	"cut with number zero":       {"extend", []string{"a"}, []any{"mine", 0, 10_000, "cut"}, refused, ""},
-	"cut to nothing":             {"extend", []string{"a"}, []any{"mine", 1, 0, "cut"}, refused, ""},
-	"cut to less than nothing":   {"extend", []string{"a"}, []any{"mine", 1, -9, "cut"}, refused, ""},
-	"cut the same key twice":     {"extend", []string{"a", "a"}, []any{"mine", 1, 20_000, "cut"}, yes, "1~mine/20 other/30 - mine/ever"},
+	"extend without a key":  {"extend", nil, []any{"mine", 0, 60_000, "keep"}, refused, ""},
+	"extend without a mode": {"extend", []string{"a"}, []any{"mine", 0, 60_000}, refused, ""},
+	"extend without a number": {"extend", []string{"a"}, []any{"mine", 60_000, "keep"}, refused,
+		""},
+	"extend with more": {"extend", []string{"a"}, []any{"mine", 0, 60_000, "keep", ""},
+		refused, ""},
+	"extend with an empty token": {"extend", []string{"a"}, []any{"", 0, 60_000, "keep"}, refused,
+		""},
+	"extend with another token": {"extend", []string{"a"}, []any{"other", 0, 60_000, "keep"},
+		no(1, "mine", 30), ""},
+	"no such mode": {"extend", []string{"a"}, []any{"mine", 0, 60_000, "shrink"},
+		refused, ""},
+	"an empty mode": {"extend", []string{"a"}, []any{"mine", 0, 60_000, ""}, refused,
+		""},
+	"number empty": {"extend", []string{"a"}, []any{"mine", "", 60_000, "keep"},
+		refused, ""},
+	"number below zero": {"extend", []string{"a"}, []any{"mine", -1, 60_000, "keep"},
+		refused, ""},
+	"number with a fraction": {"extend", []string{"a"}, []any{"mine", "0.5", 60_000, "keep"},
+		refused, ""},
+	"number not a number": {"extend", []string{"a"}, []any{"mine", "nan", 60_000, "keep"},
+		refused, ""},
+	"number endless": {"extend", []string{"a"}, []any{"mine", "inf", 60_000, "keep"},
+		refused, ""},
+	"number huge": {"extend", []string{"a"},
+		[]any{"mine", "1000000000000001", 60_000, "keep"}, refused, ""},
+	"number text": {"extend", []string{"a"}, []any{"mine", "keep", 60_000, 0},
+		refused, ""},
+	"number before the token": {"extend", []string{"a"}, []any{0, "mine", 60_000, "keep"},
+		refused, ""},
+	"number of minus zero": {"extend", []string{"a"}, []any{"mine", "-0", 60_000, "keep"}, yes,
+		"mine/60 other/30 - mine/ever"},
+	"extend by an empty TTL": {"extend", []string{"a"}, []any{"mine", 0, "", "keep"}, refused,
+		""},
+	"extend by no number": {"extend", []string{"a"}, []any{"mine", 0, "nan", "keep"}, refused,
+		""},
+	"extend for ever": {"extend", []string{"a"}, []any{"mine", 0, "inf", "keep"}, refused,
+		""},
+	"extend by a fraction": {"extend", []string{"a"}, []any{"mine", 0, "1.5", "keep"}, refused,
+		""},
+	"extend by nothing": {"extend", []string{"a"}, []any{"mine", 0, 0, "keep"}, refused,
+		""},
+	"extend by more than fits": {"extend", []string{"a"},
+		[]any{"mine", 0, "9223372036854775807", "keep"}, refused, ""},
+	"extend the same key twice": {"extend", []string{"a", "a"}, []any{"mine", 1, 60_000, "keep"},
+		yes, "1~mine/60 other/30 - mine/ever"},
+	"cut with number zero": {"extend", []string{"a"}, []any{"mine", 0, 10_000, "cut"}, refused,
+		""},
+	"cut to nothing":           {"extend", []string{"a"}, []any{"mine", 1, 0, "cut"}, refused, ""},
+	"cut to less than nothing": {"extend", []string{"a"}, []any{"mine", 1, -9, "cut"}, refused, ""},
+	"cut the same key twice": {"extend", []string{"a", "a"}, []any{"mine", 1, 20_000, "cut"}, yes,
+		"1~mine/20 other/30 - mine/ever"},
 
-	"release without a key":       {"release", nil, []any{"mine", 0}, refused, ""},
-	"release without a token":     {"release", []string{"a"}, nil, refused, ""},
-	"release without a number":    {"release", []string{"a"}, []any{"mine"}, refused, ""},
-	"release with two tokens":     {"release", []string{"a"}, []any{"mine", 0, "mine"}, refused, ""},
+	"release without a key":    {"release", nil, []any{"mine", 0}, refused, ""},
+	"release without a token":  {"release", []string{"a"}, nil, refused, ""},
+	"release without a number": {"release", []string{"a"}, []any{"mine"}, refused, ""},
+	"release with two tokens": {"release", []string{"a"}, []any{"mine", 0, "mine"}, refused,
+		""},
 	"release with an empty token": {"release", []string{"a"}, []any{"", 0}, refused, ""},
 	"release with an empty one":   {"release", []string{"a"}, []any{"mine", ""}, refused, ""},
 	"release below zero":          {"release", []string{"a"}, []any{"mine", -1}, refused, ""},
 	"release with a fraction":     {"release", []string{"a"}, []any{"mine", "0.5"}, refused, ""},
 	"release with no number":      {"release", []string{"a"}, []any{"mine", "nan"}, refused, ""},
 	"release with an endless one": {"release", []string{"a"}, []any{"mine", "inf"}, refused, ""},
-	"release the same key twice":  {"release", []string{"a", "a"}, []any{"mine", 0}, no(2), "- other/30 - mine/ever"},
+	"release the same key twice": {"release", []string{"a", "a"}, []any{"mine", 0}, no(2),
+		"- other/30 - mine/ever"},
 
 	"inspect no key":           {"inspect", nil, nil, refused, ""},
 	"inspect with an argument": {"inspect", []string{"a"}, []any{1}, refused, ""},
@@ -217,8 +257,8 @@ func TestScriptsRefuseJunk(t *testing.T) {
 	}
 }
 
-// A server without memory, or that is a replica, refuses what has to be written, and changes nothing. The error's code is what
-// its reply begins with.
+// A server without memory, or that is a replica, refuses what has to be written, and changes
+// nothing. The error's code is what its reply begins with.
 func TestScriptsOnAServerThatDoesNotWrite(t *testing.T) {
 	noLeak(t)
 	server := redistest.Start(t)
@@ -230,8 +270,10 @@ func TestScriptsOnAServerThatDoesNotWrite(t *testing.T) {
 		begin, end []any
 		readOnly   bool // else the time to live can be changed, and keys deleted
 	}{
-		{"out of memory", "OOM ", []any{"config", "set", "maxmemory", 1}, []any{"config", "set", "maxmemory", 0}, false},
-		{"read only", "READONLY ", []any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}, true},
+		{"out of memory", "OOM ", []any{"config", "set", "maxmemory", 1},
+			[]any{"config", "set", "maxmemory", 0}, false},
+		{"read only", "READONLY ", []any{"replicaof", "127.0.0.1", "1"},
+			[]any{"replicaof", "no", "one"}, true},
 	} {
 		t.Run(state.name, func(t *testing.T) {
 			keys := setState(t, client, before)
@@ -254,7 +296,8 @@ func TestScriptsOnAServerThatDoesNotWrite(t *testing.T) {
 			try(no(2, "other", 30), "extend", keys[:3], "mine", 0, 25_000, "keep")
 			try(state.code, "extend", keys[:1], "mine", 1, 25_000, "keep")
 			try(state.code, "extend", keys[:1], "mine", 1, 25_000, "cut")
-			try([]any{"mine", inSeconds(30), "other", inSeconds(30), nil, absent}, "inspect", keys[:3])
+			try([]any{"mine", inSeconds(30), "other", inSeconds(30), nil, absent}, "inspect",
+				keys[:3])
 			try(no(1, "other", 30), "release", keys[1:2], "mine", 0)
 			try(yes, "release", keys[2:3], "mine", 0)
 			requireUnchanged(t, begun, client)

@@ -19,8 +19,9 @@ func isOurs(value, token string) bool {
 	return value == token || found && digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
-// FuzzScripts runs scripts with any arguments on a real server. Whatever they are, keys that do not hold the token stay as they
-// are, nobody is told that he has what he has not, and the server goes on.
+// FuzzScripts runs scripts with any arguments on a real server. Whatever they are, keys that do not
+// hold the token stay as they are, nobody is told that he has what he has not, and the server goes
+// on.
 func FuzzScripts(f *testing.F) {
 	server := redistest.Start(f)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
@@ -28,9 +29,12 @@ func FuzzScripts(f *testing.F) {
 	scripts := []string{"acquire", "extend", "release", "inspect"}
 	for i, name := range scripts {
 		for _, s := range []string{
-			joined(ordinary(name, 1)), joined(ordinary(name, 3)), "mine\n60000", "mine\n0\n60000\nkeep", "mine\n1\n10000\ncut", "mine\n2\n10000\ncut", "mine\n1",
-			"mine\n2", "2~mine\n60000", "2~mine\n2\n10000\ncut", "other\n-1", "nan\nmine\n60000", "other\n0\n-1\ncut", "\n\n0\n", "",
-			"mine\n60000\n1\n=5", "mine\n60000\n2\n7", "mine\n0\n60000\nkeep\n5", "mine\n1\n10000\ncut\n5",
+			joined(ordinary(name, 1)), joined(ordinary(name, 3)), "mine\n60000",
+			"mine\n0\n60000\nkeep", "mine\n1\n10000\ncut", "mine\n2\n10000\ncut", "mine\n1",
+			"mine\n2", "2~mine\n60000", "2~mine\n2\n10000\ncut", "other\n-1", "nan\nmine\n60000",
+			"other\n0\n-1\ncut", "\n\n0\n", "",
+			"mine\n60000\n1\n=5", "mine\n60000\n2\n7", "mine\n0\n60000\nkeep\n5",
+			"mine\n1\n10000\ncut\n5",
 		} {
 			for keys := range uint16(4) {
 				f.Add(uint8(i), keys*0x111+keys, s)
@@ -55,8 +59,10 @@ func FuzzScripts(f *testing.F) {
 		}
 		name := scripts[int(script)%len(scripts)]
 		reply, err := runScript(t, client, name, named, argv...)
-		taken := err != nil && (strings.HasPrefix(err.Error(), string(wrongType)) || strings.Contains(err.Error(), "fencing counter"))
-		if name == "inspect" || err != nil && !taken { // what was taken before such an error is deleted
+		taken := err != nil && (strings.HasPrefix(err.Error(), string(wrongType)) ||
+			strings.Contains(err.Error(), "fencing counter"))
+		if name == "inspect" || err != nil && !taken {
+			// what was taken before such an error is deleted
 			requireUnchanged(t, before, client, "though it ended with ", err)
 			return
 		}
@@ -85,7 +91,8 @@ func FuzzScripts(f *testing.F) {
 				named = named[:len(named)/2]
 			}
 			for _, key := range named {
-				require.Equal(t, args[0], client.Get(t.Context(), key).Val(), "granted, but not there")
+				require.Equal(t, args[0], client.Get(t.Context(), key).Val(),
+					"granted, but not there")
 			}
 		}
 	})

@@ -18,7 +18,8 @@ import (
 // inSeconds is a time in a reply, which counts milliseconds.
 type inSeconds int64
 
-// scriptError is what a reply that is an error begins with: its code. miniredis loses it in scripts.
+// scriptError is what a reply that is an error begins with: its code. miniredis loses it in
+// scripts.
 type scriptError string
 
 const (
@@ -43,7 +44,8 @@ func no(i int64, owner ...any) []any {
 func bothServers(t *testing.T) map[string]*redis.Client {
 	t.Helper()
 	mini := miniredis.NewMiniRedis()
-	mini.SetTime(time.Now()) // which stops its clock: unlike Redis 7 it lets time go by while a script runs
+	// which stops its clock: unlike Redis 7 it lets time go by while a script runs
+	mini.SetTime(time.Now())
 	require.NoError(t, mini.Start())
 	t.Cleanup(mini.Close)
 	client := redis.NewClient(&redis.Options{Addr: mini.Addr()})
@@ -52,7 +54,8 @@ func bothServers(t *testing.T) map[string]*redis.Client {
 }
 
 // runScript runs a script.
-func runScript(t testing.TB, client *redis.Client, name string, keys []string, args ...any) (any, error) {
+func runScript(t testing.TB, client *redis.Client, name string, keys []string,
+	args ...any) (any, error) {
 	t.Helper()
 	return redis.NewScript(scriptSource(t, name)).Run(t.Context(), client, keys, args...).Result()
 }

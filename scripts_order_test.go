@@ -16,7 +16,8 @@ type message struct {
 	ttl    int // in seconds, tens of them
 }
 
-// messages are those of a handle that shortens its lock twice. The second acquire gives the key back to a node that lost it.
+// messages are those of a handle that shortens its lock twice. The second acquire gives the key
+// back to a node that lost it.
 var messages = []message{
 	{"acquire", 0, 60}, {"keep", 0, 100}, {"cut", 1, 20}, {"keep", 1, 90},
 	{"acquire", 1, 70}, {"cut", 2, 10}, {"keep", 2, 80}, {"release", 2, 0},
@@ -71,22 +72,24 @@ func (s lockState) after(m message) (after lockState, yes bool) {
 	}
 }
 
-// Whatever a handle has sent may arrive late, twice, or in another order. All orders of four messages are tried, and in them
-// those of fewer.
+// Whatever a handle has sent may arrive late, twice, or in another order. All orders of four
+// messages are tried, and in them those of fewer.
 func TestScriptsTakeMessagesInEveryOrder(t *testing.T) {
 	noLeak(t)
 	for server, client := range bothServers(t) {
 		t.Run(server, func(t *testing.T) {
 			firsts := messages
 			if server == "miniredis" {
-				firsts = messages[:1] // its Lua is slow, and little happens to a key that is not there
+				// its Lua is slow, and little happens to a key that is not there
+				firsts = messages[:1]
 			}
 			for _, first := range firsts {
 				var orders []*order
 				for _, second := range messages {
 					for _, third := range messages {
 						for _, fourth := range messages {
-							orders = append(orders, &order{sent: []message{first, second, third, fourth}})
+							orders = append(orders,
+								&order{sent: []message{first, second, third, fourth}})
 						}
 					}
 				}
@@ -145,7 +148,8 @@ func (o *order) receive(t *testing.T, client *redis.Client, digests map[string]s
 		require.NoError(t, err)
 		o.said = append(o.said, reply == yes)
 		value, err := replies[1].(*redis.StringCmd).Result()
-		o.states = append(o.states, newLockState(t, value, err == nil, replies[2].(*redis.Cmd).Val().(int64)))
+		o.states = append(o.states, newLockState(t, value, err == nil,
+			replies[2].(*redis.Cmd).Val().(int64)))
 		replies = replies[3:]
 	}
 }
@@ -165,7 +169,8 @@ func (o *order) requireModel(t *testing.T) {
 	for i, m := range o.sent {
 		after, yes := o.states[i].after(m)
 		if after != o.states[i+1] || yes != o.said[i] {
-			t.Fatalf("message %d of %v: %v, %v; want %v, %v", i+1, o.sent, o.states, o.said, after, yes)
+			t.Fatalf("message %d of %v: %v, %v; want %v, %v", i+1, o.sent, o.states, o.said, after,
+				yes)
 		}
 	}
 }
@@ -191,7 +196,8 @@ func (o *order) requirePromises(t *testing.T) {
 		}
 		if !deleted && after.left < before.left {
 			promise(m.verb == "cut", "only a cut takes time away")
-			promise(m.number > given, "no cut takes away what was given with its number or a greater one")
+			promise(m.number > given,
+				"no cut takes away what was given with its number or a greater one")
 		}
 		if o.said[i] && m.verb == "release" {
 			promise(!after.there, "a yes to a release says that nothing is left")

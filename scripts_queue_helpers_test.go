@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// queues are a server with locks a, b, c and their queues. Whoever waits is "1@near", "2@near" and so on, whose inbox is heard, or
-// "1@nobody", whose is not.
+// queues are a server with locks a, b, c and their queues. Whoever waits is "1@near", "2@near" and
+// so on, whose inbox is heard, or "1@nobody", whose is not.
 type queues struct {
 	*testing.T
 	client *redis.Client
@@ -125,7 +125,8 @@ func (q *queues) patience(lock, who string) time.Duration {
 // forget lets the time pass for which somebody is waited for.
 func (q *queues) forget(lock, who string) {
 	q.Helper()
-	require.NoError(q, q.client.ZAdd(q.Context(), "{"+lock+"}:queue", redis.Z{Member: "+" + who, Score: -1}).Err())
+	require.NoError(q, q.client.ZAdd(q.Context(), "{"+lock+"}:queue",
+		redis.Z{Member: "+" + who, Score: -1}).Err())
 }
 
 // words returns what the inbox has heard since it was last asked.

@@ -38,7 +38,8 @@ func TestReleaseCallsTheFirstInLine(t *testing.T) {
 		q.equal(yes, q.run("release", "a", "holder", 0, 1, "", "", 0, 0)) // in whatever words
 		require.Equal(q, "come 1, stand-by 2", q.words())
 		require.LessOrEqual(q, q.patience("a", "1@near"), 250*time.Millisecond)
-		q.equal(refusedBy(1, "", 0, 0), q.wait("a", "1@near", 0, "stand")) // as after an attempt that was given up
+		// as after an attempt that was given up
+		q.equal(refusedBy(1, "", 0, 0), q.wait("a", "1@near", 0, "stand"))
 		require.Equal(q, "come 1, stand-by 2", q.words())
 		q.forget("a", "1@near")
 		q.equal("taken", q.wait("a", "2@near", 1, "take"))
@@ -62,7 +63,8 @@ func TestWhoeverIsGoneIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-// Where it cannot be told that nobody hearing means nobody waiting, they are waited for, and called each time.
+// Where it cannot be told that nobody hearing means nobody waiting, they are waited for, and called
+// each time.
 func TestWhoeverMayNotHearIsNotTakenForGone(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		q.hold("a")
@@ -100,7 +102,8 @@ func TestAcquireThatGivesAKeyBackCallsWhoeverWaitsForIt(t *testing.T) {
 		q.equal(yes, q.run("acquire", "a", "mine", 60_000))
 		q.wait("a", "1@near", 1, "take")
 		q.hold("b")
-		q.equal([]any{int64(2), "holder", inSeconds(60), "now"}, q.run("acquire", "a b", "mine", 60_000))
+		q.equal([]any{int64(2), "holder", inSeconds(60), "now"},
+			q.run("acquire", "a b", "mine", 60_000))
 		require.Empty(q, q.owner("a"))
 		require.Equal(q, "come 1", q.words())
 	})
@@ -154,7 +157,8 @@ func TestWaitThatComesTooLate(t *testing.T) {
 			require.Equal(q, "1@near 2@near", q.line("a"))
 			require.Empty(q, q.owner("a"), "given back")
 		}
-		require.Equal(q, "come 1, stand-by 2, come 1, stand-by 2", q.words(), "it is waited for anew each time")
+		require.Equal(q, "come 1, stand-by 2, come 1, stand-by 2", q.words(),
+			"it is waited for anew each time")
 		for range 2 {
 			q.equal(refusedBy(1, "", 0, 1), q.wait("a", "1@near", 1, "leave"))
 			require.Equal(q, "2@near", q.line("a"))
@@ -177,11 +181,13 @@ func TestReleasePutsTheNextOneIntoTheQueues(t *testing.T) {
 			require.Equal(q, "5@near 9@near", q.line("a"))
 			require.Equal(q, "5@near", q.line("b"))
 		}
-		require.Equal(q, "come 5, stand-by 9, come 5, come 5, stand-by 9, come 5", q.words(), "the repetition puts it there anew")
+		require.Equal(q, "come 5, stand-by 9, come 5, come 5, stand-by 9, come 5", q.words(),
+			"the repetition puts it there anew")
 	})
 }
 
-// An undo: whoever has been granted too little goes on waiting. It knows that it may come, and the others do not.
+// An undo: whoever has been granted too little goes on waiting. It knows that it may come, and the
+// others do not.
 func TestReleaseByOneWhoStays(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		for _, lock := range []string{"a", "b"} {
@@ -231,7 +237,8 @@ func TestKeyOfAQueueThatHasAnotherType(t *testing.T) {
 	})
 }
 
-// A lock that nobody waits for has a short way through the script, which must not be wider than the long one.
+// A lock that nobody waits for has a short way through the script, which must not be wider than the
+// long one.
 func TestReleaseOfALockThatNobodyWaitsFor(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		bad := errors.New("ERR bad arguments")
@@ -242,9 +249,11 @@ func TestReleaseOfALockThatNobodyWaitsFor(t *testing.T) {
 			reply         any
 		}{
 			{"mine", "mine", 0, 1, yes}, {"mine", "mine", 3, 1, yes}, {"2~mine", "mine", 2, 1, yes},
-			{"other", "mine", 0, 1, no(1, "other", 60)}, {"2~mine", "mine", 0, 1, no(1, "2~mine", 60)}, {"1~mine", "1~mine", 0, 1, yes},
+			{"other", "mine", 0, 1, no(1, "other", 60)},
+			{"2~mine", "mine", 0, 1, no(1, "2~mine", 60)}, {"1~mine", "1~mine", 0, 1, yes},
 			{"mine", "mine", "x", 1, bad}, {"mine", "mine", 0, 2, bad}, {"", "", 0, 1, bad},
-			{"mine", "mine", nil, 0, yes}, {"other", "mine", nil, 0, no(1, "other", 60)}, {"2~mine", "mine", nil, 0, no(1, "2~mine", 60)},
+			{"mine", "mine", nil, 0, yes}, {"other", "mine", nil, 0, no(1, "other", 60)},
+			{"2~mine", "mine", nil, 0, no(1, "2~mine", 60)},
 			{"", "", nil, 0, bad},
 		} {
 			require.NoError(q, q.client.Set(q.Context(), "a", tt.value, time.Minute).Err())
@@ -266,16 +275,23 @@ func TestReleaseOfALockThatNobodyWaitsFor(t *testing.T) {
 func TestQueueScriptsRefuseBadArguments(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		for _, bad := range [][]any{
-			{"wait", "", 60_000, 1, "1@near", 1, "+9000", "take"}, {"wait", "mine", 0, 1, "1@near", 1, "+9000", "take"},
-			{"wait", "mine", 60_000, 2, "1@near", 1, "+9000", "take"}, {"wait", "mine", 60_000, 1, "near", 1, "+9000", "take"},
-			{"wait", "mine", 60_000, 1, "1@near", "x", "+9000", "take"}, {"wait", "mine", 60_000, 1, "1@near", 1, "9000", "take"},
-			{"wait", "mine", 60_000, 1, "1@near", 1, "+9000", "go"}, {"wait", "mine", 60_000, 1, "1@near", 1, "+9000"},
+			{"wait", "", 60_000, 1, "1@near", 1, "+9000", "take"},
+			{"wait", "mine", 0, 1, "1@near", 1, "+9000", "take"},
+			{"wait", "mine", 60_000, 2, "1@near", 1, "+9000", "take"},
+			{"wait", "mine", 60_000, 1, "near", 1, "+9000", "take"},
+			{"wait", "mine", 60_000, 1, "1@near", "x", "+9000", "take"},
+			{"wait", "mine", 60_000, 1, "1@near", 1, "9000", "take"},
+			{"wait", "mine", 60_000, 1, "1@near", 1, "+9000", "go"},
+			{"wait", "mine", 60_000, 1, "1@near", 1, "+9000"},
 			{"watch", "near", "+9000"}, {"watch", "1@near", "9000"}, {"watch", "1@near"}, {"watch"},
-			{"release", "mine", 0, 1, "near", "", 0, 0}, {"release", "mine", 0, 1, "", "near", 1, "+9000"},
-			{"release", "mine", 0, 1, "", "1@near", "x", "+9000"}, {"release", "mine", 0, 1, "", "1@near", 1, "9000"},
+			{"release", "mine", 0, 1, "near", "", 0, 0},
+			{"release", "mine", 0, 1, "", "near", 1, "+9000"},
+			{"release", "mine", 0, 1, "", "1@near", "x", "+9000"},
+			{"release", "mine", 0, 1, "", "1@near", 1, "9000"},
 			{"release", "mine", 0, 2, "", "", 0, 0}, {"release", "mine", 0, 2},
 			{"release", "", 0, 1}, {"release", "mine", "x", 1}, {"acquire", "", 60_000},
-			{"acquire", "mine", int64(1e15 + 1), 1}, {"acquire", "mine", 60_000, 1}, {"inspect", 1, 1}, {"inspect", "who", "queues"}, {"inspect", 2, "queues"},
+			{"acquire", "mine", int64(1e15 + 1), 1}, {"acquire", "mine", 60_000, 1},
+			{"inspect", 1, 1}, {"inspect", "who", "queues"}, {"inspect", 2, "queues"},
 			{"inspect", 1, "queue"}, {"release", ""},
 		} {
 			err, failed := q.run(bad[0].(string), "a", bad[1:]...).(error)

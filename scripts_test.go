@@ -14,11 +14,11 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// The scripts with the replies of a real Redis, called with the token "mine" for the keys a, b, c, as many as there are
-// in before.
+// The scripts with the replies of a real Redis, called with the token "mine" for the keys a, b, c,
+// as many as there are in before.
 //
-// A state lists the keys in that order: "mine/30" is a key with that value for 30 more seconds, "mine/ever" one that does
-// not expire, "list" is no string, and "-" does not exist.
+// A state lists the keys in that order: "mine/30" is a key with that value for 30 more seconds,
+// "mine/ever" one that does not expire, "list" is no string, and "-" does not exist.
 var scriptCases = []struct {
 	script string
 	args   []any // behind the token
@@ -30,21 +30,29 @@ var scriptCases = []struct {
 		{"ours for longer", "mine/100", yes, "mine/100", yes},
 		{"ours for ever", "mine/ever", yes, "mine/60", yes},
 		{"foreign", "other/30", no(1, "other", 30), "other/30", no(1, "other", 30)},
-		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever", no(1, "other", ever)},
-		{"ours, but behind a number", "1~mine/30", no(1, "1~mine", 30), "1~mine/30", no(1, "1~mine", 30)},
-		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30", no(1, "mine0", 30)},
-		{"a value like the beginning of ours", "min/30", no(1, "min", 30), "min/30", no(1, "min", 30)},
+		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever",
+			no(1, "other", ever)},
+		{"ours, but behind a number", "1~mine/30", no(1, "1~mine", 30), "1~mine/30",
+			no(1, "1~mine", 30)},
+		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30",
+			no(1, "mine0", 30)},
+		{"a value like the beginning of ours", "min/30", no(1, "min", 30), "min/30",
+			no(1, "min", 30)},
 		{"an empty value", "/30", no(1, "", 30), "/30", no(1, "", 30)},
 		{"no string", "list", wrongType, "list", wrongType},
 		{"all free", "- - -", yes, "mine/60 mine/60 mine/60", yes},
 		{"all ours", "mine/10 mine/100 mine/ever", yes, "mine/60 mine/100 mine/60", yes},
 		{"some ours", "- mine/10 -", yes, "mine/60 mine/60 mine/60", yes},
-		{"the first foreign", "other/30 - -", no(1, "other", 30), "other/30 - -", no(1, "other", 30)},
-		{"the last foreign", "- - other/30", no(3, "other", 30), "- - other/30", no(3, "other", 30)},
+		{"the first foreign", "other/30 - -", no(1, "other", 30), "other/30 - -",
+			no(1, "other", 30)},
+		{"the last foreign", "- - other/30", no(3, "other", 30), "- - other/30",
+			no(3, "other", 30)},
 		{"the last no string", "- - list", wrongType, "- - list", wrongType},
-		{"ours, free, foreign", "mine/10 - other/30", no(3, "other", 30), "- - other/30", no(3, "other", 30)},
+		{"ours, free, foreign", "mine/10 - other/30", no(3, "other", 30), "- - other/30",
+			no(3, "other", 30)},
 		{"ours, free, no string", "mine/10 - list", wrongType, "- - list", wrongType},
-		{"free, ours behind a number", "- 1~mine/30", no(2, "1~mine", 30), "- 1~mine/30", no(2, "1~mine", 30)},
+		{"free, ours behind a number", "- 1~mine/30", no(2, "1~mine", 30), "- 1~mine/30",
+			no(2, "1~mine", 30)},
 	}},
 	{"extend", []any{0, 60_000, "keep"}, []scriptCase{
 		{"gone", "-", no(1), "-", no(1)},
@@ -52,13 +60,17 @@ var scriptCases = []struct {
 		{"ours for longer", "mine/100", yes, "mine/100", yes},
 		{"ours for ever", "mine/ever", yes, "mine/60", yes},
 		{"foreign", "other/30", no(1, "other", 30), "other/30", no(1, "other", 30)},
-		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever", no(1, "other", ever)},
-		{"a number beyond our own", "1~mine/30", no(1, "1~mine", 30), "1~mine/30", no(1, "1~mine", 30)},
-		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30", no(1, "mine0", 30)},
+		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever",
+			no(1, "other", ever)},
+		{"a number beyond our own", "1~mine/30", no(1, "1~mine", 30), "1~mine/30",
+			no(1, "1~mine", 30)},
+		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30",
+			no(1, "mine0", 30)},
 		{"no string", "list", wrongType, "list", wrongType},
 		{"all ours", "mine/10 mine/100 mine/ever", yes, "mine/60 mine/100 mine/60", yes},
 		{"one gone", "mine/10 - mine/10", no(2), "mine/10 - mine/10", no(2)},
-		{"one foreign", "mine/10 mine/10 other/30", no(3, "other", 30), "mine/10 mine/10 other/30", no(3, "other", 30)},
+		{"one foreign", "mine/10 mine/10 other/30", no(3, "other", 30), "mine/10 mine/10 other/30",
+			no(3, "other", 30)},
 		{"one no string", "mine/10 mine/10 list", wrongType, "mine/10 mine/10 list", wrongType},
 	}},
 	{"extend", []any{3, 60_000, "keep"}, []scriptCase{
@@ -71,11 +83,15 @@ var scriptCases = []struct {
 		{"our number", "3~mine/10", yes, "3~mine/60", yes},
 		{"our number, for longer", "3~mine/100", yes, "3~mine/100", yes},
 		{"a greater number", "4~mine/10", no(1, "4~mine", 10), "4~mine/10", no(1, "4~mine", 10)},
-		{"a greater number of more digits", "10~mine/10", no(1, "10~mine", 10), "10~mine/10", no(1, "10~mine", 10)},
-		{"another's number", "3~other/10", no(1, "3~other", 10), "3~other/10", no(1, "3~other", 10)},
-		{"all kinds of ours", "mine/10 2~mine/100 3~mine/ever", yes, "3~mine/60 3~mine/100 3~mine/60", yes},
+		{"a greater number of more digits", "10~mine/10", no(1, "10~mine", 10), "10~mine/10",
+			no(1, "10~mine", 10)},
+		{"another's number", "3~other/10", no(1, "3~other", 10), "3~other/10",
+			no(1, "3~other", 10)},
+		{"all kinds of ours", "mine/10 2~mine/100 3~mine/ever", yes,
+			"3~mine/60 3~mine/100 3~mine/60", yes},
 		{"one gone", "mine/10 - 2~mine/10", no(2), "mine/10 - 2~mine/10", no(2)},
-		{"one beyond", "mine/10 2~mine/10 4~mine/10", no(3, "4~mine", 10), "mine/10 2~mine/10 4~mine/10", no(3, "4~mine", 10)},
+		{"one beyond", "mine/10 2~mine/10 4~mine/10", no(3, "4~mine", 10),
+			"mine/10 2~mine/10 4~mine/10", no(3, "4~mine", 10)},
 	}},
 	{"extend", []any{3, 60_000, "cut"}, []scriptCase{
 		{"gone", "-", no(1), "-", no(1)},
@@ -86,27 +102,35 @@ var scriptCases = []struct {
 		{"our number", "3~mine/100", yes, "3~mine/100", yes},
 		{"our number, for less", "3~mine/10", yes, "3~mine/10", yes},
 		{"our number, for ever", "3~mine/ever", yes, "3~mine/ever", yes},
-		{"a greater number", "4~mine/100", no(1, "4~mine", 100), "4~mine/100", no(1, "4~mine", 100)},
+		{"a greater number", "4~mine/100", no(1, "4~mine", 100), "4~mine/100",
+			no(1, "4~mine", 100)},
 		{"foreign", "other/100", no(1, "other", 100), "other/100", no(1, "other", 100)},
 		{"no string", "list", wrongType, "list", wrongType},
-		{"all kinds of ours", "mine/100 2~mine/10 3~mine/100", yes, "3~mine/60 3~mine/60 3~mine/100", yes},
+		{"all kinds of ours", "mine/100 2~mine/10 3~mine/100", yes,
+			"3~mine/60 3~mine/60 3~mine/100", yes},
 		{"one gone", "mine/100 - mine/100", no(2), "mine/100 - mine/100", no(2)},
-		{"one foreign", "mine/100 mine/100 other/100", no(3, "other", 100), "mine/100 mine/100 other/100", no(3, "other", 100)},
+		{"one foreign", "mine/100 mine/100 other/100", no(3, "other", 100),
+			"mine/100 mine/100 other/100", no(3, "other", 100)},
 	}},
 	{"release", []any{0}, []scriptCase{
 		{"gone", "-", yes, "-", yes},
 		{"ours", "mine/10", yes, "-", yes},
 		{"ours for ever", "mine/ever", yes, "-", yes},
 		{"foreign", "other/30", no(1, "other", 30), "other/30", no(1, "other", 30)},
-		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever", no(1, "other", ever)},
-		{"a number beyond our own", "1~mine/30", no(1, "1~mine", 30), "1~mine/30", no(1, "1~mine", 30)},
-		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30", no(1, "mine0", 30)},
+		{"foreign for ever", "other/ever", no(1, "other", ever), "other/ever",
+			no(1, "other", ever)},
+		{"a number beyond our own", "1~mine/30", no(1, "1~mine", 30), "1~mine/30",
+			no(1, "1~mine", 30)},
+		{"a value that begins like ours", "mine0/30", no(1, "mine0", 30), "mine0/30",
+			no(1, "mine0", 30)},
 		{"no string", "list", no(1, "", ever), "list", no(1, "", ever)},
 		{"all ours", "mine/10 mine/10 mine/ever", yes, "- - -", yes},
 		{"all gone", "- - -", yes, "- - -", yes},
 		{"one gone", "mine/10 - mine/10", no(2), "- - -", yes},
-		{"one foreign", "mine/10 other/30 mine/10", no(2, "other", 30), "- other/30 -", no(2, "other", 30)},
-		{"gone, foreign, ours", "- other/30 mine/10", no(2, "other", 30), "- other/30 -", no(2, "other", 30)},
+		{"one foreign", "mine/10 other/30 mine/10", no(2, "other", 30), "- other/30 -",
+			no(2, "other", 30)},
+		{"gone, foreign, ours", "- other/30 mine/10", no(2, "other", 30), "- other/30 -",
+			no(2, "other", 30)},
 		{"one no string", "list mine/10 mine/10", no(1, "", ever), "list - -", no(1, "", ever)},
 	}},
 	{"release", []any{3}, []scriptCase{
@@ -115,19 +139,24 @@ var scriptCases = []struct {
 		{"a smaller number", "1~mine/10", yes, "-", yes},
 		{"our number", "3~mine/10", yes, "-", yes},
 		{"a greater number", "4~mine/10", no(1, "4~mine", 10), "4~mine/10", no(1, "4~mine", 10)},
-		{"another's number", "3~other/10", no(1, "3~other", 10), "3~other/10", no(1, "3~other", 10)},
+		{"another's number", "3~other/10", no(1, "3~other", 10), "3~other/10",
+			no(1, "3~other", 10)},
 		{"all kinds of ours", "mine/10 2~mine/10 3~mine/ever", yes, "- - -", yes},
-		{"ours, gone, beyond", "3~mine/10 - 4~mine/10", no(3, "4~mine", 10), "- - 4~mine/10", no(3, "4~mine", 10)},
+		{"ours, gone, beyond", "3~mine/10 - 4~mine/10", no(3, "4~mine", 10), "- - 4~mine/10",
+			no(3, "4~mine", 10)},
 	}},
 	{"inspect", nil, []scriptCase{
 		{"free", "-", []any{nil, absent}, "-", []any{nil, absent}},
-		{"held", "other/30", []any{"other", inSeconds(30)}, "other/30", []any{"other", inSeconds(30)}},
+		{"held", "other/30", []any{"other", inSeconds(30)}, "other/30",
+			[]any{"other", inSeconds(30)}},
 		{"held for ever", "other/ever", []any{"other", ever}, "other/ever", []any{"other", ever}},
-		{"held, with a number", "3~mine/30", []any{"3~mine", inSeconds(30)}, "3~mine/30", []any{"3~mine", inSeconds(30)}},
+		{"held, with a number", "3~mine/30", []any{"3~mine", inSeconds(30)}, "3~mine/30",
+			[]any{"3~mine", inSeconds(30)}},
 		{"no string", "list", wrongType, "list", wrongType},
 		{"the last no string", "mine/30 - list", wrongType, "mine/30 - list", wrongType},
 		{
-			"several", "mine/30 - other/ever", []any{"mine", inSeconds(30), nil, absent, "other", ever},
+			"several", "mine/30 - other/ever",
+			[]any{"mine", inSeconds(30), nil, absent, "other", ever},
 			"mine/30 - other/ever", []any{"mine", inSeconds(30), nil, absent, "other", ever},
 		},
 	}},
@@ -171,7 +200,8 @@ func TestDigestsAreThoseOfTheScripts(t *testing.T) {
 		fmt.Fprintf(&want, "%x  %s\n", sha1.Sum([]byte(protocol.Source(os.DirFS("."), name))), name)
 	}
 	for _, name := range protocol.GuardedNames {
-		fmt.Fprintf(&want, "%x  %s guarded\n", sha1.Sum([]byte(protocol.Source(os.DirFS("."), name)+protocol.GuardMark)), name)
+		fmt.Fprintf(&want, "%x  %s guarded\n",
+			sha1.Sum([]byte(protocol.Source(os.DirFS("."), name)+protocol.GuardMark)), name)
 	}
 	if os.Getenv("REDLOCK_WRITE_DIGESTS") != "" {
 		require.NoError(t, os.WriteFile("scripts/SHA1SUMS", []byte(want.String()), 0o644))
@@ -193,7 +223,8 @@ func TestScriptsTakeTheLongestTTL(t *testing.T) {
 		{"acquire", []any{"mine", int64(tenYears * 1000), 1}, "mine"},
 		{"extend", []any{"mine", 0, int64(tenYears * 1000), "keep"}, "mine"},
 		{"extend", []any{"mine", 999_999_999, int64(tenYears * 1000), "cut"}, "999999999~mine"},
-		{"extend", []any{"mine", int64(1e15), int64(tenYears * 1000), "keep"}, "1000000000000000~mine"},
+		{"extend", []any{"mine", int64(1e15), int64(tenYears * 1000), "keep"},
+			"1000000000000000~mine"},
 	} {
 		reply, err := runScript(t, client, step.script, []string{"a"}, step.args...)
 		requireReply(t, yes, reply, err, true)
@@ -205,7 +236,9 @@ func TestScriptsTakeTheLongestTTL(t *testing.T) {
 func TestScriptsTakeAnyBytes(t *testing.T) {
 	noLeak(t)
 	client := redistest.Start(t).Client(t)
-	for _, name := range []string{"a b", "nul\x00nul", "{a}{b}", "}{", "\xff\xfe", "ключ", "%s", "\r\n", "~", "1~1~"} {
+	for _, name := range []string{
+		"a b", "nul\x00nul", "{a}{b}", "}{", "\xff\xfe", "ключ", "%s", "\r\n", "~", "1~1~",
+	} {
 		for _, token := range []string{"token of " + name, name} {
 			for _, step := range []struct {
 				script string
@@ -261,10 +294,15 @@ func TestValueThatOnlyLooksLikeOursIsForeign(t *testing.T) {
 	noLeak(t)
 	for _, client := range bothServers(t) {
 		for _, value := range []string{
-			"03~mine", "+3~mine", "-1~mine", "3.0~mine", "3e0~mine", "0x3~mine", "3~~mine", "~mine", "3mine", "3~", "3",
-			"3~mine~", "3~3~mine", "nan~mine", "inf~mine", "99999999999999999999~mine", strings.Repeat("9", 400) + "~mine", "٣~mine",
+			"03~mine", "+3~mine", "-1~mine", "3.0~mine", "3e0~mine", "0x3~mine", "3~~mine", "~mine",
+			"3mine", "3~", "3",
+			"3~mine~", "3~3~mine", "nan~mine", "inf~mine", "99999999999999999999~mine",
+			strings.Repeat("9", 400) + "~mine", "٣~mine",
 		} {
-			for _, script := range [][]any{{"extend", "mine", 5, 60_000, "keep"}, {"extend", "mine", 5, 10_000, "cut"}, {"release", "mine", 5}} {
+			for _, script := range [][]any{
+				{"extend", "mine", 5, 60_000, "keep"}, {"extend", "mine", 5, 10_000, "cut"},
+				{"release", "mine", 5},
+			} {
 				keys := setState(t, client, value+"/30")
 				reply, err := runScript(t, client, script[0].(string), keys, script[1:]...)
 				requireReply(t, no(1, value, 30), reply, err, true)
@@ -281,19 +319,22 @@ func TestFailedCallDoesNotShiftTheRepliesBehindIt(t *testing.T) {
 	client := server.Client(t)
 	ctx := t.Context()
 	keys := setState(t, client, "mine/10 other/30 -")
-	server.Do(t, "replicaof", "127.0.0.1", "1") // which is nobody; keys do not expire any more either
+	// which is nobody; keys do not expire any more either
+	server.Do(t, "replicaof", "127.0.0.1", "1")
 
 	for _, script := range []string{"acquire", "extend", "release"} {
 		t.Run(script, func(t *testing.T) {
 			pipe := client.Pipeline()
 			failed := pipe.Eval(ctx, scriptSource(t, script), keys[:1], ordinary(script, 1)...)
-			foreign := pipe.Eval(ctx, scriptSource(t, "extend"), keys[1:2], ordinary("extend", 1)...)
+			foreign := pipe.Eval(ctx, scriptSource(t, "extend"), keys[1:2],
+				ordinary("extend", 1)...)
 			inspected := pipe.Eval(ctx, scriptSource(t, "inspect"), keys)
 			_, err := pipe.Exec(ctx)
 			require.Error(t, err)
 			requireReply(t, scriptError("READONLY "), nil, failed.Err(), true)
 			requireReply(t, no(1, "other", 30), foreign.Val(), foreign.Err(), true)
-			requireReply(t, []any{"mine", inSeconds(10), "other", inSeconds(30), nil, absent}, inspected.Val(), inspected.Err(), true)
+			requireReply(t, []any{"mine", inSeconds(10), "other", inSeconds(30), nil, absent},
+				inspected.Val(), inspected.Err(), true)
 		})
 	}
 }

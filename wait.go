@@ -45,14 +45,16 @@ type wait struct {
 	ctx       context.Context // with the maximum wait
 	cancel    context.CancelFunc
 	attempts  int
-	sleep     func(ctx context.Context, d time.Duration) error // waits for d, or until something happens sooner
-	place     func() string                                    // the name in the nodes' queues, or ""
-	next      time.Duration                                    // the next pause
-	longest   time.Duration
-	stranger  string    // see compete; "" before the first
-	reason    error     // of the last attempt that came to its end
-	tried     time.Time // when the latest attempt began
-	outage    time.Time // the beginning of the first of the last attempts that all found no quorum; zero: there is none
+	// waits for d, or until something happens sooner
+	sleep    func(ctx context.Context, d time.Duration) error
+	place    func() string // the name in the nodes' queues, or ""
+	next     time.Duration // the next pause
+	longest  time.Duration
+	stranger string    // see compete; "" before the first
+	reason   error     // of the last attempt that came to its end
+	tried    time.Time // when the latest attempt began
+	// the beginning of the first of the last attempts that all found no quorum; zero: there is none
+	outage    time.Time
 	maxOutage time.Duration
 	began     time.Time
 	watching  *deadlock.Watch // for deadlocks; nil: nobody does
@@ -60,11 +62,13 @@ type wait struct {
 
 func (l *Locker) newWait(ctx context.Context, op string, p *plan, began time.Time) *wait {
 	w := &wait{
-		l: l, plan: p, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {}, sleep: l.sleep,
-		next: p.retryInterval, longest: 8 * p.retryInterval, maxOutage: p.maxOutage, began: began,
+		l: l, plan: p, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {},
+		sleep: l.sleep, next: p.retryInterval, longest: 8 * p.retryInterval,
+		maxOutage: p.maxOutage, began: began,
 	}
 	if p.maxWait > 0 {
-		w.ctx, w.cancel = context.WithDeadlineCause(ctx, began.Add(p.maxWait), fmt.Errorf("the maximum wait of %v is over", p.maxWait))
+		w.ctx, w.cancel = context.WithDeadlineCause(ctx, began.Add(p.maxWait),
+			fmt.Errorf("the maximum wait of %v is over", p.maxWait))
 	}
 	return w
 }
@@ -122,15 +126,16 @@ func (w *wait) atOnce(err error) error {
 func (w *wait) atLeast(d time.Duration) { w.next = min(max(w.next, d), w.longest) }
 
 // compete makes the next pause short where others, who poll, have got the lock since the latest
-// attempt: nobody is called when they release it. This wait then asks as often as all those would for
-// whom it asks. While one stranger keeps the lock, the pauses grow as they always do.
+// attempt: nobody is called when they release it. This wait then asks as often as all those would
+// for whom it asks. While one stranger keeps the lock, the pauses grow as they always do.
 func (w *wait) compete(stranger string, waiters int) {
 	if stranger == "" || stranger == w.stranger {
 		return
 	}
 	w.stranger = stranger
 	if waiters > 0 {
-		w.next = max(w.plan.retryInterval/time.Duration(2*waiters), min(w.plan.retryInterval, leastPause))
+		w.next = max(w.plan.retryInterval/time.Duration(2*waiters),
+			min(w.plan.retryInterval, leastPause))
 	}
 }
 
@@ -146,14 +151,16 @@ func (w *wait) noteOutage(err error) {
 		w.outageOver()
 	case w.outage.IsZero():
 		w.outage = w.tried
-		w.l.log.warn("waiting for an outage to end", "op", w.op, "resources", w.resources, "error", err)
+		w.l.log.warn("waiting for an outage to end", "op", w.op, "resources", w.resources,
+			"error", err)
 	}
 }
 
 // outageOver says that the nodes are in reach again.
 func (w *wait) outageOver() {
 	if !w.outage.IsZero() {
-		w.l.log.info("outage is over", "op", w.op, "resources", w.resources, "lasted", time.Since(w.outage))
+		w.l.log.info("outage is over", "op", w.op, "resources", w.resources,
+			"lasted", time.Since(w.outage))
 		w.outage = time.Time{}
 	}
 }

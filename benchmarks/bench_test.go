@@ -17,7 +17,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// startField starts servers for a test; without redis-server the test is skipped, as redistest says.
+// startField starts servers for a test; without redis-server the test is skipped, as redistest
+// says.
 func startField(tb testing.TB) *field {
 	tb.Helper()
 	f := newField(redistest.StartN(tb, maxNodes))
@@ -29,8 +30,8 @@ func startField(tb testing.TB) *field {
 	return f
 }
 
-// BenchmarkAcquireRelease locks and unlocks names that nobody else wants. It is made for profiles; for comparisons run the
-// program, which takes the libraries in turn.
+// BenchmarkAcquireRelease locks and unlocks names that nobody else wants. It is made for profiles;
+// for comparisons run the program, which takes the libraries in turn.
 //
 //	go test -run '^$' -bench 'AcquireRelease/redlock/N=5/goroutines=512' -cpuprofile cpu.out
 func BenchmarkAcquireRelease(b *testing.B) {
@@ -41,9 +42,10 @@ func BenchmarkAcquireRelease(b *testing.B) {
 				continue
 			}
 			for _, goroutines := range []int{1, 64, 512} {
-				b.Run(fmt.Sprintf("%s/N=%d/goroutines=%d", k.name, n, goroutines), func(b *testing.B) {
-					benchmark(b, k, f.addrs(n), goroutines)
-				})
+				b.Run(fmt.Sprintf("%s/N=%d/goroutines=%d", k.name, n, goroutines),
+					func(b *testing.B) {
+						benchmark(b, k, f.addrs(n), goroutines)
+					})
 			}
 		}
 	}
@@ -93,13 +95,15 @@ func benchmark(b *testing.B, k kind, addrs []string, goroutines int) {
 	})
 }
 
-// TestScenariosRun keeps the scenarios from rotting: each runs for a moment, and what it measures makes sense.
+// TestScenariosRun keeps the scenarios from rotting: each runs for a moment, and what it measures
+// makes sense.
 func TestScenariosRun(t *testing.T) {
 	f := startField(t)
 	f.patience = time.Second
 	s := settings{
 		rounds: 1, duration: 20 * time.Millisecond,
-		locks: 50, heldTTL: 2 * time.Second, heldFor: 1500 * time.Millisecond, // time for two renewals
+		// time for two renewals
+		locks: 50, heldTTL: 2 * time.Second, heldFor: 1500 * time.Millisecond,
 	}
 	var groups []group
 	for _, sc := range scenarios {
@@ -133,7 +137,8 @@ func TestScenariosRun(t *testing.T) {
 
 // figuresHere are the figures of the scenarios that run here.
 func figuresHere() []figure {
-	return slices.DeleteFunc(slices.Clone(figures), func(f figure) bool { return f.scenario == "contended" })
+	return slices.DeleteFunc(slices.Clone(figures),
+		func(f figure) bool { return f.scenario == "contended" })
 }
 
 func checkGroup(t *testing.T, g group) {
@@ -144,7 +149,8 @@ func checkGroup(t *testing.T, g group) {
 		}
 		for _, values := range r.Rounds {
 			if len(values) != len(g.Metrics) {
-				t.Errorf("%s, %s: %s has %d values for %d metrics", g.Scenario, g.Case, r.Label, len(values), len(g.Metrics))
+				t.Errorf("%s, %s: %s has %d values for %d metrics", g.Scenario, g.Case, r.Label,
+					len(values), len(g.Metrics))
 			}
 			if m := g.Metrics[1]; !(values[1] > 0) { // a time, or the heap: never nothing
 				t.Errorf("%s, %s: %s of %s is %v", g.Scenario, g.Case, m, r.Label, values[1])
@@ -176,7 +182,8 @@ func checkReport(t *testing.T, f *field, s settings, groups []group) {
 		}
 	}
 	var out bytes.Buffer
-	if err := writeJSON(&out, circumstances(context.Background(), f, s), groups); err != nil || !json.Valid(out.Bytes()) {
+	if err := writeJSON(&out, circumstances(context.Background(), f, s), groups); err != nil ||
+		!json.Valid(out.Bytes()) {
 		t.Errorf("JSON: %v", err)
 	}
 	doc := filepath.Join(dir, "doc.md")
@@ -191,14 +198,17 @@ func checkReport(t *testing.T, f *field, s settings, groups []group) {
 		t.Fatal(err)
 	}
 	text := string(written)
-	if !strings.HasPrefix(text, "before\n") || !strings.HasSuffix(text, "after\n") || strings.Contains(text, "old\n") {
+	if !strings.HasPrefix(text, "before\n") || !strings.HasSuffix(text, "after\n") ||
+		strings.Contains(text, "old\n") {
 		t.Errorf("the document became\n%s", text)
 	}
 	first, second, _ := strings.Cut(text, "between\n")
-	if strings.Contains(first, "### observers") || !strings.Contains(second, "### observers") || strings.Contains(second, "### held") {
+	if strings.Contains(first, "### observers") || !strings.Contains(second, "### observers") ||
+		strings.Contains(second, "### held") {
 		t.Errorf("the sections became\n%s", text)
 	}
-	if n := strings.Count(text, " met |") + strings.Count(text, "**not met** |"); n != len(figuresHere()) {
+	if n := strings.Count(text, " met |") + strings.Count(text,
+		"**not met** |"); n != len(figuresHere()) {
 		t.Errorf("the summary has %d of %d figures", n, len(figuresHere()))
 	}
 }
@@ -206,7 +216,8 @@ func checkReport(t *testing.T, f *field, s settings, groups []group) {
 // page is a document with both sections.
 func page(compared, observed string) string {
 	own := ownSections["observers"]
-	return "before\n" + mainSection.begin + compared + mainSection.end + "between\n" + own.begin + observed + own.end + "after\n"
+	return "before\n" + mainSection.begin + compared + mainSection.end + "between\n" + own.begin +
+		observed + own.end + "after\n"
 }
 
 // TestSectionsOfWhatDidNotRunStay shows that measuring the observers leaves the comparisons alone.
@@ -222,19 +233,22 @@ func TestSectionsOfWhatDidNotRunStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if head, _, ok := strings.Cut(page("old\n", ""), ownSections["observers"].begin); !ok || !strings.HasPrefix(string(text), head) ||
+	if head, _, ok := strings.Cut(page("old\n", ""), ownSections["observers"].begin); !ok ||
+		!strings.HasPrefix(string(text), head) ||
 		!strings.Contains(string(text), "today") || strings.Count(string(text), "old\n") != 1 {
 		t.Errorf("the document became\n%s", text)
 	}
 	if err := os.WriteFile(doc, []byte("nothing"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeDoc(doc, "today", []group{{Scenario: "observers"}}); err == nil || !strings.Contains(err.Error(), "no place") {
+	if err := writeDoc(doc, "today", []group{{Scenario: "observers"}}); err == nil ||
+		!strings.Contains(err.Error(), "no place") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestRatiosAreTakenRoundByRound shows that a slow round, in which everybody was slow, changes no ratio.
+// TestRatiosAreTakenRoundByRound shows that a slow round, in which everybody was slow, changes no
+// ratio.
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	g := group{Metrics: []string{"µs"}, Rows: []row{
 		{Label: "a", Rounds: [][]float64{{10}, {100}, {20}}},
@@ -251,7 +265,8 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	}
 }
 
-// TestRoundsThatWereGivenUpDoNotCount shows that such a round leaves medians and ratios to the others, and is told.
+// TestRoundsThatWereGivenUpDoNotCount shows that such a round leaves medians and ratios to the
+// others, and is told.
 func TestRoundsThatWereGivenUpDoNotCount(t *testing.T) {
 	g := group{Metrics: []string{"µs"}, Rows: []row{
 		{Label: "a", Rounds: [][]float64{{10}, {100}, {30}}},
@@ -265,7 +280,8 @@ func TestRoundsThatWereGivenUpDoNotCount(t *testing.T) {
 	}
 	var out bytes.Buffer
 	g.table(&out)
-	if text := out.String(); !strings.Contains(text, "| b (1 of 3 rounds given up) | 30 |") || strings.Contains(text, "| a (") {
+	if text := out.String(); !strings.Contains(text, "| b (1 of 3 rounds given up) | 30 |") ||
+		strings.Contains(text, "| a (") {
 		t.Errorf("the table is\n%s", text)
 	}
 }
@@ -282,7 +298,8 @@ func TestPercentileOfFewValues(t *testing.T) {
 
 // TestUnknownScenarioIsRefused shows that a typing error does not measure something else.
 func TestUnknownScenarioIsRefused(t *testing.T) {
-	if _, err := choose("multi,uncontented"); err == nil || !strings.Contains(err.Error(), `"uncontented"`) {
+	if _, err := choose("multi,uncontented"); err == nil ||
+		!strings.Contains(err.Error(), `"uncontented"`) {
 		t.Errorf("got %v", err)
 	}
 	if chosen, err := choose("multi, held"); err != nil || len(chosen) != 2 {

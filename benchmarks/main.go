@@ -1,16 +1,18 @@
 // Command benchmarks compares redlock with other lock libraries on real servers.
 //
-// It starts five redis-server processes and runs each scenario with every library in turn, round after round, so that
-// whatever disturbs the machine disturbs all of them. It prints Markdown tables: medians over the rounds, ratios that were
-// taken round by round, and which of the figures that redlock is to reach were met.
+// It starts five redis-server processes and runs each scenario with every library in turn, round
+// after round, so that whatever disturbs the machine disturbs all of them. It prints Markdown
+// tables: medians over the rounds, ratios that were taken round by round, and which of the figures
+// that redlock is to reach were met.
 //
 //	go run .                                             # everything: about seventeen minutes
 //	go run . -only uncontended -json rounds.json         # one scenario
 //	go run . -doc ../docs/benchmarks.md -svg plots       # for the documentation
 //
-// Everybody has stock client options: one go-redis client for each node, with nothing set but the address. The pool of such
-// a client grows to ten connections per processor, and that is what hundreds of goroutines share. The floor is no library:
-// it is the two scripts that any lock needs, sent to all nodes at once, without deadlines, clean-up or random tokens.
+// Everybody has stock client options: one go-redis client for each node, with nothing set but the
+// address. The pool of such a client grows to ten connections per processor, and that is what
+// hundreds of goroutines share. The floor is no library: it is the two scripts that any lock needs,
+// sent to all nodes at once, without deadlines, clean-up or random tokens.
 package main
 
 import (
@@ -37,11 +39,13 @@ func main() {
 func run(ctx context.Context, args []string) (err error) {
 	s := settings{slow: true, locks: 10_000, heldTTL: 9 * time.Second, heldFor: 12 * time.Second}
 	flags := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
-	only := flags.String("only", "", "scenarios to run, separated by commas: "+strings.Join(names(), ", "))
+	only := flags.String("only", "", "scenarios to run, separated by commas: "+
+		strings.Join(names(), ", "))
 	flags.IntVar(&s.rounds, "rounds", 7, "rounds of each comparison")
 	flags.DurationVar(&s.duration, "duration", time.Second, "of one round of one library")
 	svg := flags.String("svg", "", "directory to write plots to")
-	doc := flags.String("doc", "", "Markdown file to put the figures into, between its lines that say so")
+	doc := flags.String("doc", "",
+		"Markdown file to put the figures into, between its lines that say so")
 	jsonFile := flags.String("json", "", "file to write every round to")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -54,7 +58,8 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	if s.rounds < 1 || s.duration <= 0 {
-		return fmt.Errorf("there must be a round, and it must last (rounds %d, duration %v)", s.rounds, s.duration)
+		return fmt.Errorf("there must be a round, and it must last (rounds %d, duration %v)",
+			s.rounds, s.duration)
 	}
 
 	dir, err := os.MkdirTemp("", "redlock-benchmarks-")
@@ -104,9 +109,11 @@ func choose(list string) ([]scenario, error) {
 	}
 	var chosen []scenario
 	for name := range strings.SplitSeq(list, ",") {
-		i := slices.IndexFunc(scenarios, func(sc scenario) bool { return sc.name == strings.TrimSpace(name) })
+		i := slices.IndexFunc(scenarios,
+			func(sc scenario) bool { return sc.name == strings.TrimSpace(name) })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no scenario %q, only %s", name, strings.Join(names(), ", "))
+			return nil, fmt.Errorf("there is no scenario %q, only %s", name,
+				strings.Join(names(), ", "))
 		}
 		chosen = append(chosen, scenarios[i])
 	}

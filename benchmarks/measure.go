@@ -15,25 +15,29 @@ import (
 type load struct {
 	subjects   []subject // the goroutines are spread over them
 	goroutines int
-	duration   time.Duration                  // no pair begins later
-	pairs      int                            // and no goroutine does more than that; 0: no limit
-	hold       time.Duration                  // between lock and unlock
-	resources  func(goroutine int) [][]string // what the goroutine locks, one after the other and round again
+	duration   time.Duration // no pair begins later
+	pairs      int           // and no goroutine does more than that; 0: no limit
+	hold       time.Duration // between lock and unlock
+	// what the goroutine locks, one after the other and round again
+	resources func(goroutine int) [][]string
 }
 
 // outcome is what a load came to.
 type outcome struct {
-	waits, pairs []time.Duration // how long each lock, and each lock and unlock without the hold, took; sorted
-	gaps         []time.Duration // between an unlock and the next lock, where all want the same; sorted
-	elapsed      time.Duration   // until the last pair had ended
-	intime       int             // pairs that ended within the duration
-	cpu          time.Duration   // of this process
-	mallocs      uint64
-	calls        float64 // commands sent for a pair, by node
-	left         int     // keys left behind
+	// how long each lock, and each lock and unlock without the hold, took; sorted
+	waits, pairs []time.Duration
+	// between an unlock and the next lock, where all want the same; sorted
+	gaps    []time.Duration
+	elapsed time.Duration // until the last pair had ended
+	intime  int           // pairs that ended within the duration
+	cpu     time.Duration // of this process
+	mallocs uint64
+	calls   float64 // commands sent for a pair, by node
+	left    int     // keys left behind
 }
 
-// limit is how long a load may take beyond its duration before it is given up: far above anything that works.
+// limit is how long a load may take beyond its duration before it is given up: far above anything
+// that works.
 const limit = time.Minute
 
 // run runs the load. It does not know the outcome's calls and left.
@@ -108,8 +112,8 @@ func (t *turns) end(at time.Time) {
 	t.unlocked = at
 }
 
-// run locks and unlocks. Each goroutine has a context of its own, as requests have, so that nobody who derives contexts
-// from it contends for one parent.
+// run locks and unlocks. Each goroutine has a context of its own, as requests have, so that nobody
+// who derives contexts from it contends for one parent.
 func (w *worker) run(ctx context.Context, l load, stop time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, l.duration+limit)
 	defer cancel()
@@ -145,17 +149,19 @@ func (w *worker) run(ctx context.Context, l load, stop time.Time) {
 	}
 }
 
-// perGoroutine is how many names a goroutine has before it begins again: enough for everything that the library does in the
-// background to be over by then.
+// perGoroutine is how many names a goroutine has before it begins again: enough for everything that
+// the library does in the background to be over by then.
 const perGoroutine = 256
 
-// distinct gives each goroutine names of its own, several for each lock. They are made before the clock starts.
+// distinct gives each goroutine names of its own, several for each lock. They are made before the
+// clock starts.
 func distinct(prefix string, several int) func(goroutine int) [][]string {
 	return func(g int) [][]string {
 		locks := make([][]string, perGoroutine)
 		for i := range locks {
 			for k := range several {
-				locks[i] = append(locks[i], prefix+":"+strconv.Itoa(g)+":"+strconv.Itoa(i)+":"+strconv.Itoa(k))
+				locks[i] = append(locks[i], prefix+":"+strconv.Itoa(g)+":"+strconv.Itoa(i)+":"+
+					strconv.Itoa(k))
 			}
 		}
 		return locks
@@ -170,12 +176,13 @@ func same(name string) func(goroutine int) [][]string {
 // entrant takes part in a comparison.
 type entrant struct {
 	label string
-	warm  func() error              // before the first round; may be nil
-	run   func() ([]float64, error) // one round: a value for each metric, or none if it had to be given up
+	warm  func() error // before the first round; may be nil
+	// one round: a value for each metric, or none if it had to be given up
+	run func() ([]float64, error)
 }
 
-// compare runs all entrants in turn, again and again: what disturbs the machine disturbs all of them. It returns a row for
-// each.
+// compare runs all entrants in turn, again and again: what disturbs the machine disturbs all of
+// them. It returns a row for each.
 func compare(rounds int, entrants []entrant) ([]row, error) {
 	rows := make([]row, len(entrants))
 	for i, e := range entrants {

@@ -29,14 +29,17 @@ var observed = []kind{
 	}),
 	observedBy("otelredlock, metrics", func() (redlock.Observer, func() error, error) {
 		meters := newMeters()
-		o, err := otelredlock.New(otelredlock.WithMeterProvider(meters), otelredlock.WithTracerProvider(tracenoop.NewTracerProvider()),
+		o, err := otelredlock.New(otelredlock.WithMeterProvider(meters),
+			otelredlock.WithTracerProvider(tracenoop.NewTracerProvider()),
 			otelredlock.WithGroup(otelredlock.BeforeColon))
 		return o, func() error { return meters.Shutdown(context.Background()) }, err
 	}),
-	observedBy("otelredlock, metrics and spans", func() (redlock.Observer, func() error, error) { return traced() }),
-	observedBy("otelredlock, metrics, spans and hold spans", func() (redlock.Observer, func() error, error) {
-		return traced(otelredlock.WithHoldSpans())
-	}),
+	observedBy("otelredlock, metrics and spans",
+		func() (redlock.Observer, func() error, error) { return traced() }),
+	observedBy("otelredlock, metrics, spans and hold spans",
+		func() (redlock.Observer, func() error, error) {
+			return traced(otelredlock.WithHoldSpans())
+		}),
 }
 
 // idle is an observer that does nothing: what it costs is that there are events.
@@ -52,11 +55,13 @@ func newMeters() *sdkmetric.MeterProvider {
 // traced returns an observer every span of which is sampled, batched and thrown away.
 func traced(opts ...otelredlock.Option) (redlock.Observer, func() error, error) {
 	meters, tracers := newMeters(), sdktrace.NewTracerProvider(sdktrace.WithBatcher(discard{}))
-	opts = append(opts, otelredlock.WithMeterProvider(meters), otelredlock.WithTracerProvider(tracers),
+	opts = append(opts, otelredlock.WithMeterProvider(meters),
+		otelredlock.WithTracerProvider(tracers),
 		otelredlock.WithGroup(otelredlock.BeforeColon))
 	o, err := otelredlock.New(opts...)
 	return o, func() error {
-		return errors.Join(meters.Shutdown(context.Background()), tracers.Shutdown(context.Background()))
+		return errors.Join(meters.Shutdown(context.Background()),
+			tracers.Shutdown(context.Background()))
 	}, err
 }
 
@@ -91,12 +96,14 @@ func observers(ctx context.Context, f *field, s settings) ([]group, error) {
 	for _, n := range []int{1, 3} {
 		for _, goroutines := range []int{1, 64} {
 			c := &cell{ctx: ctx, f: f, s: s, calm: calm}
-			rows, err := c.uncontended(append([]kind{unobserved}, observed...), f.addrs(n), goroutines, pairValues)
+			rows, err := c.uncontended(append([]kind{unobserved}, observed...), f.addrs(n),
+				goroutines, pairValues)
 			if err != nil {
 				return nil, err
 			}
 			g := group{
-				Scenario: "observers", Case: fmt.Sprintf("N=%d, %s", n, plural(goroutines, "goroutine")),
+				Scenario: "observers", Case: fmt.Sprintf("N=%d, %s", n,
+					plural(goroutines, "goroutine")),
 				Metrics: pairMetrics, Rows: rows,
 			}
 			for _, k := range observed {

@@ -15,14 +15,16 @@ import (
 
 // group is one comparison: a table.
 type group struct {
-	Scenario string      `json:"scenario"`
-	Case     string      `json:"case"`
-	Metrics  []string    `json:"metrics"`
-	Rows     []row       `json:"rows"`
-	Ratios   [][2]string `json:"ratios,omitempty"` // labels of the rows to divide, the first by the second
+	Scenario string   `json:"scenario"`
+	Case     string   `json:"case"`
+	Metrics  []string `json:"metrics"`
+	Rows     []row    `json:"rows"`
+	// labels of the rows to divide, the first by the second
+	Ratios [][2]string `json:"ratios,omitempty"`
 }
 
-// row is what one entrant came to: for each round, a value for each metric, or none where it had to be given up.
+// row is what one entrant came to: for each round, a value for each metric, or none where it had to
+// be given up.
 type row struct {
 	Label  string      `json:"label"`
 	Rounds [][]float64 `json:"rounds"`
@@ -76,7 +78,8 @@ func (r row) givenUp() (n int) {
 	return n
 }
 
-// ratios divides two rows' values of one metric, round by round: what slowed a round down slowed both.
+// ratios divides two rows' values of one metric, round by round: what slowed a round down slowed
+// both.
 func (g group) ratios(over, under, metric string) []float64 {
 	a, b := g.values(over, metric), g.values(under, metric)
 	ratios := make([]float64, min(len(a), len(b)))
@@ -88,7 +91,8 @@ func (g group) ratios(over, under, metric string) []float64 {
 
 // table writes the group as Markdown: medians over the rounds, then medians of the rounds' ratios.
 func (g group) table(w io.Writer) {
-	fmt.Fprintf(w, "### %s: %s\n\n| | %s |\n|---|%s\n", g.Scenario, g.Case, strings.Join(g.Metrics, " | "), strings.Repeat("---:|", len(g.Metrics)))
+	fmt.Fprintf(w, "### %s: %s\n\n| | %s |\n|---|%s\n", g.Scenario, g.Case,
+		strings.Join(g.Metrics, " | "), strings.Repeat("---:|", len(g.Metrics)))
 	line := func(label string, values func(metric string) []float64) {
 		fmt.Fprintf(w, "| %s |", label)
 		for _, m := range g.Metrics {
@@ -149,8 +153,10 @@ var figures = []figure{
 	{"hung", "N=5, 1 goroutine", "p99 µs", "redlock, one hung", "redlock, healthy", 2, false},
 	{"hung", "N=5, 64 goroutines", "p50 µs", "redlock, one hung", "redlock, healthy", 1.1, false},
 	{"hung", "N=5, 64 goroutines", "p99 µs", "redlock, one hung", "redlock, healthy", 2, false},
-	{"distant", "N=5, 20ms away, one 200ms, 1 goroutine", "p50 round trips", "redlock", "", 2.1, false},
-	{"distant", "N=5, 20ms away, one 200ms, 64 goroutines", "p50 round trips", "redlock", "", 2.1, false},
+	{"distant", "N=5, 20ms away, one 200ms, 1 goroutine", "p50 round trips", "redlock", "", 2.1,
+		false},
+	{"distant", "N=5, 20ms away, one 200ms, 64 goroutines", "p50 round trips", "redlock", "", 2.1,
+		false},
 	{"multi", "N=5", "p50 µs", "redlock, 8 resources", "redlock, 1 resource", 1.5, false},
 	{"multi", "N=5", "p50 µs", "redlock, 64 resources", "redlock, 1 resource", 4, false},
 	{"multi", "N=1", "p50 µs", "redlock, 8 resources", "redlock, 1 resource", 1.5, false},
@@ -163,7 +169,8 @@ var figures = []figure{
 // measured returns the figure's value, if its scenario has run.
 func (f figure) measured(groups []group) (span, bool) {
 	i := slices.IndexFunc(groups, func(g group) bool {
-		return g.Scenario == f.scenario && (g.Case == f.cell || strings.HasPrefix(g.Case, f.cell+","))
+		return g.Scenario == f.scenario && (g.Case == f.cell ||
+			strings.HasPrefix(g.Case, f.cell+","))
 	})
 	if i < 0 {
 		return span{}, false
@@ -196,7 +203,8 @@ func (f figure) String() string {
 
 // summary writes the figures to reach and what was measured.
 func summary(w io.Writer, groups []group) {
-	fmt.Fprint(w, "### Figures\n\n| figure | target | median (lowest to highest round) | |\n|---|---:|---:|---|\n")
+	fmt.Fprint(w, "### Figures\n\n| figure | target | median (lowest to highest round) | "+
+		"|\n|---|---:|---:|---|\n")
 	for _, f := range figures {
 		v, ok := f.measured(groups)
 		if !ok {
@@ -209,7 +217,8 @@ func summary(w io.Writer, groups []group) {
 		if f.met(v.median) {
 			verdict = "met"
 		}
-		fmt.Fprintf(w, "| %s | %s %s | %s (%s to %s) | %s |\n", f, sign, number(f.target), number(v.median), number(v.low), number(v.high), verdict)
+		fmt.Fprintf(w, "| %s | %s %s | %s (%s to %s) | %s |\n", f, sign, number(f.target),
+			number(v.median), number(v.low), number(v.high), verdict)
 	}
 	fmt.Fprintln(w)
 }
@@ -219,14 +228,19 @@ func circumstances(ctx context.Context, f *field, s settings) string {
 	info, _ := debug.ReadBuildInfo()
 	var modules []string
 	for _, d := range info.Deps {
-		for _, name := range []string{"redis/go-redis/v9", "go-redsync/redsync/v4", "bsm/redislock", "redis/rueidis", "prometheus/client_golang"} {
+		for _, name := range []string{
+			"redis/go-redis/v9", "go-redsync/redsync/v4", "bsm/redislock", "redis/rueidis",
+			"prometheus/client_golang",
+		} {
 			if d.Path == "github.com/"+name {
 				modules = append(modules, d.Path+" "+d.Version)
 			}
 		}
 	}
-	return fmt.Sprintf("%s, %s/%s, GOMAXPROCS=%d; redis-server %s, %d processes on the same machine; %s. %d rounds of %v in turn, medians.",
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), f.version(ctx), maxNodes,
+	return fmt.Sprintf("%s, %s/%s, GOMAXPROCS=%d; redis-server %s, %d processes on the same "+
+		"machine; %s. %d rounds of %v in turn, medians.",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), f.version(ctx),
+		maxNodes,
 		strings.Join(modules, ", "), s.rounds, s.duration)
 }
 
@@ -244,11 +258,13 @@ type section struct{ begin, end string }
 var (
 	mainSection = section{"<!-- measured: begin -->\n", "<!-- measured: end -->\n"}
 	ownSections = map[string]section{
-		"observers": {"<!-- measured, observers: begin -->\n", "<!-- measured, observers: end -->\n"},
+		"observers": {"<!-- measured, observers: begin -->\n",
+			"<!-- measured, observers: end -->\n"},
 	}
 )
 
-// writeDoc puts the figures and tables into a document. A section none of whose scenarios has run stays as it is.
+// writeDoc puts the figures and tables into a document. A section none of whose scenarios has run
+// stays as it is.
 func writeDoc(name, about string, groups []group) error {
 	old, err := os.ReadFile(name)
 	if err != nil {

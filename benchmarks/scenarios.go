@@ -55,9 +55,10 @@ type cell struct {
 	entrants []entrant
 }
 
-// add enters a library. copies is how many instances of it, each with its own clients, share the load; values turns what
-// came out of a round into the metrics.
-func (c *cell) add(label string, k kind, addrs []string, copies int, l load, values func(outcome) []float64) error {
+// add enters a library. copies is how many instances of it, each with its own clients, share the
+// load; values turns what came out of a round into the metrics.
+func (c *cell) add(label string, k kind, addrs []string, copies int, l load,
+	values func(outcome) []float64) error {
 	for range copies {
 		s, err := k.open(addrs)
 		if err != nil {
@@ -99,7 +100,8 @@ func (c *cell) add(label string, k kind, addrs []string, copies int, l load, val
 }
 
 // uncontended enters libraries that lock names which nobody else wants, and runs them.
-func (c *cell) uncontended(ks []kind, addrs []string, goroutines int, values func(outcome) []float64) ([]row, error) {
+func (c *cell) uncontended(ks []kind, addrs []string, goroutines int,
+	values func(outcome) []float64) ([]row, error) {
 	for _, k := range ks {
 		l := load{goroutines: goroutines, duration: c.s.duration, resources: distinct(k.name, 1)}
 		if err := c.add(k.name, k, addrs, 1, l, values); err != nil {
@@ -126,7 +128,8 @@ func uncontended(ctx context.Context, f *field, s settings) ([]group, error) {
 				return nil, err
 			}
 			groups = append(groups, group{
-				Scenario: "uncontended", Case: fmt.Sprintf("N=%d, %s", n, plural(goroutines, "goroutine")),
+				Scenario: "uncontended", Case: fmt.Sprintf("N=%d, %s", n,
+					plural(goroutines, "goroutine")),
 				Metrics: pairMetrics,
 				Rows:    rows,
 			}.against(ours.name))
@@ -135,20 +138,23 @@ func uncontended(ctx context.Context, f *field, s settings) ([]group, error) {
 	return groups, nil
 }
 
-var pairMetrics = []string{"pairs/s", "p50 µs", "p99 µs", "CPU µs/pair", "allocs/pair", "commands/pair/node"}
+var pairMetrics = []string{"pairs/s", "p50 µs", "p99 µs", "CPU µs/pair", "allocs/pair",
+	"commands/pair/node"}
 
 // pairValues returns the values of pairMetrics.
 func pairValues(out outcome) []float64 {
 	pairs := float64(len(out.pairs))
 	return []float64{
-		pairs / out.elapsed.Seconds(), micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99)),
+		pairs / out.elapsed.Seconds(), micros(percentile(out.pairs, 0.5)),
+		micros(percentile(out.pairs, 0.99)),
 		micros(out.cpu) / pairs, float64(out.mallocs) / pairs, out.calls,
 	}
 }
 
-// limits shows what the figures for one node, and for nodes at a distance, could be at best: with one node what a deadline
-// of one's own costs with a stock client, and what redlock does with clients that have one; at a distance what it takes this
-// machine to get bare PINGs to all nodes and back from a quorum.
+// limits shows what the figures for one node, and for nodes at a distance, could be at best: with
+// one node what a deadline of one's own costs with a stock client, and what redlock does with
+// clients that have one; at a distance what it takes this machine to get bare PINGs to all nodes
+// and back from a quorum.
 func limits(ctx context.Context, f *field, s settings) ([]group, error) {
 	near, err := limit1(&cell{ctx: ctx, f: f, s: s, calm: calm}, f.addrs(1))
 	if err != nil {
@@ -166,7 +172,8 @@ func limit1(c *cell, addrs []string) (group, error) {
 	rows, err := c.uncontended([]kind{floor, passedOn, ours}, addrs, 1, pairValues)
 	return group{
 		Scenario: "limits", Case: "N=1, 1 goroutine", Metrics: pairMetrics, Rows: rows,
-		Ratios: [][2]string{{passedOn.name, floor.name}, {ours.name, floor.name}, {ours.name, passedOn.name}},
+		Ratios: [][2]string{{passedOn.name, floor.name}, {ours.name, floor.name},
+			{ours.name, passedOn.name}},
 	}, err
 }
 
@@ -176,7 +183,8 @@ func limitFar(c *cell, addrs []string) (group, error) {
 		return group{}, err
 	}
 	rows, err := c.uncontended([]kind{pings, ours}, addrs, 1, tripValues(trip))
-	return group{Scenario: "limits", Case: distanceLabel + ", 1 goroutine", Metrics: tripMetrics, Rows: rows}.against(ours.name), err
+	return group{Scenario: "limits", Case: distanceLabel + ", 1 goroutine", Metrics: tripMetrics,
+		Rows: rows}.against(ours.name), err
 }
 
 const (
@@ -193,13 +201,15 @@ func contended(ctx context.Context, f *field, s settings) ([]group, error) {
 			if k.noWait {
 				continue
 			}
-			// At the end of a round the waiters that are left wait with less and less competition. Their waits count, but
-			// the rate is that of the time when all were there.
-			l := load{goroutines: waiters, duration: 2 * s.duration, hold: time.Millisecond, resources: same(k.name)}
+			// At the end of a round the waiters that are left wait with less and less competition.
+			// Their waits count, but the rate is that of the time when all were there.
+			l := load{goroutines: waiters, duration: 2 * s.duration, hold: time.Millisecond,
+				resources: same(k.name)}
 			err := c.add(k.name, k, f.addrs(n), lockers, l, func(out outcome) []float64 {
 				p50, p99 := millis(percentile(out.waits, 0.5)), millis(percentile(out.waits, 0.99))
 				return []float64{
-					float64(out.intime) / l.duration.Seconds(), p50, p99, p99 / p50, millis(out.waits[len(out.waits)-1]), out.calls,
+					float64(out.intime) / l.duration.Seconds(), p50, p99, p99 / p50,
+					millis(out.waits[len(out.waits)-1]), out.calls,
 				}
 			})
 			if err != nil {
@@ -211,16 +221,19 @@ func contended(ctx context.Context, f *field, s settings) ([]group, error) {
 			return nil, err
 		}
 		groups = append(groups, group{
-			Scenario: "contended", Case: fmt.Sprintf("N=%d, %d waiters in %d lockers, held for 1 ms", n, waiters, lockers),
-			Metrics: []string{"acquisitions/s", "wait p50 ms", "wait p99 ms", "p99 ÷ p50", "wait max ms", "commands/acquisition/node"},
-			Rows:    rows,
+			Scenario: "contended", Case: fmt.Sprintf(
+				"N=%d, %d waiters in %d lockers, held for 1 ms", n, waiters, lockers),
+			Metrics: []string{"acquisitions/s", "wait p50 ms", "wait p99 ms", "p99 ÷ p50",
+				"wait max ms", "commands/acquisition/node"},
+			Rows: rows,
 		}.against(ours.name))
 	}
 	return groups, nil
 }
 
-// handOver lets two in two instances take turns over a distance. What counts is the time in which nobody has the lock, beside what
-// two PINGs take that a quorum of the nodes has answered, one after the other.
+// handOver lets two in two instances take turns over a distance. What counts is the time in which
+// nobody has the lock, beside what two PINGs take that a quorum of the nodes has answered, one
+// after the other.
 func handOver(ctx context.Context, f *field, s settings) ([]group, error) {
 	const away, hold = 4 * time.Millisecond, 20 * time.Millisecond
 	addrs, done, err := f.distance(slices.Repeat([]time.Duration{away}, maxNodes))
@@ -236,7 +249,8 @@ func handOver(ctx context.Context, f *field, s settings) ([]group, error) {
 			took = func(out outcome) []time.Duration { return out.pairs }
 		}
 		err := c.add(k.name, k, addrs, l.goroutines, l, func(out outcome) []float64 {
-			return []float64{millis(percentile(took(out), 0.5)), millis(percentile(took(out), 0.9)), out.calls}
+			return []float64{millis(percentile(took(out), 0.5)), millis(percentile(took(out), 0.9)),
+				out.calls}
 		})
 		if err != nil {
 			return nil, errors.Join(err, closeAll(c.opened), done())
@@ -244,7 +258,8 @@ func handOver(ctx context.Context, f *field, s settings) ([]group, error) {
 	}
 	rows, err := c.compare()
 	return []group{group{
-		Scenario: "hand-over", Case: fmt.Sprintf("N=%d, %v away, 2 waiters in 2 lockers, held for %v", maxNodes, away, hold),
+		Scenario: "hand-over", Case: fmt.Sprintf(
+			"N=%d, %v away, 2 waiters in 2 lockers, held for %v", maxNodes, away, hold),
 		Metrics: []string{"p50 ms", "p90 ms", "commands/acquisition/node"},
 		Rows:    rows,
 	}.against(ours.name)}, errors.Join(err, done())
@@ -261,7 +276,9 @@ const (
 func rollOut(ctx context.Context, f *field, s settings) ([]group, error) {
 	const nodes = 3
 	addrs := f.addrs(nodes)
-	hosts := func(addrs []string) (subject, error) { return newRedsync(addrs, redsync.WithRetryDelay(pollsEvery)) }
+	hosts := func(addrs []string) (subject, error) {
+		return newRedsync(addrs, redsync.WithRetryDelay(pollsEvery))
+	}
 	var opened []subject
 	entrants := make([]entrant, 0, 3)
 	for _, guest := range []struct {
@@ -278,8 +295,10 @@ func rollOut(ctx context.Context, f *field, s settings) ([]group, error) {
 			return nil, errors.Join(err, closeAll(opened))
 		}
 		opened = append(opened, host)
-		theirs := load{subjects: []subject{host}, goroutines: pollers, duration: 2 * s.duration, hold: time.Millisecond, resources: same("lock:roll-out")}
-		ours := load{goroutines: guests, duration: 2 * s.duration, hold: time.Millisecond, resources: same(guest.name)}
+		theirs := load{subjects: []subject{host}, goroutines: pollers, duration: 2 * s.duration,
+			hold: time.Millisecond, resources: same("lock:roll-out")}
+		ours := load{goroutines: guests, duration: 2 * s.duration, hold: time.Millisecond,
+			resources: same(guest.name)}
 		for range guest.lockers {
 			s, err := guest.open(addrs)
 			if err != nil {
@@ -294,16 +313,21 @@ func rollOut(ctx context.Context, f *field, s settings) ([]group, error) {
 			wg.Go(func() { had, failed = theirs.run(ctx) })
 			got, err := ours.run(ctx)
 			wg.Wait()
-			rate := func(out outcome) float64 { return float64(out.intime) / ours.duration.Seconds() }
-			return []float64{rate(got), millis(percentile(got.waits, 0.5)), millis(percentile(got.waits, 0.99)), rate(had)}, errors.Join(err, failed)
+			rate := func(out outcome) float64 {
+				return float64(out.intime) / ours.duration.Seconds()
+			}
+			return []float64{rate(got), millis(percentile(got.waits, 0.5)),
+				millis(percentile(got.waits, 0.99)), rate(had)}, errors.Join(err, failed)
 		}})
 	}
 	rows, err := compare(s.rounds, entrants)
 	return []group{{
-		Scenario: "roll-out", Case: fmt.Sprintf("N=%d, %d guests among %d who poll every %v, held for 1 ms", nodes, guests, pollers, pollsEvery),
-		Metrics: []string{"guests' acquisitions/s", "guests' wait p50 ms", "guests' wait p99 ms", "the others' acquisitions/s"},
-		Rows:    rows,
-		Ratios:  [][2]string{{entrants[0].label, "redsync"}, {entrants[1].label, "redsync"}},
+		Scenario: "roll-out", Case: fmt.Sprintf("N=%d, %d guests among %d who poll every %v, "+
+			"held for 1 ms", nodes, guests, pollers, pollsEvery),
+		Metrics: []string{"guests' acquisitions/s", "guests' wait p50 ms", "guests' wait p99 ms",
+			"the others' acquisitions/s"},
+		Rows:   rows,
+		Ratios: [][2]string{{entrants[0].label, "redsync"}, {entrants[1].label, "redsync"}},
 	}}, errors.Join(err, closeAll(opened))
 }
 
@@ -318,7 +342,8 @@ func hung(ctx context.Context, f *field, s settings) ([]group, error) {
 		}
 		l := load{goroutines: goroutines, duration: s.duration}
 		var err error
-		g.Rows, err = compare(s.rounds, []entrant{hungEntrant(ctx, f, ours, false, l), hungEntrant(ctx, f, ours, true, l)})
+		g.Rows, err = compare(s.rounds, []entrant{hungEntrant(ctx, f, ours, false, l),
+			hungEntrant(ctx, f, ours, true, l)})
 		if err != nil {
 			return nil, err
 		}
@@ -334,7 +359,8 @@ func hung(ctx context.Context, f *field, s settings) ([]group, error) {
 	return groups, nil
 }
 
-// hungPeers is what the others do then: once, since each pair that meets the stopped server takes many seconds.
+// hungPeers is what the others do then: once, since each pair that meets the stopped server takes
+// many seconds.
 func hungPeers(ctx context.Context, f *field, l load) ([]row, error) {
 	few := l
 	few.duration, few.pairs = limit, 1
@@ -359,14 +385,17 @@ func hungEntrant(ctx context.Context, f *field, k kind, stopped bool, l load) en
 	}
 }
 
-// hungRound runs a load with fresh clients that have seen all nodes answer, and with one of them stopped if so asked.
-func hungRound(ctx context.Context, f *field, k kind, stopped bool, l load) (values []float64, err error) {
+// hungRound runs a load with fresh clients that have seen all nodes answer, and with one of them
+// stopped if so asked.
+func hungRound(ctx context.Context, f *field, k kind, stopped bool,
+	l load) (values []float64, err error) {
 	s, err := k.open(f.addrs(maxNodes))
 	if err != nil {
 		return nil, err
 	}
 	l.subjects = []subject{s}
-	defer func() { // whatever the clients still had in hand has been given up or done when they are closed
+	defer func() {
+		// whatever the clients still had in hand has been given up or done when they are closed
 		closed := s.close()
 		left, settled := f.settle(ctx, k.name, calm)
 		values = append(values, float64(left))
@@ -391,7 +420,8 @@ func hungRound(ctx context.Context, f *field, k kind, stopped bool, l load) (val
 		return nil, err
 	}
 	return []float64{
-		micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99)), micros(out.pairs[len(out.pairs)-1]),
+		micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99)),
+		micros(out.pairs[len(out.pairs)-1]),
 	}, nil
 }
 
@@ -409,7 +439,9 @@ var (
 // tripValues returns what computes the values of tripMetrics.
 func tripValues(trip time.Duration) func(outcome) []float64 {
 	return func(out outcome) []float64 {
-		trips := func(p float64) float64 { return float64(percentile(out.pairs, p)) / float64(trip) }
+		trips := func(p float64) float64 {
+			return float64(percentile(out.pairs, p)) / float64(trip)
+		}
 		return []float64{trips(0.5), trips(0.99), float64(out.left)}
 	}
 }
@@ -427,7 +459,8 @@ func distant(ctx context.Context, f *field, s settings) ([]group, error) {
 	var groups []group
 	for _, goroutines := range []int{1, 64} {
 		c := &cell{ctx: ctx, f: f, s: s, calm: farCalm}
-		rows, err := c.uncontended([]kind{floor, ours, redsyncs, hasty}, addrs, goroutines, tripValues(trip))
+		rows, err := c.uncontended([]kind{floor, ours, redsyncs, hasty}, addrs, goroutines,
+			tripValues(trip))
 		if err != nil {
 			return nil, errors.Join(err, done())
 		}
@@ -440,7 +473,8 @@ func distant(ctx context.Context, f *field, s settings) ([]group, error) {
 	return groups, done()
 }
 
-// tripTo returns how long a PING takes: the distance, and what the proxy's timers and the machine add to it.
+// tripTo returns how long a PING takes: the distance, and what the proxy's timers and the machine
+// add to it.
 func tripTo(ctx context.Context, addr string) (trip time.Duration, err error) {
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	defer func() { err = errors.Join(err, client.Close()) }()
@@ -461,13 +495,16 @@ func multi(ctx context.Context, f *field, s settings) ([]group, error) {
 	var groups []group
 	for _, n := range []int{1, 5} {
 		c := &cell{ctx: ctx, f: f, s: s, calm: calm}
-		g := group{Scenario: "multi", Case: fmt.Sprintf("N=%d, 1 goroutine", n), Metrics: []string{"p50 µs", "p99 µs"}}
+		g := group{Scenario: "multi", Case: fmt.Sprintf("N=%d, 1 goroutine", n),
+			Metrics: []string{"p50 µs", "p99 µs"}}
 		for _, k := range kinds(n) {
 			for _, resources := range []int{1, 8, 64} {
 				label := k.name + ", " + plural(resources, "resource")
-				l := load{goroutines: 1, duration: s.duration, resources: distinct(k.name, resources)}
+				l := load{goroutines: 1, duration: s.duration,
+					resources: distinct(k.name, resources)}
 				err := c.add(label, k, f.addrs(n), 1, l, func(out outcome) []float64 {
-					return []float64{micros(percentile(out.pairs, 0.5)), micros(percentile(out.pairs, 0.99))}
+					return []float64{micros(percentile(out.pairs, 0.5)),
+						micros(percentile(out.pairs, 0.99))}
 				})
 				if err != nil {
 					return nil, errors.Join(err, closeAll(c.opened))
@@ -489,7 +526,8 @@ func multi(ctx context.Context, f *field, s settings) ([]group, error) {
 // heldLocks holds many locks that renew themselves.
 func heldLocks(ctx context.Context, f *field, s settings) ([]group, error) {
 	clients := openClients(f.addrs(maxNodes))
-	locker, err := redlock.New([]*redis.Client(clients), redlock.WithTTL(s.heldTTL), redlock.WithAutoRenewal(true))
+	locker, err := redlock.New([]*redis.Client(clients), redlock.WithTTL(s.heldTTL),
+		redlock.WithAutoRenewal(true))
 	if err != nil {
 		return nil, errors.Join(err, clients.close())
 	}
@@ -500,13 +538,15 @@ func heldLocks(ctx context.Context, f *field, s settings) ([]group, error) {
 	return []group{{
 		Scenario: "held",
 		Case:     fmt.Sprintf("N=5, %d locks of %v, renewed for %v", s.locks, s.heldTTL, s.heldFor),
-		Metrics:  []string{"lost", "heap bytes/lock", "with connections", "goroutines at most", "CPU %"},
-		Rows:     []row{{Label: ours.name, Rounds: [][]float64{values}}},
+		Metrics: []string{"lost", "heap bytes/lock", "with connections", "goroutines at most",
+			"CPU %"},
+		Rows: []row{{Label: ours.name, Rounds: [][]float64{values}}},
 	}}, nil
 }
 
 // holdMany takes the locks, watches what they cost, and gives them up.
-func holdMany(ctx context.Context, locker *redlock.Locker, clients stockClients, s settings) ([]float64, error) {
+func holdMany(ctx context.Context, locker *redlock.Locker, clients stockClients,
+	s settings) ([]float64, error) {
 	if _, err := acquireMany(ctx, locker, "warm-up", s.locks, true); err != nil {
 		return nil, err
 	}
@@ -530,7 +570,9 @@ func holdMany(ctx context.Context, locker *redlock.Locker, clients stockClients,
 	if err := releaseMany(ctx, handles); err != nil && lost == 0 {
 		return nil, err
 	}
-	each := func(before float64, now ...float64) float64 { return (slices.Max(now) - before) / float64(s.locks) }
+	each := func(before float64, now ...float64) float64 {
+		return (slices.Max(now) - before) / float64(s.locks)
+	}
 	return []float64{
 		float64(lost),
 		each(alone, atFirst, atLast),
@@ -540,7 +582,8 @@ func holdMany(ctx context.Context, locker *redlock.Locker, clients stockClients,
 }
 
 // acquireMany takes n locks, some at a time, and gives each up again at once if so asked.
-func acquireMany(ctx context.Context, locker *redlock.Locker, name string, n int, release bool) ([]*redlock.Handle, error) {
+func acquireMany(ctx context.Context, locker *redlock.Locker, name string, n int,
+	release bool) ([]*redlock.Handle, error) {
 	handles := make([]*redlock.Handle, n)
 	return handles, inParallel(n, func(i int) error {
 		h, err := locker.Acquire(ctx, fmt.Sprintf("%s:%d", name, i))
@@ -576,7 +619,8 @@ func inParallel(n int, do func(i int) error) error {
 	return first
 }
 
-// watchGoroutines looks for a while and returns the highest number of goroutines in this process, its own included.
+// watchGoroutines looks for a while and returns the highest number of goroutines in this process,
+// its own included.
 func watchGoroutines(d time.Duration) (peak int) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		peak = max(peak, runtime.NumGoroutine())
@@ -584,8 +628,8 @@ func watchGoroutines(d time.Duration) (peak int) {
 	return peak
 }
 
-// heap returns how many bytes are alive on the heap, and how many of them are no buffers of the clients' connections. The second
-// collection frees what finalizers and pools kept over the first.
+// heap returns how many bytes are alive on the heap, and how many of them are no buffers of the
+// clients' connections. The second collection frees what finalizers and pools kept over the first.
 func heap(clients stockClients) (all, withoutConnections float64) {
 	runtime.GC()
 	runtime.GC()

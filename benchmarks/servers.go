@@ -17,7 +17,8 @@ import (
 // maxNodes is how many servers a field has; a scenario with fewer nodes uses the first of them.
 const maxNodes = 5
 
-// field is the servers that everything runs against, with a client of our own for each: no subject uses those.
+// field is the servers that everything runs against, with a client of our own for each: no subject
+// uses those.
 type field struct {
 	servers  []*redistest.Server
 	admins   []*redis.Client
@@ -77,9 +78,9 @@ const (
 	farCalm = 600 * time.Millisecond // the same where round trips take long
 )
 
-// settle waits until the servers have had no key with the name in it for the calm time: what a subject does in the background
-// is over then, and does not disturb the next one. It returns how many keys were left when its patience was at an end, and
-// deletes everything.
+// settle waits until the servers have had no key with the name in it for the calm time: what a
+// subject does in the background is over then, and does not disturb the next one. It returns how
+// many keys were left when its patience was at an end, and deletes everything.
 func (f *field) settle(ctx context.Context, name string, calm time.Duration) (left int, err error) {
 	begin := time.Now()
 	for quiet := begin; time.Since(quiet) < calm; time.Sleep(calm / 10) {
@@ -118,8 +119,9 @@ func (f *field) flush(ctx context.Context) error {
 	return nil
 }
 
-// calls returns how often the first n servers together were sent one of the commands. Redis counts a command that a script
-// calls under its own name too, so the list must hold what clients send and leave out what only scripts call.
+// calls returns how often the first n servers together were sent one of the commands. Redis counts
+// a command that a script calls under its own name too, so the list must hold what clients send and
+// leave out what only scripts call.
 func (f *field) calls(ctx context.Context, n int, commands []string) (float64, error) {
 	sum := 0
 	for _, c := range f.admins[:n] {
@@ -152,10 +154,11 @@ func (f *field) version(ctx context.Context) string {
 	return version
 }
 
-// distance puts a proxy in front of each server that makes every round trip take the given time, and returns their
-// addresses and what closes them. All of it is spent on the way back: to hold requests too would wake this program twice
-// as often, on the processors that the subjects need.
-func (f *field) distance(roundTrips []time.Duration) (addrs []string, done func() error, err error) {
+// distance puts a proxy in front of each server that makes every round trip take the given time,
+// and returns their addresses and what closes them. All of it is spent on the way back: to hold
+// requests too would wake this program twice as often, on the processors that the subjects need.
+func (f *field) distance(
+	roundTrips []time.Duration) (addrs []string, done func() error, err error) {
 	var proxies []*redistest.Proxy
 	done = func() error {
 		var errs []error

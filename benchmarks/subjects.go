@@ -45,14 +45,19 @@ type kind struct {
 }
 
 var (
-	floor    = kind{name: "floor", open: openFloor, commands: []string{"evalsha"}, noWait: true}
-	ours     = kind{name: "redlock", open: openRedlock, commands: []string{"evalsha", "eval", "subscribe", "unsubscribe"}}
-	passedOn = kind{name: "floor, passed on", open: openPassedOn, commands: floor.commands, single: true, noWait: true}
+	floor = kind{name: "floor", open: openFloor, commands: []string{"evalsha"}, noWait: true}
+	ours  = kind{name: "redlock", open: openRedlock,
+		commands: []string{"evalsha", "eval", "subscribe", "unsubscribe"}}
+	passedOn = kind{name: "floor, passed on", open: openPassedOn, commands: floor.commands,
+		single: true, noWait: true}
 	pings    = kind{name: "PINGs", open: openPings, commands: []string{"ping"}, noWait: true}
-	redsyncs = kind{name: "redsync", open: openRedsync, commands: []string{"set", "evalsha", "eval"}}
-	hasty    = kind{name: "redsync, fail-fast", open: openHastyRedsync, commands: redsyncs.commands}
-	bsm      = kind{name: "redislock", open: openRedislock, commands: []string{"evalsha", "eval"}, single: true}
-	rueidi   = kind{name: "rueidislock", open: openRueidislock, commands: []string{"evalsha", "eval"}, single: true, sticks: true}
+	redsyncs = kind{name: "redsync", open: openRedsync,
+		commands: []string{"set", "evalsha", "eval"}}
+	hasty = kind{name: "redsync, fail-fast", open: openHastyRedsync, commands: redsyncs.commands}
+	bsm   = kind{name: "redislock", open: openRedislock, commands: []string{"evalsha", "eval"},
+		single: true}
+	rueidi = kind{name: "rueidislock", open: openRueidislock, commands: []string{"evalsha", "eval"},
+		single: true, sticks: true}
 )
 
 // kinds returns those that work with n nodes, the floor first.
@@ -82,12 +87,13 @@ func (cs stockClients) close() error {
 	return errors.Join(errs...)
 }
 
-// buffers returns how many bytes the connections have to read into and to write from. go-redis keeps those for pipelines in a pool of
-// their own, whose buffers have 128 KiB by default.
+// buffers returns how many bytes the connections have to read into and to write from. go-redis
+// keeps those for pipelines in a pool of their own, whose buffers have 128 KiB by default.
 func (cs stockClients) buffers() (bytes int) {
 	for _, c := range cs {
 		o, s := c.Options(), c.PoolStats()
-		bytes += int(s.TotalConns)*(o.ReadBufferSize+o.WriteBufferSize) + int(s.PipelineStats.TotalConns)*2*128<<10
+		bytes += int(s.TotalConns)*(o.ReadBufferSize+o.WriteBufferSize) +
+			int(s.PipelineStats.TotalConns)*2*128<<10
 	}
 	return bytes
 }
@@ -144,8 +150,8 @@ func (s *redlockSubject) close() error {
 	return errors.Join(s.locker.Close(), s.stockClients.close())
 }
 
-// redsyncSubject is github.com/go-redsync/redsync with its go-redis pool. Its 32 tries do not last for the contended
-// scenario, so they are unlimited; the pause between them is its own.
+// redsyncSubject is github.com/go-redsync/redsync with its go-redis pool. Its 32 tries do not last
+// for the contended scenario, so they are unlimited; the pause between them is its own.
 type redsyncSubject struct {
 	stockClients
 	rs   *redsync.Redsync
@@ -154,7 +160,8 @@ type redsyncSubject struct {
 
 func openRedsync(addrs []string) (subject, error) { return newRedsync(addrs) }
 
-// openHastyRedsync is redsync with the option that makes it return as soon as a quorum has answered.
+// openHastyRedsync is redsync with the option that makes it return as soon as a quorum has
+// answered.
 func openHastyRedsync(addrs []string) (subject, error) {
 	return newRedsync(addrs, redsync.WithFailFast(true))
 }
@@ -183,7 +190,8 @@ func (l *redsyncLock) Release(ctx context.Context) error {
 	return err
 }
 
-// redislockSubject is github.com/bsm/redislock. It waits only if told how: with the backoff of its own documentation.
+// redislockSubject is github.com/bsm/redislock. It waits only if told how: with the backoff of its
+// own documentation.
 type redislockSubject struct {
 	stockClients
 	locker *redislock.Client
@@ -202,8 +210,9 @@ func (s *redislockSubject) lock(ctx context.Context, resources []string) (held, 
 	})
 }
 
-// rueidislockSubject is github.com/redis/rueidis/rueidislock with one key for a lock. A request may take a second instead of 20 ms: a waiter whose request timed out may wait for a
-// message that never comes.
+// rueidislockSubject is github.com/redis/rueidis/rueidislock with one key for a lock. A request may
+// take a second instead of 20 ms: a waiter whose request timed out may wait for a message that
+// never comes.
 type rueidislockSubject struct{ locker rueidislock.Locker }
 
 func openRueidislock(addrs []string) (subject, error) {
@@ -235,8 +244,9 @@ func (l rueidisLock) Release(context.Context) error {
 	return nil
 }
 
-// floorSubject is what any lock on these commands and this client must at least do: set a key on every node, delete it
-// where it holds the token. It has no deadline, no clean-up, no validity, no random token, and it waits for all nodes.
+// floorSubject is what any lock on these commands and this client must at least do: set a key on
+// every node, delete it where it holds the token. It has no deadline, no clean-up, no validity, no
+// random token, and it waits for all nodes.
 type floorSubject struct {
 	stockClients
 	set, unset string // digests
@@ -289,8 +299,8 @@ func (s *floorSubject) run(cmd *redis.Cmd) error {
 	return nil
 }
 
-// passedOnSubject is the floor with one thing added: whoever locks can leave when its time is up. Since a stock client does
-// not let go of him, another goroutine has to make the call.
+// passedOnSubject is the floor with one thing added: whoever locks can leave when its time is up.
+// Since a stock client does not let go of him, another goroutine has to make the call.
 type passedOnSubject struct{ *floorSubject }
 
 func openPassedOn(addrs []string) (subject, error) {
@@ -324,12 +334,15 @@ func passOn(ctx context.Context, do func() error) error {
 	}
 }
 
-// pingSubject locks nothing: it asks all nodes for a sign of life, and goes on when a quorum has given it.
+// pingSubject locks nothing: it asks all nodes for a sign of life, and goes on when a quorum has
+// given it.
 type pingSubject struct{ stockClients }
 
 func openPings(addrs []string) (subject, error) { return pingSubject{openClients(addrs)}, nil }
 
-func (s pingSubject) lock(ctx context.Context, _ []string) (held, error) { return s, s.Release(ctx) }
+func (s pingSubject) lock(ctx context.Context, _ []string) (held, error) {
+	return s, s.Release(ctx)
+}
 
 func (s pingSubject) Release(ctx context.Context) error {
 	replies := make(chan error, len(s.stockClients))

@@ -52,7 +52,8 @@ func TestComposeHasThreeIndependentServersThatKeepTheirData(t *testing.T) {
 	volumes, ports := map[string]bool{}, map[string]bool{}
 	for _, service := range project.Services {
 		require.Equal(t, types.RestartPolicyAlways, service.Restart)
-		require.GreaterOrEqual(t, int64(service.MemLimit), 2*maxMemory(t), "AOF rewrites and buffers need memory too")
+		require.GreaterOrEqual(t, int64(service.MemLimit), 2*maxMemory(t),
+			"AOF rewrites and buffers need memory too")
 		require.True(t, service.ReadOnly)
 		require.Equal(t, "redis", service.User)
 		require.Equal(t, []string{"ALL"}, service.CapDrop)
@@ -71,7 +72,8 @@ func TestComposeHasThreeIndependentServersThatKeepTheirData(t *testing.T) {
 		// The server finds its files where it is told to look for them.
 		for _, config := range service.Configs {
 			require.Contains(t, service.Command, config.Target)
-			require.Equal(t, filepath.Base(config.Target), filepath.Base(project.Configs[config.Source].File))
+			require.Equal(t, filepath.Base(config.Target),
+				filepath.Base(project.Configs[config.Source].File))
 		}
 		require.Len(t, service.Configs, 2)
 	}

@@ -23,7 +23,8 @@ type manifest struct {
 	set     apps.StatefulSet
 }
 
-// kubernetes reads kubernetes.yaml into the types of the Kubernetes API. A field that they do not have is an error.
+// kubernetes reads kubernetes.yaml into the types of the Kubernetes API. A field that they do not
+// have is an error.
 func kubernetes(t *testing.T) (m manifest) {
 	t.Helper()
 	text, err := os.ReadFile("kubernetes.yaml")
@@ -46,7 +47,8 @@ func (m manifest) container() core.Container { return m.set.Spec.Template.Spec.C
 func kubernetesProbes(t *testing.T) [][]string {
 	t.Helper()
 	c := kubernetes(t).container()
-	return [][]string{c.StartupProbe.Exec.Command, c.ReadinessProbe.Exec.Command, c.LivenessProbe.Exec.Command}
+	return [][]string{c.StartupProbe.Exec.Command, c.ReadinessProbe.Exec.Command,
+		c.LivenessProbe.Exec.Command}
 }
 
 func TestKubernetesSelectsTheServers(t *testing.T) {
@@ -57,13 +59,15 @@ func TestKubernetesSelectsTheServers(t *testing.T) {
 	require.Equal(t, labels, m.budget.Spec.Selector.MatchLabels)
 	require.Equal(t, labels, m.set.Spec.Selector.MatchLabels)
 	require.Equal(t, m.service.Name, m.set.Spec.ServiceName)
-	require.Equal(t, core.ClusterIPNone, m.service.Spec.ClusterIP, "each server has a name of its own")
+	require.Equal(t, core.ClusterIPNone, m.service.Spec.ClusterIP,
+		"each server has a name of its own")
 }
 
 func TestKubernetesNeverHasTwoServersOnOneHost(t *testing.T) {
 	m := kubernetes(t)
 	require.EqualValues(t, 3, *m.set.Spec.Replicas)
-	apart := m.set.Spec.Template.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	affinity := m.set.Spec.Template.Spec.Affinity
+	apart := affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 	require.Len(t, apart, 1)
 	require.Equal(t, core.LabelHostname, apart[0].TopologyKey)
 	require.Equal(t, m.set.Spec.Template.Labels, apart[0].LabelSelector.MatchLabels)
@@ -71,7 +75,8 @@ func TestKubernetesNeverHasTwoServersOnOneHost(t *testing.T) {
 	spread := m.set.Spec.Template.Spec.TopologySpreadConstraints
 	require.Len(t, spread, 1)
 	require.Equal(t, core.LabelTopologyZone, spread[0].TopologyKey)
-	require.Equal(t, core.ScheduleAnyway, spread[0].WhenUnsatisfiable, "a cluster may have one zone only")
+	require.Equal(t, core.ScheduleAnyway, spread[0].WhenUnsatisfiable,
+		"a cluster may have one zone only")
 	require.Equal(t, m.set.Spec.Template.Labels, spread[0].LabelSelector.MatchLabels)
 }
 
@@ -95,10 +100,13 @@ func TestKubernetesKeepsTheData(t *testing.T) {
 	m := kubernetes(t)
 	claims := m.set.Spec.VolumeClaimTemplates
 	require.Len(t, claims, 1)
-	require.Equal(t, []core.PersistentVolumeAccessMode{core.ReadWriteOnce}, claims[0].Spec.AccessModes)
-	data := slices.IndexFunc(m.container().VolumeMounts, func(v core.VolumeMount) bool { return v.Name == claims[0].Name })
+	require.Equal(t, []core.PersistentVolumeAccessMode{core.ReadWriteOnce},
+		claims[0].Spec.AccessModes)
+	data := slices.IndexFunc(m.container().VolumeMounts,
+		func(v core.VolumeMount) bool { return v.Name == claims[0].Name })
 	require.GreaterOrEqual(t, data, 0)
-	require.Contains(t, m.container().Args, m.container().VolumeMounts[data].MountPath, "where the server keeps its data")
+	require.Contains(t, m.container().Args, m.container().VolumeMounts[data].MountPath,
+		"where the server keeps its data")
 	retention := m.set.Spec.PersistentVolumeClaimRetentionPolicy
 	require.Equal(t, apps.RetainPersistentVolumeClaimRetentionPolicyType, retention.WhenDeleted)
 	require.Equal(t, apps.RetainPersistentVolumeClaimRetentionPolicyType, retention.WhenScaled)
@@ -108,8 +116,10 @@ func TestKubernetesGivesTheServerRoomAndNoRights(t *testing.T) {
 	m := kubernetes(t)
 	c := m.container()
 	require.GreaterOrEqual(t, c.Resources.Limits.Memory().Value(), 2*maxMemory(t))
-	require.Equal(t, c.Resources.Limits.Memory(), c.Resources.Requests.Memory(), "its memory is its own")
-	require.NotContains(t, c.Resources.Limits, core.ResourceCPU, "a limit on the processor makes it pause")
+	require.Equal(t, c.Resources.Limits.Memory(), c.Resources.Requests.Memory(),
+		"its memory is its own")
+	require.NotContains(t, c.Resources.Limits, core.ResourceCPU,
+		"a limit on the processor makes it pause")
 	require.True(t, *m.set.Spec.Template.Spec.SecurityContext.RunAsNonRoot)
 	require.False(t, *m.set.Spec.Template.Spec.AutomountServiceAccountToken)
 	require.False(t, *c.SecurityContext.AllowPrivilegeEscalation)
@@ -121,10 +131,12 @@ func TestKubernetesStartsAServerThatAnswers(t *testing.T) {
 	c := kubernetes(t).container()
 	s := newServer(t, slices.Concat(c.Command, c.Args))
 	s.start(t)
-	require.NoError(t, s.as(t, "locker", s.users.locker).SetNX(soon(t), "lock:a", "mine", time.Minute).Err())
+	require.NoError(t, s.as(t, "locker", s.users.locker).SetNX(soon(t), "lock:a", "mine",
+		time.Minute).Err())
 }
 
-// The files that the server reads are those of this directory: kustomization.yaml makes the objects that the volumes name.
+// The files that the server reads are those of this directory: kustomization.yaml makes the objects
+// that the volumes name.
 func TestKustomizationHasWhatTheServersRead(t *testing.T) {
 	type source struct {
 		Name  string   `json:"name"`
@@ -177,9 +189,13 @@ func TestKubectlPutsItTogether(t *testing.T) {
 	}
 	out, err := exec.CommandContext(soon(t), kubectl, "kustomize", dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	for _, want := range []string{"kind: ConfigMap", "kind: Secret", "kind: StatefulSet", "kind: PodDisruptionBudget", "appendfsync always"} {
+	for _, want := range []string{
+		"kind: ConfigMap", "kind: Secret", "kind: StatefulSet", "kind: PodDisruptionBudget",
+		"appendfsync always",
+	} {
 		require.Contains(t, string(out), want)
 	}
 	// A name that follows from the content, in the object and in the volume.
-	require.Len(t, regexp.MustCompile(`(?m) (name|secretName): redis-lock-[0-9a-z]{10}$`).FindAll(out, -1), 4)
+	require.Len(t, regexp.MustCompile(`(?m) (name|secretName): redis-lock-[0-9a-z]{10}$`).FindAll(
+		out, -1), 4)
 }

@@ -44,7 +44,8 @@ func TestReadmeExplainsEverySetting(t *testing.T) {
 	conf, err := os.ReadFile("redis.conf")
 	require.NoError(t, err)
 	for _, found := range regexp.MustCompile(`(?m)^([a-z-]+) \S+`).FindAllSubmatch(conf, -1) {
-		require.True(t, strings.Contains(string(readme), "`"+string(found[0])), "README.md does not say what %s buys", found[1])
+		require.True(t, strings.Contains(string(readme), "`"+string(found[0])),
+			"README.md does not say what %s buys", found[1])
 	}
 }
 
@@ -57,7 +58,8 @@ func TestImagesAreThoseThatTheLibraryIsTestedWith(t *testing.T) {
 		images = append(images, service.Image)
 	}
 	for _, image := range images {
-		require.True(t, strings.Contains(string(workflow), strconv.Quote(image)), "%s is not among the workflow's images", image)
+		require.True(t, strings.Contains(string(workflow), strconv.Quote(image)),
+			"%s is not among the workflow's images", image)
 		require.Equal(t, images[0], image)
 	}
 }

@@ -23,7 +23,8 @@ import (
 // open returns a Locker whose nodes may take long: this machine may be busy.
 func open(t *testing.T, clients []*redis.Client) *redlock.Locker {
 	t.Helper()
-	l, err := redlock.New(clients, redlock.WithNodeTimeout(10*time.Second), redlock.WithTTL(longestTTL))
+	l, err := redlock.New(clients, redlock.WithNodeTimeout(10*time.Second),
+		redlock.WithTTL(longestTTL))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	return l
@@ -79,7 +80,8 @@ func TestLocksOutliveACrashOfAllServers(t *testing.T) {
 	require.NoError(t, adopted.Release(ctx))
 }
 
-// What appendfsync always is there for: with everysec, whoever has just got a lock may have it no more after a power cut.
+// What appendfsync always is there for: with everysec, whoever has just got a lock may have it no
+// more after a power cut.
 func TestPowerCutTakesBackTheLastSecondWithoutFsyncAlways(t *testing.T) {
 	servers := redistest.StartN(t, 3, redistest.WithAOF(redistest.FsyncEverySecond))
 	ctx := soon(t)
@@ -153,7 +155,8 @@ func TestLockerIsTheUserOfTheReadme(t *testing.T) {
 		found := regexp.MustCompile(pattern).FindSubmatch(text)
 		require.NotNil(t, found, file)
 		fields := strings.Fields(string(found[1]))
-		fields = slices.DeleteFunc(fields, func(f string) bool { return strings.ContainsAny(f[:1], "#>") })
+		fields = slices.DeleteFunc(fields,
+			func(f string) bool { return strings.ContainsAny(f[:1], "#>") })
 		slices.Sort(fields)
 		return fields
 	}
@@ -163,7 +166,8 @@ func TestLockerIsTheUserOfTheReadme(t *testing.T) {
 		"users.acl.template and README.md differ")
 }
 
-// README.md's user for the monitoring can be added to users.acl as it stands there, and may ask what the page says.
+// README.md's user for the monitoring can be added to users.acl as it stands there, and may ask
+// what the page says.
 func TestMonitorMayAskWhatTheReadmeSays(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -180,7 +184,8 @@ func TestMonitorMayAskWhatTheReadmeSays(t *testing.T) {
 	monitor := s.as(t, "monitor", "secret")
 	for _, question := range []string{
 		"ping", "info persistence", "info stats", "info memory", "info server", "info replication",
-		"latency history aof-fsync-always", "slowlog get", "config get appendfsync", "config get maxmemory-policy",
+		"latency history aof-fsync-always", "slowlog get", "config get appendfsync",
+		"config get maxmemory-policy",
 	} {
 		var args []any
 		for _, word := range strings.Fields(question) {
@@ -212,7 +217,8 @@ func TestProbesTellALiveServerFromADeadOne(t *testing.T) {
 	run := func(probe []string) error {
 		cli, err := exec.LookPath(probe[0])
 		require.NoError(t, err)
-		return exec.CommandContext(soon(t), cli, append([]string{"-s", s.socket()}, probe[1:]...)...).Run()
+		return exec.CommandContext(soon(t), cli,
+			append([]string{"-s", s.socket()}, probe[1:]...)...).Run()
 	}
 	for _, probe := range probes {
 		require.NoError(t, run(probe), "%v", probe)

@@ -38,8 +38,8 @@ type server struct {
 // users has the passwords in the server's users.acl.
 type users struct{ locker, admin string }
 
-// newServer prepares a server that is started by a command line of one of the files. What the files call by the paths of
-// their machine is put into a directory of the test.
+// newServer prepares a server that is started by a command line of one of the files. What the files
+// call by the paths of their machine is put into a directory of the test.
 func newServer(t *testing.T, commandLine []string) *server {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lock") // t.TempDir is too long for a socket
@@ -86,14 +86,16 @@ func makeUsers(t *testing.T, dir string) users {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "users.acl.template"), template, 0o600))
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	script := regexp.MustCompile("(?s)```sh\n([^`]*users\\.acl\\.template[^`]*)```").FindSubmatch(readme)
+	script := regexp.MustCompile("(?s)```sh\n([^`]*users\\.acl\\.template[^`]*)```").FindSubmatch(
+		readme)
 	require.NotNil(t, script, "README.md does not say how to make users.acl")
 
 	cmd := exec.Command("sh", "-eu", "-c", string(script[1]))
 	cmd.Dir = dir
 	printed, err := cmd.Output()
 	require.NoError(t, err)
-	found := regexp.MustCompile(`(?m)^locker ([0-9a-f]{64})\nadmin  ([0-9a-f]{64})$`).FindSubmatch(printed)
+	found := regexp.MustCompile(`(?m)^locker ([0-9a-f]{64})\nadmin  ([0-9a-f]{64})$`).FindSubmatch(
+		printed)
 	require.NotNil(t, found, "the passwords are not in %q", printed)
 	return users{locker: string(found[1]), admin: string(found[2])}
 }
@@ -130,7 +132,8 @@ func (s *server) read(pipe *os.File, said chan struct{}) {
 	defer pipe.Close()
 	for lines := bufio.NewScanner(pipe); lines.Scan(); {
 		s.output.WriteString(lines.Text() + "\n")
-		if said != nil && strings.Contains(strings.ToLower(lines.Text()), "ready to accept connections") {
+		if said != nil && strings.Contains(strings.ToLower(lines.Text()),
+			"ready to accept connections") {
 			close(said)
 			said = nil
 		}
@@ -156,7 +159,8 @@ func (s *server) kill(t *testing.T) {
 // as returns a stock client that logs in as a user, or as nobody.
 func (s *server) as(t *testing.T, user, password string) *redis.Client {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket(), Username: user, Password: password})
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket(), Username: user,
+		Password: password})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	return client
 }

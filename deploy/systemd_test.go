@@ -16,7 +16,8 @@ import (
 
 const unitFile = "redis-lock@.service"
 
-// unit returns the settings of the unit, with the instance put in; of those that are repeated, the last.
+// unit returns the settings of the unit, with the instance put in; of those that are repeated, the
+// last.
 func unit(t *testing.T, instance string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(unitFile)
@@ -41,7 +42,8 @@ func TestUnitStartsItsServerAgainAfterTheLongestTTL(t *testing.T) {
 func TestUnitGivesTheServerItsPlaceAndFiles(t *testing.T) {
 	u := unit(t, "6379")
 	require.Contains(t, u["ExecStart"], " --port 6379 ")
-	require.Contains(t, u["ExecStart"], " --dir /var/lib/"+u["StateDirectory"]+" ", "systemd makes the directory")
+	require.Contains(t, u["ExecStart"], " --dir /var/lib/"+u["StateDirectory"]+" ",
+		"systemd makes the directory")
 	files, err := strconv.Atoi(u["LimitNOFILE"])
 	require.NoError(t, err)
 	clients, err := strconv.Atoi(setting(t, "maxclients"))
@@ -51,12 +53,14 @@ func TestUnitGivesTheServerItsPlaceAndFiles(t *testing.T) {
 
 func TestUnitStartsAServerThatTellsSystemd(t *testing.T) {
 	s := newServer(t, strings.Fields(unit(t, "6379")["ExecStart"]))
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(s.dir, "notify"), Net: "unixgram"})
+	conn, err := net.ListenUnixgram("unixgram",
+		&net.UnixAddr{Name: filepath.Join(s.dir, "notify"), Net: "unixgram"})
 	require.NoError(t, err)
 	defer conn.Close()
 	s.env = []string{"NOTIFY_SOCKET=" + filepath.Join(s.dir, "notify")}
 	s.start(t)
-	require.NoError(t, s.as(t, "locker", s.users.locker).SetNX(soon(t), "lock:a", "mine", time.Minute).Err())
+	require.NoError(t, s.as(t, "locker", s.users.locker).SetNX(soon(t), "lock:a", "mine",
+		time.Minute).Err())
 
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(limit)))
 	for said, message := "", make([]byte, 4096); !strings.Contains(said, "READY=1"); {

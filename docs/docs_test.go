@@ -25,7 +25,9 @@ const root = ".."
 func everyPage(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, pattern := range []string{"../*.md", "*.md", "../*/README.md", "../examples/*/README.md"} {
+	for _, pattern := range []string{
+		"../*.md", "*.md", "../*/README.md", "../examples/*/README.md",
+	} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		all = append(all, found...)
@@ -36,7 +38,8 @@ func everyPage(t *testing.T) []string {
 }
 
 // compiledHere are the pages of TestSnippetsCompile.
-var compiledHere = []string{"../README.md", "../deploy/README.md", "fencing.md", "patterns.md", "restarts.md", "troubleshooting.md"}
+var compiledHere = []string{"../README.md", "../deploy/README.md", "fencing.md", "patterns.md",
+	"restarts.md", "troubleshooting.md"}
 
 // compiledElsewhere are the pages whose Go needs other libraries, each with the test in the module
 // that has these.
@@ -56,7 +59,8 @@ func TestEveryPageWithGoIsCompiledSomewhere(t *testing.T) {
 		if compiled {
 			test, err := os.ReadFile(elsewhere)
 			require.NoError(t, err)
-			require.Contains(t, string(test), filepath.Base(page)+`"`, "%s does not read the page", elsewhere)
+			require.Contains(t, string(test), filepath.Base(page)+`"`, "%s does not read the page",
+				elsewhere)
 		}
 		compiled = compiled || slices.Contains(compiledHere, page)
 		require.Equal(t, compiled, strings.Contains(string(text), "\n```go\n"), page)
@@ -80,7 +84,8 @@ func TestIndexHasEveryPage(t *testing.T) {
 	require.NoError(t, err)
 	for _, page := range everyPage(t) {
 		if filepath.Dir(page) == "." && page != "README.md" {
-			require.Equal(t, 1, strings.Count(string(index), "("+page+")"), "docs/README.md has one line for %s", page)
+			require.Equal(t, 1, strings.Count(string(index), "("+page+")"),
+				"docs/README.md has one line for %s", page)
 		}
 	}
 }
@@ -110,7 +115,8 @@ func TestTroubleshootingHasEverySentinelError(t *testing.T) {
 	for _, file := range files {
 		source, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, s := range regexp.MustCompile(`(?m)^(?:\t|var )(Err\w+) += errors.New`).FindAllStringSubmatch(string(source), -1) {
+		for _, s := range regexp.MustCompile(
+			`(?m)^(?:\t|var )(Err\w+) += errors.New`).FindAllStringSubmatch(string(source), -1) {
 			found++
 			require.Contains(t, string(page), "| `"+s[1]+"` |")
 		}
@@ -127,20 +133,23 @@ func TestAcceptanceTestsSayWhichFileIsForWhat(t *testing.T) {
 	for i, file := range files {
 		files[i] = filepath.Base(file)
 	}
-	require.ElementsMatch(t, files, regexp.MustCompile(`\w+_test\.go`).FindAllString(string(doc), -1))
+	require.ElementsMatch(t, files, regexp.MustCompile(`\w+_test\.go`).FindAllString(string(doc),
+		-1))
 }
 
 // libraryDirs are the directories of the packages that a program with the library has in it.
 func libraryDirs(t *testing.T) []string {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}} {{.Dir}}{{end}}", ".")
+	cmd := exec.Command("go", "list", "-deps", "-f",
+		"{{if not .Standard}}{{.ImportPath}} {{.Dir}}{{end}}", ".")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	require.NoError(t, err)
 	var dirs []string
 	for _, line := range strings.Split(string(out), "\n") {
 		path, dir, _ := strings.Cut(line, " ")
-		if path == "github.com/rediskit/redlock" || strings.HasPrefix(path, "github.com/rediskit/redlock/") {
+		if path == "github.com/rediskit/redlock" ||
+			strings.HasPrefix(path, "github.com/rediskit/redlock/") {
 			dirs = append(dirs, dir)
 		}
 	}

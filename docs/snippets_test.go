@@ -19,6 +19,8 @@ func TestSnippetsCompile(t *testing.T) {
 	scene, err := os.ReadFile("testdata/scene.go")
 	require.NoError(t, err)
 	for _, page := range compiledHere {
-		t.Run(page, func(t *testing.T) { pages.Snippets(t, page, string(scene), "-modfile=../.ci/newest.mod") })
+		t.Run(page, func(t *testing.T) {
+			pages.Snippets(t, page, string(scene), "-modfile=../.ci/newest.mod")
+		})
 	}
 }

@@ -1,5 +1,5 @@
-// Package examples_test builds every example and runs it as a user would. The examples check their own results, so
-// most of the test is their exit code.
+// Package examples_test builds every example and runs it as a user would. The examples check their
+// own results, so most of the test is their exit code.
 package examples_test
 
 import (
@@ -295,7 +295,8 @@ func interrupt(t *testing.T, path string, args ...string) {
 	require.ErrorAs(t, cmd.Wait(), &exit, "it cannot have shown what it promises")
 	require.Equal(t, 1, exit.ExitCode(), "%v: %s", exit, stderr.String())
 	require.Less(t, time.Since(interrupted), 5*time.Second)
-	require.Equal(t, 1, strings.Count(stderr.String(), "\n"), "one line that says why: %s", stderr.String())
+	require.Equal(t, 1, strings.Count(stderr.String(), "\n"), "one line that says why: %s",
+		stderr.String())
 }
 
 // program is the path of an example's executable.
@@ -320,7 +321,8 @@ func run(t *testing.T, path string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// logged is what examples log, at any place: a Locker logs on a goroutine of its own, for which no call waits.
+// logged is what examples log, at any place: a Locker logs on a goroutine of its own, for which no
+// call waits.
 var logged = map[string]string{"deadlock": `level=WARN msg="redlock: deadlock: `}
 
 func requireInOrder(t *testing.T, out string, want []string) {

@@ -20,7 +20,8 @@ import (
 // leaderTTL is the TTL of the example.
 const leaderTTL = 2 * time.Second
 
-// ballot is three candidates of the example in processes of their own, each of them behind proxies of its own.
+// ballot is three candidates of the example in processes of their own, each of them behind proxies
+// of its own.
 type ballot struct {
 	t          *testing.T
 	candidates map[string]*candidate
@@ -83,7 +84,8 @@ func (b *ballot) read(out *os.File) {
 	}
 }
 
-// next waits until somebody says something that begins so, and returns that, and all that was said until then.
+// next waits until somebody says something that begins so, and returns that, and all that was said
+// until then.
 func (b *ballot) next(who, what string) (found said, before []said) {
 	b.t.Helper()
 	limit := time.After(30 * time.Second)
@@ -111,15 +113,16 @@ func after(at, began time.Time) time.Duration {
 	return (at.Sub(began)+36*time.Hour)%(24*time.Hour) - 12*time.Hour
 }
 
-// Whatever becomes of a leader, the next one comes when it must: at once where the leader could hand over, else with the end of
-// the lock. And not before the leader has stepped down.
+// Whatever becomes of a leader, the next one comes when it must: at once where the leader could
+// hand over, else with the end of the lock. And not before the leader has stepped down.
 func TestNextLeaderComesWhenTheLeaderGoes(t *testing.T) {
 	for _, fate := range []struct {
 		name   string
 		strike func(c *candidate) error
 		handed bool // over
 	}{
-		{"asked to stop", func(c *candidate) error { return syscall.Kill(c.Pid(), syscall.SIGINT) }, true},
+		{"asked to stop", func(c *candidate) error { return syscall.Kill(c.Pid(), syscall.SIGINT) },
+			true},
 		{"killed", func(c *candidate) error { return c.Kill() }, false},
 		{"stopped", func(c *candidate) error { return c.Pause() }, false},
 		{"cut off", func(c *candidate) error {
@@ -152,7 +155,8 @@ func TestNextLeaderComesWhenTheLeaderGoes(t *testing.T) {
 				_, before = b.next(former.who, "steps down")
 			}
 			for _, l := range before {
-				require.False(t, l.who == former.who && l.what == "works" && after(l.at, next.at) > 0, "two leaders: %v", before)
+				require.False(t, l.who == former.who && l.what == "works" &&
+					after(l.at, next.at) > 0, "two leaders: %v", before)
 			}
 			if fate.name == "cut off" {
 				down, ok := find(before, former.who, "steps down")

@@ -27,12 +27,13 @@ func TestOnlyTheLeaderRunsJobsAndCloseHandsOver(t *testing.T) {
 	ran := make(chan string)
 	start := func(host string) (*gocronredlock.Elector, gocron.Scheduler) {
 		e := newElector(t, open(t, clients), gocronredlock.WithSplay(0))
-		return e, schedule(t, gocron.WithDistributedElector(e), every(tick), func(ctx context.Context) {
-			select {
-			case ran <- host:
-			case <-ctx.Done(): // shut down
-			}
-		})
+		return e, schedule(t, gocron.WithDistributedElector(e), every(tick),
+			func(ctx context.Context) {
+				select {
+				case ran <- host:
+				case <-ctx.Done(): // shut down
+				}
+			})
 	}
 	a, first := start("host-a")
 	require.Equal(t, "host-a", receive(t, ran, "the first job"))
@@ -182,7 +183,8 @@ func TestManyWhoAskAtTheSameTimeShareOneAttempt(t *testing.T) {
 func TestCallerWhoseContextEndsDoesNotSpoilTheAttempt(t *testing.T) {
 	servers, _ := masters(t, 1)
 	proxy := servers[0].Proxy(t)
-	e := newElector(t, open(t, []*redis.Client{proxy.Client(t)}, redlock.WithNodeTimeout(20*time.Second)), gocronredlock.WithSplay(0))
+	e := newElector(t, open(t, []*redis.Client{proxy.Client(t)},
+		redlock.WithNodeTimeout(20*time.Second)), gocronredlock.WithSplay(0))
 	proxy.HoldRequests(true)
 	reason := errors.New("had enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -211,7 +213,8 @@ func TestCloseCutsAnAttemptShort(t *testing.T) {
 	e := newElector(t, l)
 	asked := make(chan error, 1)
 	go func() { asked <- e.IsLeader(context.Background()) }()
-	eventually(t, func() bool { return servers[0].CommandCount(t, "evalsha") > 0 }, "the attempt is under way")
+	eventually(t, func() bool { return servers[0].CommandCount(t, "evalsha") > 0 },
+		"the attempt is under way")
 	require.NoError(t, e.Close())
 	require.NoError(t, e.Close())
 	require.ErrorIs(t, receive(t, asked, "IsLeader"), gocronredlock.ErrClosed)
@@ -224,7 +227,8 @@ func TestCloseCutsAnAttemptShort(t *testing.T) {
 
 func TestCloseOfALeaderThatHasLostSaysSo(t *testing.T) {
 	servers, clients := masters(t, 3)
-	e := newElector(t, open(t, clients, redlock.WithTTL(time.Second)), gocronredlock.WithSplay(time.Hour))
+	e := newElector(t, open(t, clients, redlock.WithTTL(time.Second)),
+		gocronredlock.WithSplay(time.Hour))
 	require.NoError(t, e.IsLeader(context.Background()))
 	term := e.Context(context.Background())
 	uproot(t, "leader", servers...)

@@ -31,7 +31,8 @@ func startNode() (client *redis.Client, stop func()) {
 
 // newHost returns a Locker, as each process has one.
 func newHost(client *redis.Client, host string) *redlock.Locker {
-	locker, err := redlock.New([]*redis.Client{client}, redlock.WithOwner(host), redlock.WithTTL(time.Second))
+	locker, err := redlock.New([]*redis.Client{client}, redlock.WithOwner(host),
+		redlock.WithTTL(time.Second))
 	if err != nil {
 		panic(err)
 	}
@@ -39,7 +40,8 @@ func newHost(client *redis.Client, host string) *redlock.Locker {
 }
 
 // startInvoices schedules a job for all hosts together, once an hour.
-func startInvoices(locker *redlock.Locker, sendInvoices func(ctx context.Context)) (gocron.Scheduler, error) {
+func startInvoices(locker *redlock.Locker,
+	sendInvoices func(ctx context.Context)) (gocron.Scheduler, error) {
 	locks, err := gocronredlock.NewLocker(locker) // locker is a *redlock.Locker
 	if err != nil {
 		return nil, err
@@ -104,7 +106,8 @@ func ExampleNewLocker() {
 			}
 			close(refused)
 		})
-		_, err = scheduler.NewJob(gocron.OneTimeJob(gocron.OneTimeJobStartImmediately()), gocron.NewTask(job),
+		_, err = scheduler.NewJob(gocron.OneTimeJob(gocron.OneTimeJobStartImmediately()),
+			gocron.NewTask(job),
 			gocron.WithName("report"), gocron.WithEventListeners(listener))
 		if err != nil {
 			panic(err)
@@ -149,7 +152,8 @@ func ExampleNewElector() {
 	ctx := context.Background()
 	fmt.Println("host-a leads:", first.IsLeader(ctx) == nil)
 	err = second.IsLeader(ctx)
-	fmt.Println("host-b leads:", err == nil, "because another does:", errors.Is(err, redlock.ErrHeld))
+	fmt.Println("host-b leads:", err == nil, "because another does:",
+		errors.Is(err, redlock.ErrHeld))
 
 	fmt.Println("host-a closes:", first.Close()) // after its scheduler's Shutdown
 	fmt.Println("host-b leads:", second.IsLeader(ctx) == nil)

@@ -31,9 +31,11 @@ var _ gocron.Locker = (*Locker)(nil)
 // to close. It sends nothing, and fails if an option is invalid or the redlock.Locker is nil or
 // closed.
 func NewLocker(locker *redlock.Locker, opts ...Option) (*Locker, error) {
-	s, err := newSettings(locker, resource(""), opts, func(splay time.Duration) []redlock.AcquireOption {
-		return []redlock.AcquireOption{redlock.WithAutoRenewal(true), redlock.WithMinHold(splay)}
-	})
+	s, err := newSettings(locker, resource(""), opts,
+		func(splay time.Duration) []redlock.AcquireOption {
+			return []redlock.AcquireOption{redlock.WithAutoRenewal(true),
+				redlock.WithMinHold(splay)}
+		})
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +71,8 @@ func (l *Locker) Context(ctx context.Context, job string) context.Context {
 	h := l.held[job]
 	l.mu.Unlock()
 	if h == nil {
-		return ended(ctx, fmt.Errorf("gocronredlock: this Locker holds no lock for a job named %q", job))
+		return ended(ctx, fmt.Errorf("gocronredlock: this Locker holds no lock for a job named %q",
+			job))
 	}
 	return h.Context(ctx)
 }

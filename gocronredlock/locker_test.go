@@ -16,14 +16,16 @@ import (
 
 // lockErrors sends what gocron reports to a channel.
 func lockErrors(to chan<- error) gocron.JobOption {
-	return gocron.WithEventListeners(gocron.AfterLockError(func(_ uuid.UUID, _ string, err error) { to <- err }))
+	return gocron.WithEventListeners(gocron.AfterLockError(
+		func(_ uuid.UUID, _ string, err error) { to <- err }))
 }
 
 func TestJobRunsOnOneOfTwoSchedulers(t *testing.T) {
 	servers, clients := masters(t, 3)
 	running, finish, refused := make(chan string, 2), make(chan struct{}), make(chan error, 1)
 	start := func(host string) gocron.Scheduler {
-		locker := newLocker(t, open(t, clients, redlock.WithOwner(host)), gocronredlock.WithSplay(0))
+		locker := newLocker(t, open(t, clients, redlock.WithOwner(host)),
+			gocronredlock.WithSplay(0))
 		return schedule(t, gocron.WithDistributedLocker(locker), now(), func() {
 			running <- host
 			<-finish
@@ -50,7 +52,8 @@ func TestJobThatIsDoneIsNotRepeatedWithinTheSplay(t *testing.T) {
 	ran, refused := make(chan struct{}, 2), make(chan error, 1)
 	start := func() gocron.Scheduler {
 		locker := newLocker(t, open(t, clients), gocronredlock.WithSplay(time.Hour))
-		return schedule(t, gocron.WithDistributedLocker(locker), now(), func() { ran <- struct{}{} }, lockErrors(refused))
+		return schedule(t, gocron.WithDistributedLocker(locker), now(),
+			func() { ran <- struct{}{} }, lockErrors(refused))
 	}
 	first := start()
 	receive(t, ran, "the first scheduler")
@@ -66,7 +69,8 @@ func TestOutageIsTheReasonThatGocronReports(t *testing.T) {
 	}
 	refused := make(chan error, 1)
 	locker := newLocker(t, open(t, clients))
-	schedule(t, gocron.WithDistributedLocker(locker), now(), func() { t.Error("ran without a lock") }, lockErrors(refused))
+	schedule(t, gocron.WithDistributedLocker(locker), now(),
+		func() { t.Error("ran without a lock") }, lockErrors(refused))
 	err := receive(t, refused, "the refusal")
 	require.ErrorIs(t, err, redlock.ErrNoQuorum)
 	require.NotErrorIs(t, err, redlock.ErrHeld)
@@ -96,7 +100,8 @@ func TestJobThatOutlastsShutdownKeepsItsLock(t *testing.T) {
 	l := open(t, clients, redlock.WithTTL(time.Second))
 	locker := newLocker(t, l, gocronredlock.WithSplay(0))
 	running, finish := make(chan context.Context, 1), make(chan struct{})
-	s, err := gocron.NewScheduler(gocron.WithDistributedLocker(locker), gocron.WithStopTimeout(10*time.Millisecond))
+	s, err := gocron.NewScheduler(gocron.WithDistributedLocker(locker),
+		gocron.WithStopTimeout(10*time.Millisecond))
 	require.NoError(t, err)
 	_, err = s.NewJob(now(), gocron.NewTask(func() {
 		running <- locker.Context(context.Background(), report)
@@ -120,10 +125,11 @@ func TestJobThatOutlastsShutdownKeepsItsLock(t *testing.T) {
 func TestJobLearnsThatItsLockIsLost(t *testing.T) {
 	servers, clients := masters(t, 3)
 	told := make(chan error, 1)
-	locker := newLocker(t, open(t, clients, redlock.WithTTL(time.Second)), gocronredlock.WithErrors(func(job string, err error) {
-		require.Equal(t, report, job)
-		told <- err
-	}))
+	locker := newLocker(t, open(t, clients, redlock.WithTTL(time.Second)),
+		gocronredlock.WithErrors(func(job string, err error) {
+			require.Equal(t, report, job)
+			told <- err
+		}))
 	running, cause := make(chan struct{}), make(chan error, 1)
 	schedule(t, gocron.WithDistributedLocker(locker), now(), func(ctx context.Context) {
 		ctx = locker.Context(ctx, report)
@@ -164,7 +170,8 @@ func TestUnlockIsIdempotentAndNeedsNoContext(t *testing.T) {
 	cancel()
 	require.NoError(t, lock.Unlock(ctx))
 	require.NoError(t, lock.Unlock(ctx))
-	require.ErrorContains(t, context.Cause(locker.Context(context.Background(), report)), "holds no lock")
+	require.ErrorContains(t, context.Cause(locker.Context(context.Background(), report)),
+		"holds no lock")
 	noKeys(t, servers)
 
 	_, err = locker.Lock(ctx, report)
@@ -174,7 +181,8 @@ func TestUnlockIsIdempotentAndNeedsNoContext(t *testing.T) {
 
 func TestUnlockOfALostLockLeavesTheNextOneAlone(t *testing.T) {
 	servers, clients := masters(t, 3)
-	locker := newLocker(t, open(t, clients, redlock.WithTTL(time.Second)), gocronredlock.WithSplay(0))
+	locker := newLocker(t, open(t, clients, redlock.WithTTL(time.Second)),
+		gocronredlock.WithSplay(0))
 	ctx := context.Background()
 	first, err := locker.Lock(ctx, report)
 	require.NoError(t, err)
@@ -195,7 +203,8 @@ func TestContextOfAJobWithoutALockHasEnded(t *testing.T) {
 	locker := newLocker(t, open(t, clients))
 	ctx := locker.Context(context.Background(), "another")
 	require.Error(t, ctx.Err())
-	require.EqualError(t, context.Cause(ctx), `gocronredlock: this Locker holds no lock for a job named "another"`)
+	require.EqualError(t, context.Cause(ctx),
+		`gocronredlock: this Locker holds no lock for a job named "another"`)
 }
 
 func TestOptionsThatAreRefused(t *testing.T) {
@@ -208,11 +217,13 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		opt    gocronredlock.Option
 		want   string
 	}{
-		"no locker":       {nil, acquire(), "the redlock.Locker is nil"},
-		"closed":          {closed, acquire(), "locker closed"},
-		"nil option":      {l, nil, "option 0 is nil"},
-		"negative splay":  {l, gocronredlock.WithSplay(-1), "splay must not be negative, but is -1ns"},
-		"redlock refuses": {l, acquire(redlock.WithTTL(1)), "TTL must be 10ms to 10 years, not 1ns"},
+		"no locker":  {nil, acquire(), "the redlock.Locker is nil"},
+		"closed":     {closed, acquire(), "locker closed"},
+		"nil option": {l, nil, "option 0 is nil"},
+		"negative splay": {l, gocronredlock.WithSplay(-1),
+			"splay must not be negative, but is -1ns"},
+		"redlock refuses": {l, acquire(redlock.WithTTL(1)),
+			"TTL must be 10ms to 10 years, not 1ns"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := gocronredlock.NewLocker(c.locker, c.opt)
@@ -221,8 +232,10 @@ func TestOptionsThatAreRefused(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 		})
 	}
-	_, err := gocronredlock.NewLocker(l, gocronredlock.WithSplay(time.Minute), acquire(redlock.WithMaxHold(time.Minute-1)))
-	require.ErrorContains(t, err, "maximum hold (59.999999999s) must not be below the minimum hold (1m0s)")
+	_, err := gocronredlock.NewLocker(l, gocronredlock.WithSplay(time.Minute),
+		acquire(redlock.WithMaxHold(time.Minute-1)))
+	require.ErrorContains(t, err,
+		"maximum hold (59.999999999s) must not be below the minimum hold (1m0s)")
 	_, err = gocronredlock.NewElector(l, "")
 	require.ErrorContains(t, err, "empty")
 	require.Zero(t, servers[0].CommandCount(t, "evalsha"), "nothing was sent")

@@ -30,7 +30,8 @@ var (
 
 const report = "report" // the name of most tests' job
 
-func newLocker(t *testing.T, l *redlock.Locker, opts ...gocronredlock.Option) *gocronredlock.Locker {
+func newLocker(t *testing.T, l *redlock.Locker,
+	opts ...gocronredlock.Option) *gocronredlock.Locker {
 	t.Helper()
 	locker, err := gocronredlock.NewLocker(l, opts...)
 	require.NoError(t, err)
@@ -38,7 +39,8 @@ func newLocker(t *testing.T, l *redlock.Locker, opts ...gocronredlock.Option) *g
 }
 
 // newElector returns an Elector that is closed at the end of the test.
-func newElector(t *testing.T, l *redlock.Locker, opts ...gocronredlock.Option) *gocronredlock.Elector {
+func newElector(t *testing.T, l *redlock.Locker,
+	opts ...gocronredlock.Option) *gocronredlock.Elector {
 	t.Helper()
 	e, err := gocronredlock.NewElector(l, "leader", opts...)
 	require.NoError(t, err)
@@ -46,13 +48,16 @@ func newElector(t *testing.T, l *redlock.Locker, opts ...gocronredlock.Option) *
 	return e
 }
 
-// schedule starts a scheduler with one job. It is shut down at the end of the test, unless the test does it.
-func schedule(t *testing.T, distributed gocron.SchedulerOption, when gocron.JobDefinition, task any, opts ...gocron.JobOption) gocron.Scheduler {
+// schedule starts a scheduler with one job. It is shut down at the end of the test, unless the test
+// does it.
+func schedule(t *testing.T, distributed gocron.SchedulerOption, when gocron.JobDefinition, task any,
+	opts ...gocron.JobOption) gocron.Scheduler {
 	t.Helper()
 	s, err := gocron.NewScheduler(distributed, gocron.WithStopTimeout(30*time.Second))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Shutdown() })
-	_, err = s.NewJob(when, gocron.NewTask(task), append([]gocron.JobOption{gocron.WithName(report)}, opts...)...)
+	_, err = s.NewJob(when, gocron.NewTask(task),
+		append([]gocron.JobOption{gocron.WithName(report)}, opts...)...)
 	require.NoError(t, err)
 	s.Start()
 	return s

@@ -61,7 +61,8 @@ func WithErrors(tell func(name string, err error)) Option {
 
 // newSettings applies the options and refuses, for a lock on the resource, what redlock would
 // refuse each time. defaults are for options of redlock's that the user's come after.
-func newSettings(locker *redlock.Locker, resource string, opts []Option, defaults func(splay time.Duration) []redlock.AcquireOption) (settings, error) {
+func newSettings(locker *redlock.Locker, resource string, opts []Option,
+	defaults func(splay time.Duration) []redlock.AcquireOption) (settings, error) {
 	s := settings{splay: defaultSplay}
 	if locker == nil {
 		return s, errors.New("gocronredlock: the redlock.Locker is nil")

@@ -19,7 +19,8 @@ import (
 	"github.com/rediskit/redlock/gocronredlock"
 )
 
-// virtually runs a test in virtual time, with three nodes in memory. Time passes only while everybody waits.
+// virtually runs a test in virtual time, with three nodes in memory. Time passes only while
+// everybody waits.
 func virtually(t *testing.T, test func(t *testing.T, clients []*redis.Client)) {
 	synctest.Test(t, func(t *testing.T) {
 		var clients []*redis.Client
@@ -29,7 +30,10 @@ func virtually(t *testing.T, test func(t *testing.T, clients []*redis.Client)) {
 			client := redis.NewClient(&redis.Options{
 				Addr:     "127.0.0.1:6379", // not a name: looking one up leaves the bubble
 				PoolSize: 100,              // a client that waits for a connection leaves it, too
-				Dialer:   func(context.Context, string, string) (net.Conn, error) { return memory.Dial() },
+				Dialer: func(context.Context, string, string) (net.Conn,
+					error) {
+					return memory.Dial()
+				},
 			})
 			t.Cleanup(func() {
 				require.NoError(t, client.Close())
@@ -77,7 +81,8 @@ func TestVirtualTwoSchedulersRunEachRunOnce(t *testing.T) {
 				for i := range 2 {
 					locker := newLocker(t, open(t, clients))
 					schedule(t, gocron.WithDistributedLocker(locker), every(time.Minute), count.inc,
-						gocron.WithStartAt(gocron.WithStartDateTime(began.Add(time.Duration(i)*c.apart))))
+						gocron.WithStartAt(gocron.WithStartDateTime(
+							began.Add(time.Duration(i)*c.apart))))
 				}
 				time.Sleep(time.Until(began.Add(59*time.Minute + 30*time.Second)))
 				require.Equal(t, c.want, count.get())
@@ -90,7 +95,8 @@ func TestVirtualJobOfEverySecondMissesNothing(t *testing.T) {
 	virtually(t, func(t *testing.T, clients []*redis.Client) {
 		var count counter
 		began := time.Now().Add(time.Minute)
-		schedule(t, gocron.WithDistributedLocker(newLocker(t, open(t, clients))), every(time.Second), count.inc,
+		schedule(t, gocron.WithDistributedLocker(newLocker(t, open(t, clients))),
+			every(time.Second), count.inc,
 			gocron.WithStartAt(gocron.WithStartDateTime(began)))
 		time.Sleep(time.Until(began.Add(100*time.Second - time.Millisecond)))
 		require.Equal(t, 100, count.get())
@@ -104,7 +110,8 @@ func TestVirtualLockIsRenewedWhileTheJobRuns(t *testing.T) {
 				gocronredlock.WithAcquireOptions(redlock.WithTTL(2*time.Second)))
 			if !renewed {
 				locker = newLocker(t, open(t, clients),
-					gocronredlock.WithAcquireOptions(redlock.WithTTL(2*time.Second), redlock.WithAutoRenewal(false)))
+					gocronredlock.WithAcquireOptions(redlock.WithTTL(2*time.Second),
+						redlock.WithAutoRenewal(false)))
 			}
 			done := make(chan error, 1)
 			schedule(t, gocron.WithDistributedLocker(locker), now(), func(ctx context.Context) {

@@ -34,7 +34,8 @@ type issuer struct {
 
 func (i *issuer) IssuerKey() string { return "test" }
 
-func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+func (i *issuer) Issue(ctx context.Context,
+	csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
 	i.asked <- struct{}{}
 	select {
 	case <-i.answer:
@@ -49,7 +50,8 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 	if err != nil {
 		return nil, err
 	}
-	return &certmagic.IssuedCertificate{Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
+	return &certmagic.IssuedCertificate{Certificate: pem.EncodeToMemory(
+		&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
 }
 
 // newStorage is a process's access to the certificates, which lie in a directory that all share.
@@ -63,11 +65,14 @@ func newConfig(t *testing.T, storage certmagic.Storage, ca certmagic.Issuer) *ce
 	t.Helper()
 	var config *certmagic.Config
 	cache := certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return config, nil },
-		Logger:           zap.NewNop(),
+		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) {
+			return config, nil
+		},
+		Logger: zap.NewNop(),
 	})
 	t.Cleanup(cache.Stop)
-	config = certmagic.New(cache, certmagic.Config{Storage: storage, Issuers: []certmagic.Issuer{ca}, Logger: zap.NewNop()})
+	config = certmagic.New(cache, certmagic.Config{Storage: storage,
+		Issuers: []certmagic.Issuer{ca}, Logger: zap.NewNop()})
 	return config
 }
 
@@ -130,7 +135,8 @@ func TestCertmagicLearnsOfALossAndOfAnOutage(t *testing.T) {
 	ctx := context.Background()
 	require.NoError(t, s.Lock(ctx, "name"))
 	servers[0].Do(t, "set", "lock:certmagic:name", "a stranger")
-	eventually(t, func() bool { return s.RenewLockLease(ctx, "name", time.Hour) != nil }, "the loss")
+	eventually(t, func() bool { return s.RenewLockLease(ctx, "name", time.Hour) != nil },
+		"the loss")
 	require.ErrorIs(t, s.RenewLockLease(ctx, "name", time.Hour), redlock.ErrLost)
 	require.ErrorIs(t, s.Unlock(ctx, "name"), redlock.ErrLost)
 

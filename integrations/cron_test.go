@@ -27,7 +27,8 @@ func TestCronRunsAJobInOneProcess(t *testing.T) {
 	_, clients := masters(t, 3)
 	running, finish := make(chan struct{}, 100), make(chan struct{})
 	for range 3 {
-		startCron(t, open(t, clients), cron.DiscardLogger, func() { running <- struct{}{}; <-finish })
+		startCron(t, open(t, clients), cron.DiscardLogger,
+			func() { running <- struct{}{}; <-finish })
 	}
 	t.Cleanup(func() { close(finish) }) // before the processes stop
 	receive(t, running, "the job")
@@ -81,11 +82,13 @@ func TestCronLogsALossAndNoContention(t *testing.T) {
 	locker := open(t, clients, redlock.WithTTL(time.Second))
 	log := errorLog{cron.DiscardLogger, make(chan error, 1)}
 	running, finish := make(chan struct{}), make(chan struct{})
-	first := integrations.RunOnce(locker, "invoices", log)(cron.FuncJob(func() { close(running); <-finish }))
+	first := integrations.RunOnce(locker, "invoices",
+		log)(cron.FuncJob(func() { close(running); <-finish }))
 	done := make(chan struct{})
 	go func() { defer close(done); first.Run() }()
 	receive(t, running, "the job")
-	second := integrations.RunOnce(locker, "invoices", log)(cron.FuncJob(func() { t.Error("ran twice") }))
+	second := integrations.RunOnce(locker, "invoices", log)(
+		cron.FuncJob(func() { t.Error("ran twice") }))
 	second.Run()
 	require.Empty(t, log.errs)
 

@@ -20,7 +20,8 @@ import (
 var _ lock.Locker = (*integrations.MigrationLock)(nil)
 
 // newProvider is a process that wants to migrate.
-func newProvider(t *testing.T, locker *redlock.Locker, versions *versionTable, migration func()) *goose.Provider {
+func newProvider(t *testing.T, locker *redlock.Locker, versions *versionTable,
+	migration func()) *goose.Provider {
 	t.Helper()
 	db := sql.OpenDB(versions)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -63,7 +64,8 @@ func TestGooseWaitEndsWithItsContext(t *testing.T) {
 	servers, clients := masters(t, 1)
 	servers[0].Do(t, "set", "lock:migrate:orders", "a stranger")
 	ctx, cancel := context.WithCancel(context.Background())
-	provider := newProvider(t, open(t, clients), &versionTable{}, func() { t.Error("migrated without the lock") })
+	provider := newProvider(t, open(t, clients), &versionTable{},
+		func() { t.Error("migrated without the lock") })
 	failed := make(chan error, 1)
 	go func() {
 		_, err := provider.Up(ctx)
@@ -94,8 +96,8 @@ func TestGooseLockIsRenewedDuringTheMigration(t *testing.T) {
 	renewed(t, servers[0])
 }
 
-// versionTable is a database for goose with nothing in it but the table of versions, and a driver that only begins and ends
-// transactions: what is tested is the lock around them.
+// versionTable is a database for goose with nothing in it but the table of versions, and a driver
+// that only begins and ends transactions: what is tested is the lock around them.
 type versionTable struct {
 	mu       sync.Mutex
 	versions []int64
@@ -119,7 +121,8 @@ func (v *versionTable) Tablename() string { return "versions" }
 
 func (v *versionTable) CreateVersionTable(context.Context, database.DBTxConn) error { return nil }
 
-func (v *versionTable) Insert(_ context.Context, _ database.DBTxConn, req database.InsertRequest) error {
+func (v *versionTable) Insert(_ context.Context, _ database.DBTxConn,
+	req database.InsertRequest) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.versions = append(v.versions, req.Version)
@@ -128,7 +131,8 @@ func (v *versionTable) Insert(_ context.Context, _ database.DBTxConn, req databa
 
 func (v *versionTable) Delete(context.Context, database.DBTxConn, int64) error { return nil }
 
-func (v *versionTable) GetMigration(_ context.Context, _ database.DBTxConn, version int64) (*database.GetMigrationResult, error) {
+func (v *versionTable) GetMigration(_ context.Context, _ database.DBTxConn,
+	version int64) (*database.GetMigrationResult, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, applied := range v.versions {
@@ -148,12 +152,15 @@ func (v *versionTable) GetLatestVersion(context.Context, database.DBTxConn) (int
 	return v.versions[len(v.versions)-1], nil
 }
 
-func (v *versionTable) ListMigrations(context.Context, database.DBTxConn) ([]*database.ListMigrationsResult, error) {
+func (v *versionTable) ListMigrations(context.Context,
+	database.DBTxConn) ([]*database.ListMigrationsResult, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var list []*database.ListMigrationsResult
 	for _, version := range v.versions {
-		list = append([]*database.ListMigrationsResult{{Version: version, IsApplied: true}}, list...) // newest first
+		// newest first
+		list = append([]*database.ListMigrationsResult{{Version: version, IsApplied: true}},
+			list...)
 	}
 	return list, nil
 }

@@ -20,7 +20,8 @@ var (
 	noKeys  = locktest.NoKeys
 )
 
-// renewed waits until a lock that was just taken is renewed: nothing else sends scripts to the server then.
+// renewed waits until a lock that was just taken is renewed: nothing else sends scripts to the
+// server then.
 func renewed(t *testing.T, server *redistest.Server) {
 	t.Helper()
 	before := server.CommandCount(t, "evalsha")

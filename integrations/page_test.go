@@ -16,7 +16,8 @@ const page = "../docs/integrations.md"
 
 var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
 
-// unindented is text without the tabs at the start of its lines: a piece of a function stands further left on the page.
+// unindented is text without the tabs at the start of its lines: a piece of a function stands
+// further left on the page.
 func unindented(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i, line := range lines {
@@ -36,7 +37,8 @@ func TestPageShowsWhatIsTested(t *testing.T) {
 		require.NoError(t, err)
 		all.WriteString(unindented(string(source)) + "\n")
 		if adapter := !strings.HasSuffix(file, "_test.go") && file != "doc.go"; adapter {
-			require.Contains(t, string(text), "```go\n"+behindImports(t, file, source)+"```", "%s is not on %s as it is", file, page)
+			require.Contains(t, string(text), "```go\n"+behindImports(t, file, source)+"```",
+				"%s is not on %s as it is", file, page)
 		}
 	}
 	blocks := goBlock.FindAllStringSubmatch(string(text), -1)

@@ -17,7 +17,8 @@ type Seen struct {
 
 func (s Seen) IsDuplicate(ctx context.Context, key string) (bool, error) {
 	// Never released: the lock expires with the window.
-	_, err := s.Locker.TryAcquire(ctx, "message:"+key, redlock.WithTTL(s.Window), redlock.WithAutoRenewal(false))
+	_, err := s.Locker.TryAcquire(ctx, "message:"+key, redlock.WithTTL(s.Window),
+		redlock.WithAutoRenewal(false))
 	if errors.Is(err, redlock.ErrHeld) {
 		return true, nil
 	}

@@ -18,7 +18,8 @@ import (
 )
 
 // consume is a process that handles each message which no other has handled.
-func consume(t *testing.T, locker *redlock.Locker, from message.Subscriber, handle func(payload string)) {
+func consume(t *testing.T, locker *redlock.Locker, from message.Subscriber,
+	handle func(payload string)) {
 	t.Helper()
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	require.NoError(t, err)
@@ -51,7 +52,8 @@ func TestWatermillHandlesEachMessageInOneProcess(t *testing.T) {
 		consume(t, open(t, clients), topic, func(payload string) { handled <- payload })
 	}
 	for i := range messages {
-		require.NoError(t, topic.Publish("orders", message.NewMessage(watermill.NewUUID(), fmt.Appendf(nil, "order %d", i))))
+		require.NoError(t, topic.Publish("orders",
+			message.NewMessage(watermill.NewUUID(), fmt.Appendf(nil, "order %d", i))))
 	}
 	times := make(map[string]int)
 	for range messages {
@@ -68,7 +70,8 @@ func TestWatermillHandlesEachMessageInOneProcess(t *testing.T) {
 
 func TestWatermillForgetsAfterTheWindow(t *testing.T) {
 	servers, clients := masters(t, 3)
-	seen := integrations.Seen{Locker: open(t, clients, redlock.WithAutoRenewal(true)), Window: time.Second}
+	seen := integrations.Seen{Locker: open(t, clients, redlock.WithAutoRenewal(true)),
+		Window: time.Second}
 	ctx := context.Background()
 	first, err := seen.IsDuplicate(ctx, "\x00 any bytes\xff")
 	require.NoError(t, err)
@@ -82,6 +85,7 @@ func TestWatermillForgetsAfterTheWindow(t *testing.T) {
 func TestWatermillGetsAnOutageAsAnError(t *testing.T) {
 	servers, clients := masters(t, 1)
 	require.NoError(t, servers[0].Kill())
-	_, err := integrations.Seen{Locker: open(t, clients), Window: time.Minute}.IsDuplicate(context.Background(), "key")
+	_, err := integrations.Seen{Locker: open(t, clients),
+		Window: time.Minute}.IsDuplicate(context.Background(), "key")
 	require.ErrorIs(t, err, redlock.ErrNoQuorum)
 }

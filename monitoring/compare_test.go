@@ -57,7 +57,10 @@ func newExporters(t *testing.T) (observers both, scrape func() (prom, otel map[s
 	observer, err := otelredlock.New(otelredlock.WithGroup(otelredlock.BeforeColon),
 		otelredlock.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))))
 	require.NoError(t, err)
-	return both{metrics, observer}, func() (prom, otel map[string]family) { return gather(t, direct), gather(t, through) }
+	return both{metrics, observer}, func() (prom,
+		otel map[string]family) {
+		return gather(t, direct), gather(t, through)
+	}
 }
 
 // everyEvent has an event for each value of each label.
@@ -66,41 +69,54 @@ func everyEvent() (events []redlock.Event) {
 	order, plain := []string{"order:1"}, []string{"plain"}
 	long := 90 * time.Minute
 	for i, err := range []error{
-		nil, redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrDeadlock, redlock.ErrClosed, redlock.ErrLost, redlock.ErrMisconfigured,
+		nil, redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrDeadlock, redlock.ErrClosed,
+		redlock.ErrLost, redlock.ErrMisconfigured,
 		context.Canceled, context.DeadlineExceeded, errors.Join(redlock.ErrHeld, context.Canceled),
-		errors.Join(redlock.ErrHeld, context.DeadlineExceeded), errors.Join(redlock.ErrNoQuorum, context.Canceled),
+		errors.Join(redlock.ErrHeld, context.DeadlineExceeded),
+		errors.Join(redlock.ErrNoQuorum, context.Canceled),
 	} {
 		took := time.Millisecond << i
 		tell(
 			redlock.Waiting{Resources: order},
 			redlock.AcquireDone{Resources: order, Duration: took, Waited: true, Nodes: 5, Err: err},
 			redlock.AcquireDone{Resources: plain, Duration: took, Nodes: 5, Err: err},
-			redlock.ExtendDone{Resources: order, Duration: took, TTL: time.Second, Left: time.Second, Err: err},
-			redlock.ExtendDone{Resources: order, Duration: took, TTL: time.Second, Left: took / 3, Renewal: true, Err: err},
+			redlock.ExtendDone{Resources: order, Duration: took, TTL: time.Second,
+				Left: time.Second, Err: err},
+			redlock.ExtendDone{Resources: order, Duration: took, TTL: time.Second, Left: took / 3,
+				Renewal: true, Err: err},
 		)
 	}
 	for _, cause := range []redlock.Cause{
-		redlock.CauseReleased, redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone, redlock.CauseMaxHold, redlock.CauseClosed,
+		redlock.CauseReleased, redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone,
+		redlock.CauseMaxHold, redlock.CauseClosed,
 	} {
 		tell(redlock.LeaseEnded{Resources: order, Held: long, Cause: cause})
 	}
 	tell(
 		redlock.Waiting{Resources: plain},
-		redlock.LeaderChanged{Resources: plain, Leading: true}, redlock.LeaderChanged{Resources: order, Leading: true},
-		redlock.LeaderChanged{Resources: order}, redlock.DeadlockFound{Resources: order, Victim: true}, redlock.DeadlockFound{Resources: order},
+		redlock.LeaderChanged{Resources: plain, Leading: true},
+		redlock.LeaderChanged{Resources: order, Leading: true},
+		redlock.LeaderChanged{Resources: order},
+		redlock.DeadlockFound{Resources: order, Victim: true},
+		redlock.DeadlockFound{Resources: order},
 	)
-	for i, op := range []string{"acquire", "extend", "release", "inspect", "adopt", "of another version"} {
+	for i, op := range []string{
+		"acquire", "extend", "release", "inspect", "adopt", "of another version",
+	} {
 		took := time.Millisecond << i
 		tell(
 			redlock.NodeCall{Addr: "a:1", Op: op, Duration: took},
-			redlock.NodeCall{Addr: "a:1", Op: op, Duration: took, Refused: true, Err: &redlock.HeldError{}},
+			redlock.NodeCall{Addr: "a:1", Op: op, Duration: took, Refused: true,
+				Err: &redlock.HeldError{}},
 			redlock.NodeCall{Node: 1, Op: op, Duration: took, Late: true},
 			redlock.NodeCall{Node: 1, Op: op, Duration: took, Err: errors.New("broken")},
 		)
 	}
 	tell(
-		redlock.NodeState{Addr: "a:1"}, redlock.NodeState{Addr: "b:1"}, redlock.NodeState{Addr: "b:1", Up: true},
-		redlock.NodeState{Addr: "c:1"}, redlock.NodeCall{Addr: "c:1", Op: "extend", Start: time.Now().Add(time.Hour)},
+		redlock.NodeState{Addr: "a:1"}, redlock.NodeState{Addr: "b:1"},
+		redlock.NodeState{Addr: "b:1", Up: true},
+		redlock.NodeState{Addr: "c:1"}, redlock.NodeCall{Addr: "c:1", Op: "extend",
+			Start: time.Now().Add(time.Hour)},
 	)
 	return events
 }
@@ -114,7 +130,8 @@ func oneRealLife(t *testing.T, observer redlock.Observer) {
 	for i := range 4 {
 		wg.Go(func() {
 			for range 20 {
-				if err := l.Do(ctx, fmt.Sprintf("real:%d", i%2), func(context.Context) error { return nil }); err != nil {
+				if err := l.Do(ctx, fmt.Sprintf("real:%d", i%2),
+					func(context.Context) error { return nil }); err != nil {
 					t.Error(err)
 				}
 			}
@@ -167,7 +184,8 @@ func valueOf(m *dto.Metric) any {
 		return m.Gauge.GetValue()
 	}
 	h := m.Histogram
-	value := []string{fmt.Sprint("count ", h.GetSampleCount()), fmt.Sprintf("sum %.6f", h.GetSampleSum())}
+	value := []string{fmt.Sprint("count ", h.GetSampleCount()),
+		fmt.Sprintf("sum %.6f", h.GetSampleSum())}
 	for _, b := range h.Bucket {
 		value = append(value, fmt.Sprint(b.GetUpperBound(), ": ", b.GetCumulativeCount()))
 	}
@@ -184,7 +202,8 @@ func TestTablesOfTheModulesAreTrue(t *testing.T) {
 	for _, module := range []string{"promredlock", "otelredlock"} {
 		text, err := os.ReadFile("../" + module + "/README.md")
 		require.NoError(t, err)
-		rows := regexp.MustCompile("(?m)^\\| `(redlock\\.[a-z.]+)` \\| `(\\w+)` \\| (\\w+) \\| (\\w*) ?\\| ([^|]*)\\|").FindAllStringSubmatch(string(text), -1)
+		rows := regexp.MustCompile("(?m)^\\| `(redlock\\.[a-z.]+)` \\| `(\\w+)` \\| (\\w+) \\| "+
+			"(\\w*) ?\\| ([^|]*)\\|").FindAllStringSubmatch(string(text), -1)
 		require.Len(t, rows, len(metrics), module)
 		for _, row := range rows {
 			name := strings.ReplaceAll(row[1], ".", "_")
@@ -204,7 +223,8 @@ func TestTablesOfTheModulesAreTrue(t *testing.T) {
 					label, value, _ := strings.Cut(pair, "=")
 					found = append(found, label)
 					if label != "group" && label != "node" {
-						require.Contains(t, string(text), "`"+strings.Trim(value, `"`)+"`", "%s of %s", label, name)
+						require.Contains(t, string(text), "`"+strings.Trim(value, `"`)+"`",
+							"%s of %s", label, name)
 					}
 				}
 				require.ElementsMatch(t, labels, found, name)

@@ -1,6 +1,6 @@
-// Command monitoring is a service to look at through its metrics: workers that wait for each other's
-// orders, a report that renews its lock, and a leader. With -trouble something goes wrong every now
-// and then: a lock is deleted, a node fails, or so many that no quorum is left.
+// Command monitoring is a service to look at through its metrics: workers that wait for each
+// other's orders, a report that renews its lock, and a leader. With -trouble something goes wrong
+// every now and then: a lock is deleted, a node fails, or so many that no quorum is left.
 //
 //	go run . -trouble 30s
 //	prometheus --config.file=prometheus.yaml
@@ -33,10 +33,12 @@ func main() {
 	defer stop()
 	var c config
 	flag.StringVar(&c.listen, "listen", "127.0.0.1:2112", "`address` of /metrics")
-	flag.StringVar(&c.exporter, "exporter", "prometheus", "what makes the metrics: prometheus (promredlock) or otel (otelredlock)")
+	flag.StringVar(&c.exporter, "exporter", "prometheus",
+		"what makes the metrics: prometheus (promredlock) or otel (otelredlock)")
 	flag.DurationVar(&c.trouble, "trouble", 0, "how often something goes wrong; 0: never")
 	flag.Parse()
-	if err := run(ctx, c, func(addr string) { fmt.Printf("http://%s/metrics\n", addr) }); err != nil {
+	if err := run(ctx, c,
+		func(addr string) { fmt.Printf("http://%s/metrics\n", addr) }); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -85,7 +87,8 @@ func newObserver(exporter string, registry *prometheus.Registry) (redlock.Observ
 			return nil, err
 		}
 		provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
-		return otelredlock.New(otelredlock.WithMeterProvider(provider), otelredlock.WithGroup(otelredlock.BeforeColon))
+		return otelredlock.New(otelredlock.WithMeterProvider(provider),
+			otelredlock.WithGroup(otelredlock.BeforeColon))
 	}
 	return nil, fmt.Errorf("there is no exporter %q, only prometheus and otel", exporter)
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/rediskit/redlock/monitoring/board"
 )
 
-// A real Prometheus scrapes the example, once with each exporter. Every query of the dashboard shows
-// something, no rule has an error, and a lock that is lost raises the alert.
+// A real Prometheus scrapes the example, once with each exporter. Every query of the dashboard
+// shows something, no rule has an error, and a lock that is lost raises the alert.
 func TestPrometheusScrapesTheExample(t *testing.T) {
 	exporters := []string{"prometheus", "otel"}
 	targets := make(map[string]string)
@@ -34,11 +34,13 @@ func TestPrometheusScrapesTheExample(t *testing.T) {
 		for _, p := range d.Panels {
 			for _, target := range p.Targets {
 				query := target.Query(exporter, 5*time.Second)
-				eventually(t, func() bool { return shows(t, base, query) }, p.Title+", from "+exporter+": "+query)
+				eventually(t, func() bool { return shows(t, base, query) },
+					p.Title+", from "+exporter+": "+query)
 			}
 		}
 		eventually(t, func() bool {
-			return shows(t, base, fmt.Sprintf(`ALERTS{alertname="RedlockLockLost",alertstate="firing",cause="gone",group="report",job="%s"}`, exporter))
+			return shows(t, base, fmt.Sprintf(
+				`ALERTS{alertname="RedlockLockLost",alertstate="firing",cause="gone",group="report",job="%s"}`, exporter))
 		}, "the alert, from "+exporter)
 	}
 	requireHealthyRules(t, base)
@@ -63,7 +65,8 @@ func startExample(t *testing.T, exporter string) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- run(ctx, config{listen: "127.0.0.1:0", exporter: exporter, trouble: time.Second}, func(addr string) { ready <- addr })
+		ended <- run(ctx, config{listen: "127.0.0.1:0", exporter: exporter, trouble: time.Second},
+			func(addr string) { ready <- addr })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -79,14 +82,16 @@ func startExample(t *testing.T, exporter string) string {
 	}
 }
 
-// startPrometheus starts a server that scrapes targets, by the names of their jobs, and returns its address.
+// startPrometheus starts a server that scrapes targets, by the names of their jobs, and returns its
+// address.
 func startPrometheus(t *testing.T, targets map[string]string) string {
 	t.Helper()
 	binary, dir := tool(t, "prometheus"), t.TempDir()
 	rules, err := filepath.Abs("alerts.yaml")
 	require.NoError(t, err)
 	var text strings.Builder
-	fmt.Fprintf(&text, "global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}\nrule_files: [%q]\nscrape_configs:\n", rules)
+	fmt.Fprintf(&text, "global: {scrape_interval: 250ms, scrape_timeout: 250ms, "+
+		"evaluation_interval: 250ms}\nrule_files: [%q]\nscrape_configs:\n", rules)
 	for job, addr := range targets {
 		fmt.Fprintf(&text, "- {job_name: %s, static_configs: [{targets: [%q]}]}\n", job, addr)
 	}
@@ -98,7 +103,8 @@ func startPrometheus(t *testing.T, targets map[string]string) string {
 	require.NoError(t, err)
 	defer log.Close()
 	addr := freeAddress(t)
-	cmd := exec.Command(binary, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
+	cmd := exec.Command(binary, "--config.file="+file,
+		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
 	cmd.Stdout, cmd.Stderr = log, log
 	child, err := redistest.LaunchChild(cmd)
 	require.NoError(t, err)
@@ -129,7 +135,8 @@ func freeAddress(t *testing.T) string {
 // requireHealthyRules asks Prometheus how its rules are.
 func requireHealthyRules(t *testing.T, base string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/v1/rules", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/v1/rules",
+		nil)
 	require.NoError(t, err)
 	request.Close = true
 	response, err := http.DefaultClient.Do(request)
@@ -176,7 +183,8 @@ func TestDashboardIsWhatGrafanaExpects(t *testing.T) {
 		ids[p.ID] = true
 		require.Equal(t, "timeseries", p.Type)
 		require.NotEmpty(t, p.Description, p.Title)
-		require.Contains(t, []string{"s", "ops", "short", "percentunit"}, p.FieldConfig.Defaults.Unit, p.Title)
+		require.Contains(t, []string{"s", "ops", "short", "percentunit"},
+			p.FieldConfig.Defaults.Unit, p.Title)
 		require.LessOrEqual(t, p.GridPos.X+p.GridPos.W, 24, p.Title)
 		for x := range p.GridPos.W {
 			for y := range p.GridPos.H {
@@ -186,12 +194,15 @@ func TestDashboardIsWhatGrafanaExpects(t *testing.T) {
 			}
 		}
 		refs := make(map[string]bool)
-		for _, target := range append(p.Targets, board.Target{RefID: "the panel's", Datasource: p.Datasource}) {
-			require.Equal(t, board.Datasource{Type: "prometheus", UID: "${datasource}"}, target.Datasource, p.Title)
+		for _, target := range append(p.Targets,
+			board.Target{RefID: "the panel's", Datasource: p.Datasource}) {
+			require.Equal(t, board.Datasource{Type: "prometheus", UID: "${datasource}"},
+				target.Datasource, p.Title)
 			require.False(t, refs[target.RefID], "%s: two queries %s", p.Title, target.RefID)
 			refs[target.RefID] = true
 			for _, part := range strings.Split(target.Expr, "$")[1:] {
-				name := part[:strings.IndexFunc(part+" ", func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') })]
+				name := part[:strings.IndexFunc(part+" ",
+					func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') })]
 				require.True(t, variables[name], "%s: there is no variable %q", p.Title, name)
 			}
 		}

@@ -31,7 +31,8 @@ func work(ctx context.Context, observer redlock.Observer, trouble time.Duration)
 		clients[i] = redis.NewClient(&redis.Options{Addr: n.Addr()})
 		defer clients[i].Close()
 	}
-	locker, err := redlock.New(clients, redlock.WithObserver(observer), redlock.WithTTL(3*time.Second),
+	locker, err := redlock.New(clients, redlock.WithObserver(observer),
+		redlock.WithTTL(3*time.Second),
 		redlock.WithMaxWait(2*time.Second), redlock.WithMaxOutage(time.Second))
 	if err != nil {
 		return err

@@ -26,15 +26,15 @@
 //	redlock.hold      with WithHoldSpans: from the acquisition to the end of the lock
 //
 // Those of a hold and of a renewal are siblings of the span of their acquisition, to which they
-// link. Where the acquisition was not sampled there are none. Spans have the names of resources, the
-// first 16 of them, and the texts of errors, in which the labels of owners can be (redlock.WithOwner).
-// They never have a token.
+// link. Where the acquisition was not sampled there are none. Spans have the names of resources,
+// the first 16 of them, and the texts of errors, in which the labels of owners can be
+// (redlock.WithOwner). They never have a token.
 //
 // # Several Lockers
 //
-// One [Observer] may serve all Lockers of a process that use the same nodes: their figures add up. For
-// Lockers over other nodes make another one, and tell the two apart with [WithAttributes].
+// One [Observer] may serve all Lockers of a process that use the same nodes: their figures add up.
+// For Lockers over other nodes make another one, and tell the two apart with [WithAttributes].
 //
-// A Locker that is closed leaves nothing in the figures for active waits, holds and leaderships: its
-// calls and locks have ended. What was last known of the nodes stays.
+// A Locker that is closed leaves nothing in the figures for active waits, holds and leaderships:
+// its calls and locks have ended. What was last known of the nodes stays.
 package otelredlock

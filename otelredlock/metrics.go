@@ -37,9 +37,12 @@ type metrics struct {
 
 // In seconds. The SDK's own are made for milliseconds.
 var (
-	waitBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
-	holdBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400}
-	callBuckets = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+	waitBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10,
+		30, 60, 300}
+	holdBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900,
+		3600, 14400, 86400}
+	callBuckets = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5,
+		5}
 )
 
 var fractionBuckets = []float64{0, .1, .2, .3, .4, .5, .6, .7, .8, .9}
@@ -54,7 +57,8 @@ func newMetrics(c config) (*metrics, error) {
 		return i
 	}
 	upDown := func(name, unit, help string) metric.Int64UpDownCounter {
-		i, err := meter.Int64UpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(help))
+		i, err := meter.Int64UpDownCounter(name, metric.WithUnit(unit),
+			metric.WithDescription(help))
 		errs = append(errs, err)
 		return i
 	}
@@ -70,20 +74,27 @@ func newMetrics(c config) (*metrics, error) {
 	}
 	m := &metrics{
 		name: c.group, always: slices.Clone(c.attributes),
-		acquire: histogram("redlock.acquire.duration", "s", "How long acquisitions took, waiting included.", waitBuckets),
-		waits:   upDown("redlock.wait.active", "{acquisition}", "Acquisitions that wait now."),
-		holds:   upDown("redlock.hold.active", "{lock}", "Locks that are held now."),
-		hold:    histogram("redlock.hold.duration", "s", "How long locks were held.", holdBuckets),
-		lost:    counter("redlock.hold.lost", "{lock}", "Locks that were lost while they were held."),
-		renewal: histogram("redlock.renewal.duration", "s", "How long renewals took, and extensions by hand.", callBuckets),
+		acquire: histogram("redlock.acquire.duration", "s",
+			"How long acquisitions took, waiting included.", waitBuckets),
+		waits: upDown("redlock.wait.active", "{acquisition}", "Acquisitions that wait now."),
+		holds: upDown("redlock.hold.active", "{lock}", "Locks that are held now."),
+		hold:  histogram("redlock.hold.duration", "s", "How long locks were held.", holdBuckets),
+		lost: counter("redlock.hold.lost", "{lock}",
+			"Locks that were lost while they were held."),
+		renewal: histogram("redlock.renewal.duration", "s",
+			"How long renewals took, and extensions by hand.", callBuckets),
 		remaining: histogram("redlock.lease.remaining", "1",
-			"What was left of the lease at the end of a renewal, as a fraction of the TTL.", fractionBuckets),
+			"What was left of the lease at the end of a renewal, as a fraction of the TTL.",
+			fractionBuckets),
 		took: histogram("redlock.node.duration", "s",
 			"How long calls to a node took, the time in its queue included.", callBuckets),
-		up:        gauge("redlock.node.up", "{node}", "Whether a node answers: 1 or 0."),
-		margin:    gauge("redlock.quorum.margin", "{node}", "Nodes that can fail until there is no quorum; negative: there is none."),
-		leads:     upDown("redlock.leader.active", "{leadership}", "Leaderships that this process has now."),
-		deadlocks: counter("redlock.deadlocks", "{deadlock}", "Acquisitions that gave up because of a deadlock."),
+		up: gauge("redlock.node.up", "{node}", "Whether a node answers: 1 or 0."),
+		margin: gauge("redlock.quorum.margin", "{node}",
+			"Nodes that can fail until there is no quorum; negative: there is none."),
+		leads: upDown("redlock.leader.active", "{leadership}",
+			"Leaderships that this process has now."),
+		deadlocks: counter("redlock.deadlocks", "{deadlock}",
+			"Acquisitions that gave up because of a deadlock."),
 	}
 	m.bare = records(m.with())
 	m.nodes.m = m
@@ -149,7 +160,8 @@ type group struct {
 }
 
 // losses are the causes that make a lock a lost one.
-var losses = []redlock.Cause{redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone, redlock.CauseMaxHold}
+var losses = []redlock.Cause{redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone,
+	redlock.CauseMaxHold}
 
 // groupOf returns the group of an acquisition.
 func (m *metrics) groupOf(resources []string) *group {
@@ -161,7 +173,8 @@ func (m *metrics) groupOf(resources []string) *group {
 func (m *metrics) newGroup(name string) *group {
 	of := attribute.String("group", name)
 	g := &group{
-		add: adds(m.with(of)), record: records(m.with(of)), lost: make(map[redlock.Cause][]metric.AddOption),
+		add: adds(m.with(of)), record: records(m.with(of)),
+		lost: make(map[redlock.Cause][]metric.AddOption),
 	}
 	ctx := context.Background()
 	m.waits.Add(ctx, 0, g.add...)
@@ -173,10 +186,12 @@ func (m *metrics) newGroup(name string) *group {
 	}
 	for yes := range 2 {
 		for o, outcome := range outcomeNames {
-			g.acquire[o][yes] = records(m.with(of, attribute.String("outcome", outcome), attribute.Bool("wait", yes == 1)))
+			g.acquire[o][yes] = records(m.with(of, attribute.String("outcome", outcome),
+				attribute.Bool("wait", yes == 1)))
 		}
 		for o, outcome := range renewalNames {
-			g.renewal[o][yes] = records(m.with(of, attribute.String("outcome", outcome), attribute.Bool("auto", yes == 1)))
+			g.renewal[o][yes] = records(m.with(of, attribute.String("outcome", outcome),
+				attribute.Bool("auto", yes == 1)))
 		}
 	}
 	return g

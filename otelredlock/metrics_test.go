@@ -38,12 +38,16 @@ func TestInstrumentsAndTheirUnits(t *testing.T) {
 		require.NotEmpty(t, m.Description, name)
 	}
 	require.Equal(t, map[string]string{
-		"redlock.acquire.duration": "s", "redlock.hold.duration": "s", "redlock.renewal.duration": "s", "redlock.node.duration": "s",
-		"redlock.lease.remaining": "1", "redlock.wait.active": "{acquisition}", "redlock.hold.active": "{lock}",
-		"redlock.hold.lost": "{lock}", "redlock.node.up": "{node}", "redlock.quorum.margin": "{node}",
+		"redlock.acquire.duration": "s", "redlock.hold.duration": "s",
+		"redlock.renewal.duration": "s", "redlock.node.duration": "s",
+		"redlock.lease.remaining": "1", "redlock.wait.active": "{acquisition}",
+		"redlock.hold.active": "{lock}",
+		"redlock.hold.lost":   "{lock}", "redlock.node.up": "{node}",
+		"redlock.quorum.margin": "{node}",
 		"redlock.leader.active": "{leadership}", "redlock.deadlocks": "{deadlock}",
 	}, units)
-	bounds := b.instruments(t)["redlock.acquire.duration"].Data.(metricdata.Histogram[float64]).DataPoints[0].Bounds
+	durations := b.instruments(t)["redlock.acquire.duration"].Data.(metricdata.Histogram[float64])
+	bounds := durations.DataPoints[0].Bounds
 	require.Less(t, bounds[0], .001, "seconds, not milliseconds")
 }
 
@@ -54,12 +58,16 @@ func TestCountersOfAGroupAreThereFromItsFirstAcquireOn(t *testing.T) {
 	b.Observe(redlock.Waiting{Resources: []string{"order:1"}})
 	order := attribute.String("group", "order")
 	lost := make(map[attribute.Set]float64)
-	for _, cause := range []redlock.Cause{redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone, redlock.CauseMaxHold} {
+	for _, cause := range []redlock.Cause{
+		redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone, redlock.CauseMaxHold,
+	} {
 		lost[attribute.NewSet(order, attribute.String("cause", string(cause)))] = 0
 	}
 	require.Equal(t, lost, b.values(t, "redlock.hold.lost"))
-	require.Equal(t, map[attribute.Set]float64{attribute.NewSet(order): 0}, b.values(t, "redlock.deadlocks"))
-	require.Equal(t, map[attribute.Set]float64{attribute.NewSet(order): 1}, b.values(t, "redlock.wait.active"))
+	require.Equal(t, map[attribute.Set]float64{attribute.NewSet(order): 0},
+		b.values(t, "redlock.deadlocks"))
+	require.Equal(t, map[attribute.Set]float64{attribute.NewSet(order): 1},
+		b.values(t, "redlock.wait.active"))
 }
 
 func TestAttributesOfTheUserAreOnAllMetrics(t *testing.T) {
@@ -73,7 +81,8 @@ func TestAttributesOfTheUserAreOnAllMetrics(t *testing.T) {
 			require.True(t, ok && value.AsString() == "eu", "%s%v", name, set)
 		}
 	}
-	require.Equal(t, map[attribute.Set]float64{attribute.NewSet(eu): 1}, b.values(t, "redlock.quorum.margin"))
+	require.Equal(t, map[attribute.Set]float64{attribute.NewSet(eu): 1},
+		b.values(t, "redlock.quorum.margin"))
 	require.Equal(t, "eu", attributesOf(b.ended("redlock.acquire")[0])["nodes"])
 }
 
@@ -82,7 +91,8 @@ func TestProvidersAreTheGlobalOnesByDefault(t *testing.T) {
 	defer otel.SetMeterProvider(before)
 	reader := sdkmetric.NewManualReader()
 	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
-	observer, err := otelredlock.New(otelredlock.WithMeterProvider(nil), otelredlock.WithTracerProvider(nil), otelredlock.WithGroup(nil))
+	observer, err := otelredlock.New(otelredlock.WithMeterProvider(nil),
+		otelredlock.WithTracerProvider(nil), otelredlock.WithGroup(nil))
 	require.NoError(t, err)
 	observer.Observe(redlock.Waiting{Resources: []string{"a"}})
 	var all metricdata.ResourceMetrics
@@ -95,7 +105,8 @@ type refusing struct{ metricnoop.MeterProvider }
 type refusingMeter struct{ metricnoop.Meter }
 
 func (refusing) Meter(string, ...metric.MeterOption) metric.Meter { return refusingMeter{} }
-func (refusingMeter) Float64Histogram(string, ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
+func (refusingMeter) Float64Histogram(string,
+	...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
 	return nil, context.Canceled
 }
 
@@ -108,9 +119,11 @@ func TestRefusedInstrumentIsAnError(t *testing.T) {
 func TestMeasuringAllocatesNothing(t *testing.T) {
 	for name, provider := range map[string]metric.MeterProvider{
 		"switched off": metricnoop.NewMeterProvider(),
-		"SDK":          sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())),
+		"SDK": sdkmetric.NewMeterProvider(
+			sdkmetric.WithReader(sdkmetric.NewManualReader())),
 	} {
-		observer, err := otelredlock.New(otelredlock.WithMeterProvider(provider), otelredlock.WithTracerProvider(tracenoop.NewTracerProvider()),
+		observer, err := otelredlock.New(otelredlock.WithMeterProvider(provider),
+			otelredlock.WithTracerProvider(tracenoop.NewTracerProvider()),
 			otelredlock.WithGroup(otelredlock.BeforeColon), otelredlock.WithHoldSpans())
 		require.NoError(t, err)
 		for _, e := range []redlock.Event{
@@ -122,7 +135,8 @@ func TestMeasuringAllocatesNothing(t *testing.T) {
 			redlock.NodeCall{Resources: []string{"order:1"}, Addr: "a:1", Op: "acquire"},
 		} {
 			observer.Observe(e)
-			require.Zero(t, testing.AllocsPerRun(100, func() { observer.Observe(e) }), "%s: %T", name, e)
+			require.Zero(t, testing.AllocsPerRun(100, func() { observer.Observe(e) }), "%s: %T",
+				name, e)
 		}
 	}
 }

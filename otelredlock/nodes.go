@@ -52,10 +52,12 @@ func (ns *nodes) newNode(key nodeKey) *node {
 	}
 	of := attribute.String("node", name)
 	n := &node{up: records(ns.m.with(of))}
-	ns.m.up.Record(context.Background(), 1, n.up...) // until a Locker says otherwise, which it says at once
+	// until a Locker says otherwise, which it says at once
+	ns.m.up.Record(context.Background(), 1, n.up...)
 	for i, op := range ops {
 		for j, reply := range replyNames {
-			n.calls[i][j] = records(ns.m.with(of, attribute.String("op", op), attribute.String("outcome", reply)))
+			n.calls[i][j] = records(ns.m.with(of, attribute.String("op", op),
+				attribute.String("outcome", reply)))
 		}
 	}
 	return n

@@ -8,8 +8,8 @@ import (
 
 const scope = "github.com/rediskit/redlock/otelredlock"
 
-// Observer is an observer for [redlock.WithObserver]. It is safe for concurrent use. There is nothing
-// to close: the providers are the caller's to shut down, after the Lockers.
+// Observer is an observer for [redlock.WithObserver]. It is safe for concurrent use. There is
+// nothing to close: the providers are the caller's to shut down, after the Lockers.
 type Observer struct {
 	metrics *metrics
 	spans   *spans

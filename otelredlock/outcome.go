@@ -21,12 +21,13 @@ const (
 	outcomes int = iota
 )
 
-var outcomeNames = [outcomes]string{"acquired", "held", "no_quorum", "canceled", "deadlock", "closed", "error"}
+var outcomeNames = [outcomes]string{"acquired", "held", "no_quorum", "canceled", "deadlock",
+	"closed", "error"}
 
 // outcomeOf tells what came of an acquisition. A caller who left a wait has one of two outcomes: an
 // outage is an outage whoever has seen it, while a lock that is held is nothing wrong, so that it
-// matters that the caller was cancelled. A deadline is a way to say how long to wait: where somebody
-// has the lock until then, it is held.
+// matters that the caller was cancelled. A deadline is a way to say how long to wait: where
+// somebody has the lock until then, it is held.
 func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:

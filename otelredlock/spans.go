@@ -41,7 +41,8 @@ func newSpans(c config) *spans {
 	if _, off := c.tracers.(noop.TracerProvider); off {
 		return nil
 	}
-	return &spans{tracer: c.tracers.Tracer(scope), always: slices.Clone(c.attributes), holds: c.holdSpans}
+	return &spans{tracer: c.tracers.Tracer(scope), always: slices.Clone(c.attributes),
+		holds: c.holdSpans}
 }
 
 // span is what a span is made of.
@@ -56,11 +57,13 @@ type span struct {
 
 // record makes a span that is over.
 func (s *spans) record(ctx context.Context, made span) context.Context {
-	ctx, sp := s.tracer.Start(ctx, made.name, trace.WithTimestamp(made.start), trace.WithLinks(made.links...))
+	ctx, sp := s.tracer.Start(ctx, made.name, trace.WithTimestamp(made.start),
+		trace.WithLinks(made.links...))
 	if sp.IsRecording() {
 		names := made.resources[:min(mostNames, len(made.resources))]
 		sp.SetAttributes(s.always...)
-		sp.SetAttributes(attribute.StringSlice("redlock.resources", names), attribute.Int("redlock.resources.count", len(made.resources)))
+		sp.SetAttributes(attribute.StringSlice("redlock.resources", names),
+			attribute.Int("redlock.resources.count", len(made.resources)))
 		sp.SetAttributes(made.attributes()...)
 		if made.err != nil {
 			sp.SetStatus(codes.Error, made.err.Error())
@@ -80,12 +83,16 @@ func (s *spans) acquireDone(ctx context.Context, e redlock.AcquireDone) context.
 func (s *spans) acquire(ctx context.Context, e redlock.AcquireDone) context.Context {
 	outcome := outcomeOf(e.Err)
 	made := span{
-		name: "redlock.acquire", resources: e.Resources, start: e.Start, end: e.Start.Add(e.Duration),
+		name: "redlock.acquire", resources: e.Resources, start: e.Start,
+		end: e.Start.Add(e.Duration),
 		attributes: func() []attribute.KeyValue {
 			attributes := []attribute.KeyValue{
-				attribute.String("redlock.outcome", outcomeNames[outcome]), attribute.Bool("redlock.wait", e.Waited),
-				attribute.Int("redlock.attempts", e.Attempts), attribute.Int("redlock.nodes.granted", e.Granted),
-				attribute.Int("redlock.nodes.count", e.Nodes), attribute.Bool("redlock.adopted", e.Adopted),
+				attribute.String("redlock.outcome", outcomeNames[outcome]),
+				attribute.Bool("redlock.wait", e.Waited),
+				attribute.Int("redlock.attempts", e.Attempts),
+				attribute.Int("redlock.nodes.granted", e.Granted),
+				attribute.Int("redlock.nodes.count", e.Nodes),
+				attribute.Bool("redlock.adopted", e.Adopted),
 			}
 			if e.Fence > 0 {
 				attributes = append(attributes, attribute.Int64("redlock.fence", int64(e.Fence)))
@@ -98,7 +105,8 @@ func (s *spans) acquire(ctx context.Context, e redlock.AcquireDone) context.Cont
 	}
 	acquired := s.record(ctx, made)
 	if at := trace.SpanContextFromContext(acquired); s.holds && e.Err == nil && at.IsSampled() {
-		s.alive.Store(lockKey{e.Locker, e.Lock}, &lock{caller: ctx, link: trace.Link{SpanContext: at}})
+		s.alive.Store(lockKey{e.Locker, e.Lock},
+			&lock{caller: ctx, link: trace.Link{SpanContext: at}})
 	}
 	return acquired
 }
@@ -117,11 +125,14 @@ func (s *spans) extendDone(ctx context.Context, e redlock.ExtendDone) context.Co
 // extend makes the span of an extension. Without hold spans l is nil.
 func (s *spans) extend(ctx context.Context, l *lock, e redlock.ExtendDone) context.Context {
 	made := span{
-		name: "redlock.extend", resources: e.Resources, start: e.Start, end: e.Start.Add(e.Duration),
+		name: "redlock.extend", resources: e.Resources, start: e.Start,
+		end: e.Start.Add(e.Duration),
 		attributes: func() []attribute.KeyValue {
 			return []attribute.KeyValue{
-				attribute.String("redlock.outcome", renewalNames[renewalOf(e.Err)]), attribute.Bool("redlock.auto", e.Renewal),
-				attribute.Float64("redlock.ttl", e.TTL.Seconds()), attribute.Float64("redlock.left", e.Left.Seconds()),
+				attribute.String("redlock.outcome", renewalNames[renewalOf(e.Err)]),
+				attribute.Bool("redlock.auto", e.Renewal),
+				attribute.Float64("redlock.ttl", e.TTL.Seconds()),
+				attribute.Float64("redlock.left", e.Left.Seconds()),
 				attribute.Int("redlock.nodes.healed", e.Healed),
 			}
 		},

@@ -19,7 +19,8 @@ import (
 func TestSpansBelongToTheCallersTrace(t *testing.T) {
 	servers, clients := masters(t, 3)
 	b := newBackend(t, otelredlock.WithHoldSpans())
-	l := open(t, clients, redlock.WithObserver(b), redlock.WithTTL(900*time.Millisecond), redlock.WithFencing())
+	l := open(t, clients, redlock.WithObserver(b), redlock.WithTTL(900*time.Millisecond),
+		redlock.WithFencing())
 	ctx, request := b.tracers.Tracer("test").Start(context.Background(), "request")
 	before := time.Now()
 	h, err := l.Acquire(ctx, "order:1", redlock.WithAutoRenewal(true))
@@ -33,9 +34,11 @@ func TestSpansBelongToTheCallersTrace(t *testing.T) {
 	require.GreaterOrEqual(t, all["redlock.nodes.granted"], int64(2))
 	delete(all, "redlock.nodes.granted")
 	require.Equal(t, map[string]any{
-		"redlock.resources": []string{"order:1"}, "redlock.resources.count": int64(1), "redlock.outcome": "acquired",
-		"redlock.wait": false, "redlock.attempts": int64(1), "redlock.nodes.count": int64(3), "redlock.adopted": false,
-		"redlock.fence": int64(h.Fence()),
+		"redlock.resources": []string{"order:1"}, "redlock.resources.count": int64(1),
+		"redlock.outcome": "acquired",
+		"redlock.wait":    false, "redlock.attempts": int64(1), "redlock.nodes.count": int64(3),
+		"redlock.adopted": false,
+		"redlock.fence":   int64(h.Fence()),
 	}, all)
 
 	extended := func(auto bool) (found sdktrace.ReadOnlySpan) {
@@ -46,7 +49,8 @@ func TestSpansBelongToTheCallersTrace(t *testing.T) {
 		}
 		return found
 	}
-	for deadline := time.Now().Add(time.Minute); extended(true) == nil; <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); extended(true) == nil; <-time.After(
+		time.Millisecond) {
 		require.True(t, time.Now().Before(deadline), "no renewal")
 	}
 	byHand, hand := b.tracers.Tracer("test").Start(context.Background(), "another request")
@@ -87,7 +91,8 @@ func TestLocksOfSeveralLockersAreToldApart(t *testing.T) {
 	acquired, held := b.ended("redlock.acquire"), b.ended("redlock.hold")
 	require.Len(t, held, 2)
 	for i := range held {
-		require.Equal(t, attributesOf(acquired[i])["redlock.resources"], attributesOf(held[i])["redlock.resources"])
+		require.Equal(t, attributesOf(acquired[i])["redlock.resources"],
+			attributesOf(held[i])["redlock.resources"])
 		require.Equal(t, acquired[i].SpanContext(), held[i].Links()[0].SpanContext)
 	}
 }
@@ -114,8 +119,10 @@ func (holdsOnly) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingRe
 
 func TestHoldOfAnAcquisitionThatWasNotSampledHasNoSpan(t *testing.T) {
 	b := newBackend(t)
-	some := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans), sdktrace.WithSampler(holdsOnly{}))
-	observer, err := otelredlock.New(otelredlock.WithTracerProvider(some), otelredlock.WithHoldSpans())
+	some := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans),
+		sdktrace.WithSampler(holdsOnly{}))
+	observer, err := otelredlock.New(otelredlock.WithTracerProvider(some),
+		otelredlock.WithHoldSpans())
 	require.NoError(t, err)
 	tellALife(observer)
 	require.Len(t, b.spans.Ended(), 1)
@@ -126,8 +133,10 @@ func TestSpansHaveTheTimesOfWhatTheyStandFor(t *testing.T) {
 	b := newBackend(t, otelredlock.WithHoldSpans())
 	start, name := time.Now().Add(-time.Hour), []string{"a"}
 	b.Observe(redlock.AcquireDone{Resources: name, Start: start, Duration: time.Second})
-	b.Observe(redlock.ExtendDone{Resources: name, Start: start.Add(time.Minute), Duration: time.Second, TTL: time.Minute})
-	b.Observe(redlock.LeaseEnded{Resources: name, Start: start.Add(time.Second), Held: 10 * time.Minute})
+	b.Observe(redlock.ExtendDone{Resources: name, Start: start.Add(time.Minute),
+		Duration: time.Second, TTL: time.Minute})
+	b.Observe(redlock.LeaseEnded{Resources: name, Start: start.Add(time.Second),
+		Held: 10 * time.Minute})
 	for span, times := range map[string][]time.Time{
 		"redlock.acquire": {start, start.Add(time.Second)},
 		"redlock.extend":  {start.Add(time.Minute), start.Add(time.Minute + time.Second)},
@@ -143,17 +152,23 @@ func TestNothingIsKeptOfALockThatHasEnded(t *testing.T) {
 	tellALife(b)
 	before := len(b.spans.Ended())
 	require.Equal(t, 4, before)
-	b.Observe(redlock.ExtendDone{Resources: []string{"a"}, Renewal: true, TTL: time.Second, Locker: 1, Lock: 1})
+	b.Observe(redlock.ExtendDone{Resources: []string{"a"}, Renewal: true, TTL: time.Second,
+		Locker: 1, Lock: 1})
 	require.Len(t, b.spans.Ended(), before, "no acquisition to link to is known any more")
 }
 
-// tellALife tells of a lock from its acquisition to its end, with a renewal and an extension by hand.
+// tellALife tells of a lock from its acquisition to its end, with a renewal and an extension by
+// hand.
 func tellALife(o redlock.Observer) {
 	name := []string{"a"}
-	o.Observe(redlock.AcquireDone{Context: context.Background(), Resources: name, Start: time.Now(), Locker: 1, Lock: 1})
-	o.Observe(redlock.ExtendDone{Resources: name, Start: time.Now(), Renewal: true, TTL: time.Second, Locker: 1, Lock: 1})
-	o.Observe(redlock.ExtendDone{Context: context.Background(), Resources: name, Start: time.Now(), TTL: time.Second, Locker: 1, Lock: 1})
-	o.Observe(redlock.LeaseEnded{Context: context.Background(), Resources: name, Start: time.Now(), Locker: 1, Lock: 1})
+	o.Observe(redlock.AcquireDone{Context: context.Background(), Resources: name, Start: time.Now(),
+		Locker: 1, Lock: 1})
+	o.Observe(redlock.ExtendDone{Resources: name, Start: time.Now(), Renewal: true,
+		TTL: time.Second, Locker: 1, Lock: 1})
+	o.Observe(redlock.ExtendDone{Context: context.Background(), Resources: name, Start: time.Now(),
+		TTL: time.Second, Locker: 1, Lock: 1})
+	o.Observe(redlock.LeaseEnded{Context: context.Background(), Resources: name, Start: time.Now(),
+		Locker: 1, Lock: 1})
 }
 
 // What is an error in a trace: an outage and a loss are, that somebody else has the lock is not.
@@ -164,13 +179,20 @@ func TestStatusOfSpans(t *testing.T) {
 		event redlock.Event
 		want  codes.Code
 	}{
-		{"held", "redlock.acquire", redlock.AcquireDone{Resources: []string{"a"}, Err: redlock.ErrHeld}, codes.Unset},
-		{"canceled", "redlock.acquire", redlock.AcquireDone{Resources: []string{"a"}, Err: context.Canceled}, codes.Unset},
-		{"outage", "redlock.acquire", redlock.AcquireDone{Resources: []string{"a"}, Err: redlock.ErrNoQuorum}, codes.Error},
-		{"deadlock", "redlock.acquire", redlock.AcquireDone{Resources: []string{"a"}, Err: redlock.ErrDeadlock}, codes.Error},
-		{"lost", "redlock.extend", redlock.ExtendDone{Resources: []string{"a"}, TTL: 1, Err: redlock.ErrLost}, codes.Error},
-		{"hold lost", "redlock.hold", redlock.LeaseEnded{Resources: []string{"a"}, Cause: redlock.CauseGone, Err: redlock.ErrLost}, codes.Error},
-		{"hold closed", "redlock.hold", redlock.LeaseEnded{Resources: []string{"a"}, Cause: redlock.CauseClosed, Err: redlock.ErrClosed}, codes.Unset},
+		{"held", "redlock.acquire", redlock.AcquireDone{Resources: []string{"a"},
+			Err: redlock.ErrHeld}, codes.Unset},
+		{"canceled", "redlock.acquire", redlock.AcquireDone{Resources: []string{"a"},
+			Err: context.Canceled}, codes.Unset},
+		{"outage", "redlock.acquire", redlock.AcquireDone{Resources: []string{"a"},
+			Err: redlock.ErrNoQuorum}, codes.Error},
+		{"deadlock", "redlock.acquire", redlock.AcquireDone{Resources: []string{"a"},
+			Err: redlock.ErrDeadlock}, codes.Error},
+		{"lost", "redlock.extend", redlock.ExtendDone{Resources: []string{"a"}, TTL: 1,
+			Err: redlock.ErrLost}, codes.Error},
+		{"hold lost", "redlock.hold", redlock.LeaseEnded{Resources: []string{"a"},
+			Cause: redlock.CauseGone, Err: redlock.ErrLost}, codes.Error},
+		{"hold closed", "redlock.hold", redlock.LeaseEnded{Resources: []string{"a"},
+			Cause: redlock.CauseClosed, Err: redlock.ErrClosed}, codes.Unset},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBackend(t, otelredlock.WithHoldSpans())
@@ -191,7 +213,8 @@ func TestSpansNameFewResources(t *testing.T) {
 	for i := range names {
 		names[i] = fmt.Sprint(i)
 	}
-	b.Observe(redlock.AcquireDone{Context: trace.ContextWithSpan(context.Background(), nil), Resources: names})
+	b.Observe(redlock.AcquireDone{Context: trace.ContextWithSpan(context.Background(), nil),
+		Resources: names})
 	all := attributesOf(b.ended("redlock.acquire")[0])
 	require.Len(t, all["redlock.resources"], 16)
 	require.Equal(t, int64(100), all["redlock.resources.count"])

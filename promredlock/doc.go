@@ -1,6 +1,6 @@
-// Package promredlock makes Prometheus metrics of what [redlock] does: how long acquisitions take and
-// how they end, who waits and holds now, which locks are lost, how close renewals come to being too
-// late, and how the nodes are.
+// Package promredlock makes Prometheus metrics of what [redlock] does: how long acquisitions take
+// and how they end, who waits and holds now, which locks are lost, how close renewals come to being
+// too late, and how the nodes are.
 //
 //	metrics := promredlock.New(promredlock.WithGroup(promredlock.BeforeColon))
 //	prometheus.MustRegister(metrics)
@@ -16,8 +16,8 @@
 //
 // # Several Lockers
 //
-// One [Metrics] may serve all Lockers of a process that use the same nodes: their figures add up. For
-// Lockers over other nodes make another one, and tell the two apart when you register them:
+// One [Metrics] may serve all Lockers of a process that use the same nodes: their figures add up.
+// For Lockers over other nodes make another one, and tell the two apart when you register them:
 //
 //	prometheus.WrapRegistererWith(prometheus.Labels{"nodes": "eu"}, registry).MustRegister(eu)
 //

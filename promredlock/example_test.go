@@ -19,8 +19,10 @@ import (
 )
 
 // measured returns a Locker that is measured, and what serves its metrics.
-func measured(clients []*redis.Client, registry *prometheus.Registry, mux *http.ServeMux) (*redlock.Locker, error) {
-	metrics := promredlock.New(promredlock.WithGroup(promredlock.BeforeColon)) // order:42 counts as "order"
+func measured(clients []*redis.Client, registry *prometheus.Registry,
+	mux *http.ServeMux) (*redlock.Locker, error) {
+	// order:42 counts as "order"
+	metrics := promredlock.New(promredlock.WithGroup(promredlock.BeforeColon))
 	registry.MustRegister(metrics)
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	locker, err := redlock.New(clients, redlock.WithObserver(metrics))
@@ -55,7 +57,8 @@ func Example() {
 	mux.ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	text, _ := io.ReadAll(response.Body)
 	for line := range strings.Lines(string(text)) {
-		if regexp.MustCompile(`^redlock_(hold_active|acquire_duration_seconds_count|quorum)`).MatchString(line) {
+		if regexp.MustCompile(
+			`^redlock_(hold_active|acquire_duration_seconds_count|quorum)`).MatchString(line) {
 			fmt.Print(line)
 		}
 	}

@@ -23,7 +23,8 @@ type group struct {
 }
 
 // losses are the causes that make a lock a lost one.
-var losses = []redlock.Cause{redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone, redlock.CauseMaxHold}
+var losses = []redlock.Cause{redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone,
+	redlock.CauseMaxHold}
 
 // groupOf returns the group of an acquisition.
 func (m *Metrics) groupOf(resources []string) *group {
@@ -35,8 +36,9 @@ func (m *Metrics) groupOf(resources []string) *group {
 func (m *Metrics) newGroup(name string) *group {
 	g := &group{
 		waits: m.waits.WithLabelValues(name), holds: m.holds.WithLabelValues(name),
-		lost: make(map[redlock.Cause]prometheus.Counter), deadlocks: m.deadlocks.WithLabelValues(name),
-		hold: lazy(m.hold, name), remaining: lazy(m.remaining, name),
+		lost:      make(map[redlock.Cause]prometheus.Counter),
+		deadlocks: m.deadlocks.WithLabelValues(name),
+		hold:      lazy(m.hold, name), remaining: lazy(m.remaining, name),
 		leads: sync.OnceValue(func() prometheus.Gauge { return m.leads.WithLabelValues(name) }),
 	}
 	for _, cause := range losses {

@@ -20,7 +20,8 @@ type Metrics struct {
 	remaining *prometheus.HistogramVec
 	call      *prometheus.HistogramVec
 	up        *prometheus.GaugeVec
-	margin    *prometheus.GaugeVec // without labels; a vector, so that there is none before it is known
+	// without labels; a vector, so that there is none before it is known
+	margin    *prometheus.GaugeVec
 	leads     *prometheus.GaugeVec
 	deadlocks *prometheus.CounterVec
 
@@ -33,11 +34,12 @@ var (
 	_ prometheus.Collector = (*Metrics)(nil)
 )
 
-// New returns the metrics of Lockers that use the same nodes. It panics where [WithHistograms] makes
-// what Prometheus refuses.
+// New returns the metrics of Lockers that use the same nodes. It panics where [WithHistograms]
+// makes what Prometheus refuses.
 func New(opts ...Option) *Metrics {
 	c := newConfig(opts)
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	histogram := func(name, help string, buckets []float64,
+		labels ...string) *prometheus.HistogramVec {
 		o := prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}
 		c.histogram(&o)
 		return prometheus.NewHistogramVec(o, labels)
@@ -50,22 +52,31 @@ func New(opts ...Option) *Metrics {
 	}
 	m := &Metrics{
 		group: c.group,
-		acquire: histogram("redlock_acquire_duration_seconds", "How long acquisitions took, waiting included.",
+		acquire: histogram("redlock_acquire_duration_seconds",
+			"How long acquisitions took, waiting included.",
 			waitBuckets, "group", "outcome", "wait"),
 		waits: gauge("redlock_wait_active", "Acquisitions that wait now.", "group"),
 		holds: gauge("redlock_hold_active", "Locks that are held now.", "group"),
-		hold:  histogram("redlock_hold_duration_seconds", "How long locks were held.", holdBuckets, "group"),
-		lost:  counter("redlock_hold_lost_total", "Locks that were lost while they were held.", "group", "cause"),
-		renewal: histogram("redlock_renewal_duration_seconds", "How long renewals took, and extensions by hand.",
+		hold: histogram("redlock_hold_duration_seconds", "How long locks were held.", holdBuckets,
+			"group"),
+		lost: counter("redlock_hold_lost_total", "Locks that were lost while they were held.",
+			"group", "cause"),
+		renewal: histogram("redlock_renewal_duration_seconds",
+			"How long renewals took, and extensions by hand.",
 			callBuckets, "group", "outcome", "auto"),
-		remaining: histogram("redlock_lease_remaining", "What was left of the lease at the end of a renewal, as a fraction of the TTL.",
+		remaining: histogram("redlock_lease_remaining",
+			"What was left of the lease at the end of a renewal, as a fraction of the TTL.",
 			fractionBuckets, "group"),
-		call: histogram("redlock_node_duration_seconds", "How long calls to a node took, the time in its queue included.",
+		call: histogram("redlock_node_duration_seconds",
+			"How long calls to a node took, the time in its queue included.",
 			callBuckets, "node", "op", "outcome"),
-		up:        gauge("redlock_node_up", "Whether a node answers: 1 or 0.", "node"),
-		margin:    gauge("redlock_quorum_margin", "Nodes that can fail until there is no quorum; negative: there is none."),
-		leads:     gauge("redlock_leader_active", "Leaderships that this process has now.", "group"),
-		deadlocks: counter("redlock_deadlocks_total", "Acquisitions that gave up because of a deadlock.", "group"),
+		up: gauge("redlock_node_up", "Whether a node answers: 1 or 0.", "node"),
+		margin: gauge("redlock_quorum_margin",
+			"Nodes that can fail until there is no quorum; negative: there is none."),
+		leads: gauge("redlock_leader_active", "Leaderships that this process has now.",
+			"group"),
+		deadlocks: counter("redlock_deadlocks_total",
+			"Acquisitions that gave up because of a deadlock.", "group"),
 	}
 	m.nodes.m = m
 	return m
@@ -73,16 +84,20 @@ func New(opts ...Option) *Metrics {
 
 // In seconds.
 var (
-	waitBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
-	holdBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400}
-	callBuckets = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+	waitBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10,
+		30, 60, 300}
+	holdBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900,
+		3600, 14400, 86400}
+	callBuckets = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5,
+		5}
 )
 
 var fractionBuckets = []float64{0, .1, .2, .3, .4, .5, .6, .7, .8, .9}
 
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.acquire, m.waits, m.holds, m.hold, m.lost, m.renewal, m.remaining, m.call, m.up, m.margin, m.leads, m.deadlocks,
+		m.acquire, m.waits, m.holds, m.hold, m.lost, m.renewal, m.remaining, m.call, m.up, m.margin,
+		m.leads, m.deadlocks,
 	}
 }
 

@@ -36,18 +36,26 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	require.EqualValues(t, 2, now["redlock_quorum_margin"])
 
 	tell(
-		redlock.AcquireDone{Resources: order, Duration: time.Second, Waited: true, Nodes: 5, Err: redlock.ErrHeld},
-		redlock.ExtendDone{Resources: order, Renewal: true, Duration: time.Second, TTL: 10 * time.Second, Left: 7 * time.Second},
-		redlock.ExtendDone{Resources: order, Renewal: true, Duration: time.Second, TTL: 10 * time.Second, Err: redlock.ErrNoQuorum},
-		redlock.ExtendDone{Resources: order, Duration: time.Second, TTL: time.Second, Left: time.Second, Err: redlock.ErrLost},
-		redlock.LeaseEnded{Resources: order, Held: time.Minute, Cause: redlock.CauseTaken, Err: redlock.ErrLost},
+		redlock.AcquireDone{Resources: order, Duration: time.Second, Waited: true, Nodes: 5,
+			Err: redlock.ErrHeld},
+		redlock.ExtendDone{Resources: order, Renewal: true, Duration: time.Second,
+			TTL: 10 * time.Second, Left: 7 * time.Second},
+		redlock.ExtendDone{Resources: order, Renewal: true, Duration: time.Second,
+			TTL: 10 * time.Second, Err: redlock.ErrNoQuorum},
+		redlock.ExtendDone{Resources: order, Duration: time.Second, TTL: time.Second,
+			Left: time.Second, Err: redlock.ErrLost},
+		redlock.LeaseEnded{Resources: order, Held: time.Minute, Cause: redlock.CauseTaken,
+			Err: redlock.ErrLost},
 		redlock.LeaderChanged{Resources: []string{"leader:cron"}, Leading: true},
 		redlock.DeadlockFound{Resources: order, Victim: true},
 		redlock.DeadlockFound{Resources: order},
 		redlock.NodeCall{Resources: order, Addr: "a:1", Op: "acquire", Duration: time.Millisecond},
-		redlock.NodeCall{Resources: order, Addr: "a:1", Op: "acquire", Duration: time.Millisecond, Refused: true, Err: &redlock.HeldError{}},
-		redlock.NodeCall{Resources: order, Addr: "a:1", Op: "release", Duration: time.Second, Late: true},
-		redlock.NodeCall{Resources: order, Node: 1, Op: "of another version", Duration: time.Second, Late: true, Err: errors.New("broken")},
+		redlock.NodeCall{Resources: order, Addr: "a:1", Op: "acquire", Duration: time.Millisecond,
+			Refused: true, Err: &redlock.HeldError{}},
+		redlock.NodeCall{Resources: order, Addr: "a:1", Op: "release", Duration: time.Second,
+			Late: true},
+		redlock.NodeCall{Resources: order, Node: 1, Op: "of another version", Duration: time.Second,
+			Late: true, Err: errors.New("broken")},
 		redlock.NodeState{Addr: "b:1", Node: 1},
 	)
 	require.Equal(t, map[string]float64{
@@ -108,8 +116,11 @@ func TestCountersOfAGroupAreThereFromItsFirstAcquireOn(t *testing.T) {
 			require.Empty(t, scrape(t, m))
 			m.Observe(first)
 			values := scrape(t, m)
-			for _, cause := range []redlock.Cause{redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone, redlock.CauseMaxHold} {
-				require.Contains(t, values, fmt.Sprintf(`redlock_hold_lost_total{cause="%s",group=""}`, cause))
+			for _, cause := range []redlock.Cause{
+				redlock.CauseExpired, redlock.CauseTaken, redlock.CauseGone, redlock.CauseMaxHold,
+			} {
+				require.Contains(t, values, fmt.Sprintf(
+					`redlock_hold_lost_total{cause="%s",group=""}`, cause))
 			}
 			require.Contains(t, values, `redlock_deadlocks_total{group=""}`)
 		})
@@ -134,8 +145,10 @@ func TestOutcomes(t *testing.T) {
 		{"the caller left at once", gone.Err(), "canceled"},
 		{"the deadline was over before an answer", late.Err(), "canceled"},
 		{"an outage", redlock.ErrNoQuorum, "no_quorum"},
-		{"an outage until the caller left", errors.Join(redlock.ErrNoQuorum, gone.Err()), "no_quorum"},
-		{"a mistake in the setup", errors.Join(redlock.ErrNoQuorum, redlock.ErrMisconfigured), "no_quorum"},
+		{"an outage until the caller left", errors.Join(redlock.ErrNoQuorum, gone.Err()),
+			"no_quorum"},
+		{"a mistake in the setup", errors.Join(redlock.ErrNoQuorum, redlock.ErrMisconfigured),
+			"no_quorum"},
 		{"a deadlock", &redlock.DeadlockError{}, "deadlock"},
 		{"closed", redlock.ErrClosed, "closed"},
 		{"nothing to adopt", redlock.ErrLost, "error"},
@@ -143,13 +156,18 @@ func TestOutcomes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := promredlock.New()
 			m.Observe(redlock.AcquireDone{Resources: []string{"a"}, Err: c.err})
-			require.Contains(t, scrape(t, m), fmt.Sprintf(`redlock_acquire_duration_seconds_count{group="",outcome="%s",wait="false"}`, c.want))
+			require.Contains(t, scrape(t, m),
+				fmt.Sprintf(
+					`redlock_acquire_duration_seconds_count{group="",outcome="%s",wait="false"}`,
+					c.want))
 		})
 	}
 }
 
 func TestGroups(t *testing.T) {
-	for name, want := range map[string]string{"order:42": "order", "a:b:c": "a", ":a": "", "order": "", "": ""} {
+	for name, want := range map[string]string{
+		"order:42": "order", "a:b:c": "a", ":a": "", "order": "", "": "",
+	} {
 		require.Equal(t, want, promredlock.BeforeColon(name), name)
 	}
 	m := promredlock.New(promredlock.WithGroup(nil))
@@ -174,7 +192,8 @@ func TestNodeThatAnswersAnotherLockerIsUp(t *testing.T) {
 	require.Equal(t, []float64{1, 1}, state())
 	m.Observe(redlock.NodeState{Addr: "a:1", Reachable: 2, Needed: 2})
 	require.Equal(t, []float64{0, 0}, state())
-	m.Observe(redlock.NodeState{Addr: "a:1", Node: 2, Reachable: 2, Needed: 2}) // another Locker, another order
+	// another Locker, another order
+	m.Observe(redlock.NodeState{Addr: "a:1", Node: 2, Reachable: 2, Needed: 2})
 	require.Equal(t, []float64{0, 0}, state(), "it is the same node")
 	m.Observe(call)
 	require.Equal(t, []float64{0, 0}, state(), "that was sent before the outage")
@@ -197,7 +216,8 @@ func TestHistogramsCanBeChanged(t *testing.T) {
 		o.Buckets = []float64{1}
 	}))
 	require.ElementsMatch(t, []string{
-		"redlock_acquire_duration_seconds", "redlock_hold_duration_seconds", "redlock_renewal_duration_seconds",
+		"redlock_acquire_duration_seconds", "redlock_hold_duration_seconds",
+		"redlock_renewal_duration_seconds",
 		"redlock_lease_remaining", "redlock_node_duration_seconds",
 	}, names)
 	m.Observe(redlock.LeaseEnded{Resources: []string{"a"}, Held: time.Second})
@@ -214,13 +234,15 @@ func TestHistogramsCanBeChanged(t *testing.T) {
 	require.Fail(t, "no histogram")
 }
 
-// Real Lockers, two of which share the metrics: nothing of them is left in the gauges when they are closed.
+// Real Lockers, two of which share the metrics: nothing of them is left in the gauges when they are
+// closed.
 func TestGaugesReturnToZeroWhenLockersAreClosed(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	m := promredlock.New(promredlock.WithGroup(promredlock.BeforeColon))
 	one := open(t, clients, redlock.WithObserver(m), redlock.WithTTL(time.Second))
-	two := open(t, clients, redlock.WithObserver(m), redlock.WithTTL(time.Second), redlock.WithAutoRenewal(true))
+	two := open(t, clients, redlock.WithObserver(m), redlock.WithTTL(time.Second),
+		redlock.WithAutoRenewal(true))
 	_, err := two.Acquire(ctx, "order:1")
 	require.NoError(t, err)
 	var wg sync.WaitGroup
@@ -240,7 +262,8 @@ func TestGaugesReturnToZeroWhenLockersAreClosed(t *testing.T) {
 	}()
 	eventually(t, func() bool {
 		v := scrape(t, m)
-		return v[`redlock_wait_active{group="order"}`] == 3 && v[`redlock_hold_active{group="order"}`] == 1 &&
+		return v[`redlock_wait_active{group="order"}`] == 3 &&
+			v[`redlock_hold_active{group="order"}`] == 1 &&
 			v[`redlock_leader_active{group="leader"}`] == 1 &&
 			v[`redlock_renewal_duration_seconds_count{auto="true",group="order",outcome="extended"}`] > 0
 	}, "three wait, one holds and renews, one leads")
@@ -260,7 +283,8 @@ func TestGaugesReturnToZeroWhenLockersAreClosed(t *testing.T) {
 			require.Zero(t, value, name)
 		}
 	}
-	require.EqualValues(t, 3, v[`redlock_acquire_duration_seconds_count{group="order",outcome="closed",wait="true"}`])
+	require.EqualValues(t, 3,
+		v[`redlock_acquire_duration_seconds_count{group="order",outcome="closed",wait="true"}`])
 	for _, s := range servers {
 		s.Do(t, "flushall")
 	}

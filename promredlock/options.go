@@ -27,7 +27,8 @@ func newConfig(opts []Option) config {
 
 // WithGroup sets what makes the label group of a resource's name. It is called for each event, from
 // many goroutines at the same time, and should return few different values: each has metrics of its
-// own, which stay for as long as the process lives. By default, and with nil, there is one group, "".
+// own, which stay for as long as the process lives. By default, and with nil, there is one group,
+// "".
 //
 // [BeforeColon] is such a function.
 func WithGroup(group func(resource string) string) Option {
@@ -48,9 +49,10 @@ func BeforeColon(resource string) string {
 	return before
 }
 
-// WithHistograms sets a function that may change how each histogram is made: its buckets, or to be a
-// native histogram. It is called once for each in [New], with what that would use; o.Name says which
-// it is. A name that is changed is no longer that of otelredlock, the dashboard and the alert rules.
+// WithHistograms sets a function that may change how each histogram is made: its buckets, or to be
+// a native histogram. It is called once for each in [New], with what that would use; o.Name says
+// which it is. A name that is changed is no longer that of otelredlock, the dashboard and the alert
+// rules.
 func WithHistograms(change func(o *prometheus.HistogramOpts)) Option {
 	return func(c *config) {
 		if change != nil {

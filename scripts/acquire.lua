@@ -1,15 +1,16 @@
 -- acquire: sets every lock key to our token, or none of them. It does not wait, and gives way to
 -- those who do.
 --
--- KEYS   the lock keys of one lock; their queues (see queue.lua), if those who wait are to be heeded;
---        with fencing, at the end, a counter for each lock key (see fence.lua)
--- ARGV   token, alone or behind a number as in 3~token (see extend.lua); time to live in milliseconds;
---        how many lock keys there are, which may be left out if the other half are their queues;
---        with fencing: what the fence must be at least (see fence.lua)
--- reply  1                       every key is ours; with fencing the fence in place of the 1, as text
---        {i, owner, pttl, time}  KEYS[i] has another owner, for pttl more milliseconds (-1: for ever);
---                                or pttl is -2: it is free, but somebody waits for it. Where there are
---                                queues, time is this node's, in microseconds
+-- KEYS   the lock keys of one lock; their queues (see queue.lua), if those who wait are to be
+--        heeded; with fencing, at the end, a counter for each lock key (see fence.lua)
+-- ARGV   token, alone or behind a number as in 3~token (see extend.lua); time to live in
+--        milliseconds; how many lock keys there are, which may be left out if the other half are
+--        their queues; with fencing: what the fence must be at least (see fence.lua)
+-- reply  1                       every key is ours; with fencing the fence in place of the 1, as
+--                                text
+--        {i, owner, pttl, time}  KEYS[i] has another owner, for pttl more milliseconds (-1: for
+--                                ever); or pttl is -2: it is free, but somebody waits for it. Where
+--                                there are queues, time is this node's, in microseconds
 --        an error                of the command that failed
 --
 -- A call that fails leaves none of the keys behind. If only the counters fail, those stay that an
@@ -22,7 +23,8 @@ local token, ttl, fence = ARGV[1], tonumber(ARGV[2]), ARGV[4] and least(ARGV[4])
 n = tonumber(ARGV[3] or #KEYS / 2)
 local kinds = n and #KEYS / n -- of keys
 local known = ({[2] = true, [3] = kinds == 1, [4] = fence and (kinds == 2 or kinds == 3)})[#ARGV]
-if not known or n < 1 or n % 1 ~= 0 or token == '' or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0 then
+if not known or n < 1 or n % 1 ~= 0 or token == ''
+  or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0 then
   return redis.error_reply('ERR bad arguments')
 end
 
@@ -32,7 +34,8 @@ local taken = {}   -- which to delete if the call fails
 
 -- Returns nil once KEYS[i] is ours, or else why we cannot have it.
 local function take(i, waited)
-  if waited and redis.call('EXISTS', KEYS[n + i]) == 1 and first(i) and redis.call('EXISTS', KEYS[i]) == 0 then
+  if waited and redis.call('EXISTS', KEYS[n + i]) == 1 and first(i)
+    and redis.call('EXISTS', KEYS[i]) == 0 then
     call(i)
     return {i, '', -2, now()}
   end

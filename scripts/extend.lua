@@ -1,11 +1,14 @@
 -- extend: gives every lock key a new time to live, if all of them are ours.
 --
 -- KEYS   the lock keys of one lock; with fencing, behind them, a counter for each (see fence.lua)
--- ARGV   token, number of the lock's latest shortening (0: none), time to live in milliseconds, mode
+-- ARGV   token, number of the lock's latest shortening (0: none), time to live in milliseconds,
+--        mode
 --          "keep"   every key lives at least that long: none is shortened
---          "cut"    every key on which a smaller number stands lives exactly that long, the others as before
+--          "cut"    every key on which a smaller number stands lives exactly that long, the others
+--                   as before
 --        with fencing: the fence of the lock, to which the counters are raised; none is lowered
--- reply  1                  every key is ours; with fencing the counters' number in place of the 1, as text
+-- reply  1                  every key is ours; with fencing the counters' number in place of the 1,
+--                           as text
 --        {i}                KEYS[i] is gone; nothing was changed
 --        {i, owner, pttl}   KEYS[i] has another owner; nothing was changed
 --        an error           of the command that failed; keys after that are as they were
@@ -25,7 +28,8 @@ end
 local token, number, ttl, mode = ARGV[1], whole(ARGV[2]), whole(ARGV[3]), ARGV[4]
 local fence = ARGV[5] and least('=' .. ARGV[5])
 local n = ARGV[5] and #KEYS / 2 or #KEYS
-local known = (mode == 'keep' or mode == 'cut' and number ~= 0) and #ARGV == (fence and 5 or 4) and n % 1 == 0
+local known = (mode == 'keep' or mode == 'cut' and number ~= 0)
+  and #ARGV == (fence and 5 or 4) and n % 1 == 0
 if #KEYS == 0 or token == '' or not number or not ttl or ttl < 1 or not known then
   return redis.error_reply('ERR bad arguments')
 end
@@ -46,7 +50,8 @@ local function extend()
     if not stands[i] then return {i, value, left[i]} end
   end
 
-  -- Before anything is given: an extension that fails for the counters has changed nothing of the lock.
+  -- Before anything is given: an extension that fails for the counters has changed nothing of the
+  -- lock.
   local reply = fence and raise(n, fence, ttl) or 1
 
   local numbered = string.format('%.0f~', number) .. token

@@ -1,9 +1,10 @@
--- follow: tells who has a lock, or while it is free, for whom it is kept; and what others may read of what
--- they wait for. Changes nothing.
+-- follow: tells who has a lock, or while it is free, for whom it is kept; and what others may read
+-- of what they wait for. Changes nothing.
 --
 -- KEYS   a lock key, the hash that waits.lua writes, and its queue (see queue.lua)
 -- ARGV   nothing
--- reply  {owner, {field, value, ...}}       owner is nil where the key is gone and nobody waits for it
+-- reply  {owner, {field, value, ...}}       owner is nil where the key is gone and nobody waits for
+--                                           it
 --        {nil, {field, value, ...}, name}   it is gone, and that name is first in its queue
 --        an error                           of the command that failed
 

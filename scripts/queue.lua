@@ -1,16 +1,16 @@
 -- queue: what the scripts share that know who waits. It stands in front of acquire, wait, watch and
--- release. The first n of KEYS are lock keys. KEYS[n + i] is the queue of those who wait for KEYS[i]:
--- a sorted set, in which each of them is twice.
+-- release. The first n of KEYS are lock keys. KEYS[n + i] is the queue of those who wait for
+-- KEYS[i]: a sorted set, in which each of them is twice.
 --
 --   who          with a ticket: when they came, in microseconds, as they would have read it on the
 --                nodes' clocks. It is the same on every node. Who only watches has the ticket inf,
 --                behind all who wait.
---   sign .. who  with the time until which they are waited for, by this node's clock, in microseconds
---                below zero.
+--   sign .. who  with the time until which they are waited for, by this node's clock, in
+--                microseconds below zero.
 --
--- who is number .. '@' .. inbox: the inbox is a channel to which their process listens. The sign is +
--- where the process has heard that it does so on this very server: then nobody who hears means nobody
--- who waits. Else it is -.
+-- who is number .. '@' .. inbox: the inbox is a channel to which their process listens. The sign is
+-- + where the process has heard that it does so on this very server: then nobody who hears means
+-- nobody who waits. Else it is -.
 --
 -- Where scripts may not ask for the time, there are no queues: nobody could be forgotten in them.
 
@@ -33,8 +33,8 @@ local function text(number) return string.format('%.0f', number) end -- tostring
 local function awaited()
   local i = n + 1
   while i <= 2 * n - 7 do
-    if redis.call('EXISTS', KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3], KEYS[i + 4], KEYS[i + 5],
-      KEYS[i + 6], KEYS[i + 7]) > 0 then
+    if redis.call('EXISTS', KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3],
+      KEYS[i + 4], KEYS[i + 5], KEYS[i + 6], KEYS[i + 7]) > 0 then
       return true
     end
     i = i + 8
@@ -68,8 +68,8 @@ local function due(i, who)
   return 0, '-'
 end
 
--- Returns who is first in the queue of KEYS[i], until when and with which sign, and who is second; nil
--- if nobody waits. Those in front whose time is over are forgotten.
+-- Returns who is first in the queue of KEYS[i], until when and with which sign, and who is second;
+-- nil if nobody waits. Those in front whose time is over are forgotten.
 local function first(i)
   while true do
     local two = redis.call('ZRANGEBYSCORE', KEYS[n + i], 0, '(inf', 'LIMIT', 0, 2)

@@ -6,9 +6,10 @@
 --        and if there are queues: how many lock keys there are. The token alone stands for no
 --        shortening, and queues
 --        and if their queues change: who leaves them ('': nobody); who stands in them from now on
---        ('': nobody), with which ticket, and for how many milliseconds behind a sign. Who leaves and
---        stays goes on waiting without these keys.
--- reply  1                  all keys were ours and are deleted, or none was there: nothing of ours is left
+--        ('': nobody), with which ticket, and for how many milliseconds behind a sign. Who leaves
+--        and stays goes on waiting without these keys.
+-- reply  1                  all keys were ours and are deleted, or none was there: nothing of ours
+--                           is left
 --        {i}                some keys were ours and are deleted, but KEYS[i] was gone
 --        {i, owner, pttl}   the same, but KEYS[i] has another owner (pttl -1: for ever)
 --        an error           of the command that failed; keys after that are untouched
@@ -21,11 +22,13 @@ if not n or n < 1 or n % 1 ~= 0 or #KEYS ~= (#ARGV == 2 and n or 2 * n)
   or not ({true, true, true, [7] = true})[#ARGV] or token == ''
   or not number or number < 0 or number > 1e15 or number % 1 ~= 0
   or leaver ~= '' and not string.find(leaver, '^%d+@')
-  or stayer ~= '' and not (string.find(ARGV[6], '^%d+$') and string.find(ARGV[7], '^[+-]%d+$') and string.find(stayer, '^%d+@')) then
+  or stayer ~= '' and not (string.find(stayer, '^%d+@')
+    and string.find(ARGV[6], '^%d+$') and string.find(ARGV[7], '^[+-]%d+$')) then
   return redis.error_reply('ERR bad arguments')
 end
 
--- Reports whether a value is our token, alone or behind the number of a shortening (see extend.lua).
+-- Reports whether a value is our token, alone or behind the number of a shortening (see
+-- extend.lua).
 local function ours(value)
   if value == token then return true end
   local stands = tonumber(string.match(value, '^(%d+)~') or '')

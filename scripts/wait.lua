@@ -9,10 +9,11 @@
 --          "stand"  if we want no more than to stand in the queues: the attempt is over
 --          "leave"  if we have had enough
 --        with fencing: what the fence must be at least (see fence.lua)
--- reply  time                                 every key is ours; by this node's clock, in microseconds
+-- reply  time                                 every key is ours; by this node's clock, in
+--                                             microseconds
 --        {time, fence}                        the same with fencing; the fence is text
---        {i, owner, pttl, time, before, all}  as of acquire; so many have come before us to the queue
---                                             of KEYS[i], and so many stand there in all
+--        {i, owner, pttl, time, before, all}  as of acquire; so many have come before us to the
+--                                             queue of KEYS[i], and so many stand there in all
 --        an error                             of the command that failed
 --
 -- Safe to repeat, as acquire is. If the attempt is over by the time of the repetition, what an
@@ -22,7 +23,8 @@ local token, ttl, who, mode = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[7]
 local patience = tonumber(string.match(ARGV[6] or '', '^[+-](%d+)$') or '')
 local fence = ARGV[8] and least(ARGV[8])
 n = tonumber(ARGV[3])
-if #ARGV ~= (fence and 8 or 7) or not n or n < 1 or n % 1 ~= 0 or #KEYS ~= (fence and 3 or 2) * n or token == ''
+if #ARGV ~= (fence and 8 or 7) or not n or n < 1 or n % 1 ~= 0
+  or #KEYS ~= (fence and 3 or 2) * n or token == ''
   or not string.find(ARGV[5], '^%d+$') or not patience or not string.find(who, '^%d+@')
   or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0
   or mode ~= 'take' and mode ~= 'stand' and mode ~= 'leave' then
@@ -68,7 +70,8 @@ local function take()
 end
 
 local function wait()
-  local ours = mode == 'take' and n == 1 and first(1) == who and set(1) -- as nearly always, if we were called
+  -- As nearly always, if we were called:
+  local ours = mode == 'take' and n == 1 and first(1) == who and set(1)
   local refusal = not ours and stand()
   local number = not refusal and take()
   for i = 1, n do

@@ -22,26 +22,34 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// rows are the lines of the table in README.md, each with the test of what it says. Whoever changes a line changes it here,
-// and sees whether it is true.
+// rows are the lines of the table in README.md, each with the test of what it says. Whoever changes
+// a line changes it here, and sees whether it is true.
 var rows = []struct {
 	line string
 	test func(t *testing.T)
 }{
-	{"| client | go-redis v9 | go-redis v6-v9, redigo, rueidis, valkey-go | go-redis v9 | rueidis |", clientsOfEach},
-	{"| independent masters | yes | yes | no | no (several keys on one deployment) |", independentMasters},
-	{"| a server that hangs, of several, costs | nothing | a client timeout; with `WithFailFast` nothing as a rule, sometimes half a minute | - | - |", hungServer},
+	{"| client | go-redis v9 | go-redis v6-v9, redigo, rueidis, valkey-go | go-redis v9 | " +
+		"rueidis |", clientsOfEach},
+	{"| independent masters | yes | yes | no | no (several keys on one deployment) |",
+		independentMasters},
+	{"| a server that hangs, of several, costs | nothing | a client timeout; with `WithFailFast` " +
+		"nothing as a rule, sometimes half a minute | - | - |", hungServer},
 	{"| renewal | built in | by hand | by hand | built in |", renewal},
-	{"| loss is signalled | channel, context, error | by asking (`Valid`, `Until`) | by asking (`TTL`) | context |", loss},
-	{"| several resources | all or nothing | one by one | one by one | one by one |", severalResources},
+	{"| loss is signalled | channel, context, error | by asking (`Valid`, `Until`) | by asking " +
+		"(`TTL`) | context |", loss},
+	{"| several resources | all or nothing | one by one | one by one | one by one |",
+		severalResources},
 	{"| fencing token | `WithFencing` | no | no | no |", fencing},
-	{"| waiting | first come, first served; woken by a message | polls, 32 tries by default | polls, by a strategy | is notified |", waiting},
+	{"| waiting | first come, first served; woken by a message | polls, 32 tries by default | " +
+		"polls, by a strategy | is notified |", waiting},
 	{"| manual extension | any TTL | the mutex's TTL | any TTL | no |", manualExtension},
-	{"| clean-up after a cancelled attempt | always, in the background | with the ended context | - | yes |", cancelledAttempt},
+	{"| clean-up after a cancelled attempt | always, in the background | with the ended context " +
+		"| - | yes |", cancelledAttempt},
 }
 
 func TestTableOfOtherLibraries(t *testing.T) {
-	_, table, _ := strings.Cut(readFile(t, "../../README.md"), "| | redlock | redsync | redislock | rueidislock |\n| --- | --- | --- | --- | --- |\n")
+	_, table, _ := strings.Cut(readFile(t, "../../README.md"),
+		"| | redlock | redsync | redislock | rueidislock |\n| --- | --- | --- | --- | --- |\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	lines := strings.Split(table, "\n")
 	for _, row := range rows {
@@ -58,11 +66,13 @@ func TestTableOfOtherLibraries(t *testing.T) {
 	}
 }
 
-// clientsOfEach looks into redsync's directory; the other clients are those that this module compiles with.
+// clientsOfEach looks into redsync's directory; the other clients are those that this module
+// compiles with.
 func clientsOfEach(t *testing.T) {
 	var found []string
 	for _, pattern := range []string{"*", "goredis/v*"} {
-		dirs, err := filepath.Glob(filepath.Join(moduleDir(t, "github.com/go-redsync/redsync/v4"), "redis", pattern))
+		dirs, err := filepath.Glob(filepath.Join(moduleDir(t, "github.com/go-redsync/redsync/v4"),
+			"redis", pattern))
 		noError(t, err)
 		for _, dir := range dirs {
 			found = append(found, filepath.Base(dir))
@@ -88,12 +98,14 @@ func independentMasters(t *testing.T) {
 	if in := reflect.TypeOf(redislock.New).In(0); in.Kind() == reflect.Slice {
 		t.Error("redislock takes several clients")
 	}
-	if _, several := reflect.TypeFor[rueidislock.LockerOption]().FieldByName("ClientOptions"); several {
+	if _, several := reflect.TypeFor[rueidislock.LockerOption]().FieldByName(
+		"ClientOptions"); several {
 		t.Error("rueidislock takes several clients")
 	}
 }
 
-// hungServer stops one of three servers in a way that only a timeout tells. The clients have a long one.
+// hungServer stops one of three servers in a way that only a timeout tells. The clients have a long
+// one.
 func hungServer(t *testing.T) {
 	servers, stock := start(t, 3)
 	var clients []*redis.Client
@@ -117,7 +129,9 @@ func hungServer(t *testing.T) {
 	noError(t, err)
 	noError(t, h.Release(t.Context()))
 	hasty := make(chan error, 1)
-	go func() { hasty <- rs.NewMutex("hasty", redsync.WithFailFast(true)).TryLockContext(t.Context()) }()
+	go func() {
+		hasty <- rs.NewMutex("hasty", redsync.WithFailFast(true)).TryLockContext(t.Context())
+	}()
 	noError(t, within(t, "redsync with WithFailFast", hasty))
 	select {
 	case err := <-waits:
@@ -125,7 +139,8 @@ func hungServer(t *testing.T) {
 	default:
 	}
 	noError(t, servers[2].Resume())
-	within(t, "redsync, when the server goes on", waits) // with or without the lock: its time may be over
+	// with or without the lock: its time may be over
+	within(t, "redsync, when the server goes on", waits)
 }
 
 // renewal holds locks for longer than their TTL.
@@ -135,11 +150,13 @@ func renewal(t *testing.T) {
 	l := openRedlock(t, clients, redlock.WithTTL(short))
 	h, err := l.TryAcquire(t.Context(), "ours", redlock.WithAutoRenewal(true))
 	noError(t, err)
-	noError(t, openRedsync(clients).NewMutex("redsync", redsync.WithExpiry(short)).TryLockContext(t.Context()))
+	noError(t, openRedsync(clients).NewMutex("redsync",
+		redsync.WithExpiry(short)).TryLockContext(t.Context()))
 	_, err = redislock.New(clients[0]).Obtain(t.Context(), "redislock", short, nil)
 	noError(t, err)
 	peer, err := rueidislock.NewLocker(rueidislock.LockerOption{
-		ClientOption: rueidis.ClientOption{InitAddress: []string{servers[0].Addr()}}, KeyMajority: 1, KeyValidity: short, TryNextAfter: short,
+		ClientOption: rueidis.ClientOption{InitAddress: []string{servers[0].Addr()}},
+		KeyMajority:  1, KeyValidity: short, TryNextAfter: short,
 	})
 	noError(t, err)
 	t.Cleanup(peer.Close)
@@ -151,7 +168,8 @@ func renewal(t *testing.T) {
 	eventually(t, "the end of what is not renewed", func() bool {
 		keys := servers[0].Keys(t)
 		slices.Sort(keys)
-		return time.Since(begin) > short && slices.Equal(keys, []string{"lock:ours", "rueidislock:0:r"})
+		return time.Since(begin) > short && slices.Equal(keys,
+			[]string{"lock:ours", "rueidislock:0:r"})
 	})
 	noError(t, h.Err())
 	noError(t, ctx.Err())
@@ -160,7 +178,8 @@ func renewal(t *testing.T) {
 // loss deletes the keys behind their owners' backs.
 func loss(t *testing.T) {
 	servers, clients := start(t, 1)
-	h, err := openRedlock(t, clients, redlock.WithTTL(3*time.Second)).TryAcquire(t.Context(), "r", redlock.WithAutoRenewal(true))
+	h, err := openRedlock(t, clients, redlock.WithTTL(3*time.Second)).TryAcquire(t.Context(), "r",
+		redlock.WithAutoRenewal(true))
 	noError(t, err)
 	m := openRedsync(clients).NewMutex("redsync")
 	noError(t, m.LockContext(t.Context()))
@@ -189,8 +208,8 @@ func loss(t *testing.T) {
 	}
 }
 
-// severalResources looks for methods: what is not there cannot be called. It and fencing fail when redislock's next version
-// is used, and the table and docs/migrating.md are to say more then.
+// severalResources looks for methods: what is not there cannot be called. It and fencing fail when
+// redislock's next version is used, and the table and docs/migrating.md are to say more then.
 func severalResources(t *testing.T) {
 	has(t, true, (*redlock.Locker)(nil), "AcquireMulti")
 	has(t, false, (*redsync.Redsync)(nil), "NewMultiMutex")
@@ -198,7 +217,9 @@ func severalResources(t *testing.T) {
 	if n := reflect.TypeFor[rueidislock.Locker]().NumMethod(); n != 5 {
 		t.Errorf("rueidislock has %d methods, and not five: what is new?", n)
 	}
-	if strings.Contains(readFile(t, filepath.Join(moduleDir(t, "github.com/go-redsync/redsync/v4"), "mutex.go")), "names ") {
+	if strings.Contains(
+		readFile(t, filepath.Join(moduleDir(t, "github.com/go-redsync/redsync/v4"), "mutex.go")),
+		"names ") {
 		t.Error("a mutex of redsync has several names")
 	}
 }
@@ -217,7 +238,9 @@ func fencing(t *testing.T) {
 	if tokens[0] == 0 || tokens[1] <= tokens[0] {
 		t.Errorf("tokens: %v", tokens)
 	}
-	for _, lock := range []any{(*redsync.Mutex)(nil), (*redislock.Lock)(nil), (*redislock.Client)(nil), nil} {
+	for _, lock := range []any{
+		(*redsync.Mutex)(nil), (*redislock.Lock)(nil), (*redislock.Client)(nil), nil,
+	} {
 		for _, method := range []string{"Fence", "FenceToken", "FencingToken"} {
 			has(t, false, lock, method)
 		}
@@ -228,22 +251,26 @@ func fencing(t *testing.T) {
 func waiting(t *testing.T) {
 	servers, clients := start(t, 1)
 	inTurn(t, servers[0])
-	h, err := openRedlock(t, clients, redlock.WithKeyPrefix("")).TryAcquire(t.Context(), "r", redlock.WithTTL(ttl))
+	h, err := openRedlock(t, clients, redlock.WithKeyPrefix("")).TryAcquire(t.Context(), "r",
+		redlock.WithTTL(ttl))
 	noError(t, err)
 	tries := 1
-	m := openRedsync(clients).NewMutex("r", redsync.WithRetryDelayFunc(func(int) time.Duration { tries++; return 0 }))
+	m := openRedsync(clients).NewMutex("r", redsync.WithRetryDelayFunc(
+		func(int) time.Duration { tries++; return 0 }))
 	if err := m.LockContext(t.Context()); err == nil || tries != 32 {
 		t.Errorf("redsync made %d tries, and ended with %v", tries, err)
 	}
 	strategy := &counting{left: 3}
-	_, err = redislock.New(clients[0]).Obtain(t.Context(), "r", ttl, &redislock.Options{RetryStrategy: strategy})
+	_, err = redislock.New(clients[0]).Obtain(t.Context(), "r", ttl,
+		&redislock.Options{RetryStrategy: strategy})
 	wantError(t, err, redislock.ErrNotObtained)
 	if strategy.left != -1 {
 		t.Errorf("redislock has not asked its strategy until it said no: %d left", strategy.left)
 	}
 	noError(t, h.Release(t.Context()))
 
-	first, second := openRueidislock(t, servers[0].Addr(), 1), openRueidislock(t, servers[0].Addr(), 1)
+	first, second := openRueidislock(t, servers[0].Addr(), 1),
+		openRueidislock(t, servers[0].Addr(), 1)
 	_, release, err := first.WithContext(t.Context(), "r")
 	noError(t, err)
 	got := make(chan context.CancelFunc, 1)
@@ -254,7 +281,10 @@ func waiting(t *testing.T) {
 		}
 		got <- cancel
 	}()
-	eventually(t, "a first try of the waiter", func() bool { return servers[0].CommandCount(t, "evalsha")+servers[0].CommandCount(t, "eval") > 1 })
+	eventually(t, "a first try of the waiter",
+		func() bool {
+			return servers[0].CommandCount(t, "evalsha")+servers[0].CommandCount(t, "eval") > 1
+		})
 	release()
 	within(t, "the waiter is notified", got)()
 }
@@ -321,7 +351,8 @@ func manualExtension(t *testing.T) {
 	has(t, false, (rueidislock.Locker)(nil), "Extend")
 }
 
-// cancelledAttempt takes the name on two of three servers. The third one grants it, then the context ends.
+// cancelledAttempt takes the name on two of three servers. The third one grants it, then the
+// context ends.
 func cancelledAttempt(t *testing.T) {
 	servers, clients := start(t, 3)
 	for _, c := range clients[:2] {
@@ -330,7 +361,8 @@ func cancelledAttempt(t *testing.T) {
 	attempt := func(try func(ctx context.Context, clients []*redis.Client)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		hooked := []*redis.Client{clients[0], clients[1], redis.NewClient(&redis.Options{Addr: servers[2].Addr()})}
+		hooked := []*redis.Client{clients[0], clients[1],
+			redis.NewClient(&redis.Options{Addr: servers[2].Addr()})}
 		hooked[2].AddHook(&afterGrant{do: cancel})
 		try(ctx, hooked)
 		noError(t, hooked[2].Close())
@@ -372,14 +404,17 @@ func rueidislockCancelled(t *testing.T, server *redistest.Server) {
 		_, _, err := peer.TryWithContext(ctx, "r")
 		done <- err
 	}()
-	eventually(t, "rueidislock's key", func() bool { return slices.Contains(server.Keys(t), "rueidislock:0:r") })
+	eventually(t, "rueidislock's key",
+		func() bool { return slices.Contains(server.Keys(t), "rueidislock:0:r") })
 	cancel()
 	p.HoldReplies(false)
 	within(t, "the end of its attempt", done)
-	eventually(t, "rueidislock's clean-up", func() bool { return !slices.Contains(server.Keys(t), "rueidislock:0:r") })
+	eventually(t, "rueidislock's clean-up",
+		func() bool { return !slices.Contains(server.Keys(t), "rueidislock:0:r") })
 }
 
-// afterGrant does something when a first command has been answered, and before go-redis hears of it.
+// afterGrant does something when a first command has been answered, and before go-redis hears of
+// it.
 type afterGrant struct {
 	do   func()
 	once atomic.Bool
@@ -405,7 +440,8 @@ func (a *afterGrant) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 
 func (a *afterGrant) answered(cmd redis.Cmder, err error) {
 	var reply redis.Error
-	if errors.As(err, &reply) || cmd.Name() == "hello" || cmd.Name() == "client" { // a script's text is not known yet
+	if errors.As(err, &reply) || cmd.Name() == "hello" || cmd.Name() == "client" {
+		// a script's text is not known yet
 		return
 	}
 	if a.once.CompareAndSwap(false, true) {

@@ -19,9 +19,11 @@ func TestVersionsOnThePagesAreThoseThatAreTested(t *testing.T) {
 		"../../docs/migrating.md": "It was written for %redsync, %redislock and %rueidislock.",
 	} {
 		for module, name := range map[string]string{
-			"github.com/go-redsync/redsync/v4": "redsync", "github.com/bsm/redislock": "redislock", "github.com/redis/rueidis": "rueidislock",
+			"github.com/go-redsync/redsync/v4": "redsync", "github.com/bsm/redislock": "redislock",
+			"github.com/redis/rueidis": "rueidislock",
 		} {
-			sentence = strings.ReplaceAll(sentence, "%"+name, name+" "+list(t, module, "{{.Version}}"))
+			sentence = strings.ReplaceAll(sentence, "%"+name,
+				name+" "+list(t, module, "{{.Version}}"))
 		}
 		if !strings.Contains(readFile(t, page), sentence) {
 			t.Errorf("%s should say: %s", page, sentence)

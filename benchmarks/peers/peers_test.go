@@ -129,7 +129,8 @@ func valuesOf(t *testing.T, clients []*redis.Client, key string) []string {
 	return values
 }
 
-// everywhere waits until a key stands on all servers, and returns its values: a lock is had when a quorum has granted it.
+// everywhere waits until a key stands on all servers, and returns its values: a lock is had when a
+// quorum has granted it.
 func everywhere(t *testing.T, clients []*redis.Client, key string) (values []string) {
 	t.Helper()
 	eventually(t, key+" on all servers", func() bool {

@@ -18,7 +18,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// pairs runs a test for this library and another one over the same servers, with the one first and the other one first.
+// pairs runs a test for this library and another one over the same servers, with the one first and
+// the other one first.
 func pairs(t *testing.T, test func(t *testing.T, clients []*redis.Client, first, second library)) {
 	for _, n := range []int{1, 3, 5} {
 		_, clients := start(t, n)
@@ -29,9 +30,10 @@ func pairs(t *testing.T, test func(t *testing.T, clients []*redis.Client, first,
 		}
 		for _, peer := range peers {
 			for _, pair := range [][2]library{{l, peer}, {peer, l}} {
-				t.Run(fmt.Sprintf("%s, then %s, N=%d", pair[0].name, pair[1].name, n), func(t *testing.T) {
-					test(t, clients, pair[0], pair[1])
-				})
+				t.Run(fmt.Sprintf("%s, then %s, N=%d", pair[0].name, pair[1].name, n),
+					func(t *testing.T) {
+						test(t, clients, pair[0], pair[1])
+					})
 			}
 		}
 	}
@@ -125,7 +127,9 @@ func tryUntil(ctx context.Context, l library, name string) (lock, error) {
 func TestLockOfAnotherLibraryShowsAsUnknown(t *testing.T) {
 	_, clients := start(t, 1)
 	l := openRedlock(t, clients, redlock.WithKeyPrefix(""))
-	for _, peer := range []library{redsyncOver(openRedsync(clients)), redislockOver(redislock.New(clients[0]))} {
+	for _, peer := range []library{
+		redsyncOver(openRedsync(clients)), redislockOver(redislock.New(clients[0])),
+	} {
 		_, err := peer.try(t.Context(), peer.name)
 		noError(t, err)
 		_, err = l.TryAcquire(t.Context(), peer.name)
@@ -144,7 +148,8 @@ func TestLockOfAnotherLibraryShowsAsUnknown(t *testing.T) {
 // A release by another library wakes nobody: the waiter finds out by itself.
 func TestWaiterComesAfterAnotherLibrarysRelease(t *testing.T) {
 	_, clients := start(t, 3)
-	l := openRedlock(t, clients, redlock.WithKeyPrefix(""), redlock.WithRetryInterval(10*time.Millisecond))
+	l := openRedlock(t, clients, redlock.WithKeyPrefix(""),
+		redlock.WithRetryInterval(10*time.Millisecond))
 	held, err := redsyncOver(openRedsync(clients)).try(t.Context(), "r")
 	noError(t, err)
 	got := make(chan error, 1)
@@ -187,7 +192,8 @@ func TestRueidislockUsesOtherKeys(t *testing.T) {
 		return slices.Equal(keys, want)
 	})
 	for _, prefix := range []string{"lock", ""} {
-		h, err := openRedlock(t, clients, redlock.WithKeyPrefix(prefix)).TryAcquire(t.Context(), "r")
+		h, err := openRedlock(t, clients, redlock.WithKeyPrefix(prefix)).TryAcquire(t.Context(),
+			"r")
 		noError(t, err) // both have it
 		noError(t, h.Release(t.Context()))
 	}
@@ -195,14 +201,16 @@ func TestRueidislockUsesOtherKeys(t *testing.T) {
 
 func TestRueidislocksKeysCanBeTaken(t *testing.T) {
 	servers, clients := start(t, 1)
-	one, all := openRedlock(t, clients, redlock.WithKeyPrefix("rueidislock:0")), openRedlock(t, clients, redlock.WithKeyPrefix(""))
+	one, all := openRedlock(t, clients, redlock.WithKeyPrefix("rueidislock:0")),
+		openRedlock(t, clients, redlock.WithKeyPrefix(""))
 	for _, test := range []struct {
 		majority int32
 		take     func(ctx context.Context) (*redlock.Handle, error)
 	}{
 		{1, func(ctx context.Context) (*redlock.Handle, error) { return one.TryAcquire(ctx, "r") }},
 		{2, func(ctx context.Context) (*redlock.Handle, error) {
-			return all.TryAcquireMulti(ctx, []string{"rueidislock:0:r", "rueidislock:1:r", "rueidislock:2:r"})
+			return all.TryAcquireMulti(ctx, []string{"rueidislock:0:r", "rueidislock:1:r",
+				"rueidislock:2:r"})
 		}},
 	} {
 		t.Run(fmt.Sprintf("KeyMajority %d", test.majority), func(t *testing.T) {

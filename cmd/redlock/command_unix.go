@@ -56,7 +56,8 @@ func (c *command) killRest() error {
 func (c *command) signal(s syscall.Signal) error {
 	send := func(s syscall.Signal) error { return syscall.Kill(-c.process.Pid, s) }
 	if c.shares {
-		send = func(s syscall.Signal) error { return c.process.Signal(s) } // to no other one with its number
+		// to no other one with its number
+		send = func(s syscall.Signal) error { return c.process.Signal(s) }
 	}
 	err := send(s)
 	if err == nil && s != syscall.SIGKILL {

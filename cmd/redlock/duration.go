@@ -29,8 +29,10 @@ func parseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
 		seconds, numErr := strconv.ParseFloat(text, 64)
-		if numErr != nil || math.IsNaN(seconds) || math.Abs(seconds) > math.MaxInt64/float64(2*time.Second) {
-			return 0, fmt.Errorf("%q is not a duration: write seconds (90, 0.5) or units (1m30s, 500ms)", text)
+		if numErr != nil || math.IsNaN(seconds) ||
+			math.Abs(seconds) > math.MaxInt64/float64(2*time.Second) {
+			return 0, fmt.Errorf("%q is not a duration: write seconds (90, 0.5) or units (1m30s, "+
+				"500ms)", text)
 		}
 		d = time.Duration(math.Round(seconds * float64(time.Second)))
 	}

@@ -184,7 +184,8 @@ func (c *releaseCmd) forced(l *locker, errs []error, done string) error {
 		}
 	}
 	if most := (len(errs) - 1) / 2; failed > most {
-		return &exit{codeNoQuorum, fmt.Errorf("%d of %d nodes failed: %s may still be locked", failed, len(errs), quoted(c.Name))}
+		return &exit{codeNoQuorum, fmt.Errorf("%d of %d nodes failed: %s may still be locked",
+			failed, len(errs), quoted(c.Name))}
 	}
 	_, err := fmt.Println(done)
 	return err

@@ -39,7 +39,8 @@ func (f *lockFlags) lease() time.Duration {
 }
 
 // take locks a name and whatever else the flags say.
-func (f *lockFlags) take(ctx context.Context, l *locker, name string, more ...redlock.AcquireOption) (*redlock.Handle, error) {
+func (f *lockFlags) take(ctx context.Context, l *locker, name string,
+	more ...redlock.AcquireOption) (*redlock.Handle, error) {
 	opts := append([]redlock.AcquireOption{
 		redlock.WithTTL(f.lease()), redlock.WithMinHold(f.MinHold), redlock.WithMaxHold(f.MaxHold),
 	}, more...)
@@ -54,7 +55,8 @@ func (f *lockFlags) take(ctx context.Context, l *locker, name string, more ...re
 		opts = append(opts, redlock.WithMaxWait(*f.Wait))
 	}
 	h, err := acquire(ctx, f.names(name), opts...)
-	if err == nil && ctx.Err() != nil { // the signal came too late to keep the lock from being taken
+	if err == nil && ctx.Err() != nil {
+		// the signal came too late to keep the lock from being taken
 		err = errors.Join(context.Cause(ctx), h.Release(ctx))
 	}
 	if err != nil {
@@ -111,7 +113,8 @@ func (c *acquireCmd) Run(g *globals) error {
 		if err != nil {
 			return err
 		}
-		l.said("locked %s for %v", quoted(h.Resources()...), time.Until(h.ValidUntil()).Round(time.Millisecond))
+		l.said("locked %s for %v", quoted(h.Resources()...),
+			time.Until(h.ValidUntil()).Round(time.Millisecond))
 		_, err = fmt.Println(h.Token())
 		return err
 	})

@@ -24,7 +24,8 @@ func (g *globals) open() (*locker, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := redlock.New(clients, redlock.WithKeyPrefix(g.Prefix), redlock.WithLogger(newLogger(g.Verbose)))
+	l, err := redlock.New(clients, redlock.WithKeyPrefix(g.Prefix),
+		redlock.WithLogger(newLogger(g.Verbose)))
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,8 @@ import (
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	servers := redistest.StartN(t, 3)
-	require.Equal(t, "LOCK  STATE  WAITING\njob   free   0\n", redlock(t, servers, "status", "job").requireCode(t, 0).stdout)
+	require.Equal(t, "LOCK  STATE  WAITING\njob   free   0\n",
+		redlock(t, servers, "status", "job").requireCode(t, 0).stdout)
 	take(t, servers, "job", time.Minute)
 	for _, s := range servers {
 		s.Do(t, "set", "lock:eternal", "not a token of ours")
@@ -37,13 +38,15 @@ func TestStatusInJSON(t *testing.T) {
 	t.Parallel()
 	servers := redistest.StartN(t, 3)
 	take(t, servers, "job", time.Minute)
-	lines := strings.Split(redlock(t, servers, "status", "--json", "job", "<free>").requireCode(t, 1).stdout, "\n")
+	lines := strings.Split(redlock(t, servers, "status", "--json", "job", "<free>").requireCode(t,
+		1).stdout, "\n")
 	require.Len(t, lines, 3)
 	var locked map[string]any
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &locked))
 	require.InDelta(t, 60, locked["ttl"], 20)
 	delete(locked, "ttl")
-	require.Equal(t, map[string]any{"resource": "job", "state": "locked", "owner": "somebody", "waiters": 0.0}, locked)
+	require.Equal(t, map[string]any{"resource": "job", "state": "locked", "owner": "somebody",
+		"waiters": 0.0}, locked)
 	require.Equal(t, `{"resource":"<free>","state":"free","waiters":0}`, lines[1])
 }
 
@@ -69,7 +72,8 @@ func TestTopShowsTheLocksThereAre(t *testing.T) {
 	}
 	take(t, servers, "{job}:fence", time.Minute) // a lock that looks like a counter
 	names := func(args ...string) (all []string) {
-		lines := strings.Split(redlock(t, servers, append([]string{"top", "--once"}, args...)...).requireCode(t, 0).stdout, "\n")
+		lines := strings.Split(redlock(t, servers,
+			append([]string{"top", "--once"}, args...)...).requireCode(t, 0).stdout, "\n")
 		require.Contains(t, lines[0], "nodes 3/3")
 		for _, line := range lines[2:] {
 			if line != "" {
@@ -126,7 +130,8 @@ func TestTopSaysWhichNodesFail(t *testing.T) {
 	r := redlock(t, servers, "top", "--once").requireCode(t, 0)
 	require.Contains(t, r.stdout, "nodes 2/3\nnode 1 ("+servers[1].Addr()+"): ")
 	require.NoError(t, servers[2].Kill())
-	require.Contains(t, redlock(t, servers, "top", "--once").requireCode(t, 69).stderr, "2 of 3 nodes do not answer")
+	require.Contains(t, redlock(t, servers, "top", "--once").requireCode(t, 69).stderr,
+		"2 of 3 nodes do not answer")
 }
 
 func TestWaitUntilFree(t *testing.T) {
@@ -135,7 +140,8 @@ func TestWaitUntilFree(t *testing.T) {
 	redlock(t, servers, "wait", "job").requireCode(t, 0)
 	take(t, servers, "job", time.Minute)
 	for _, d := range []string{"0", "0.3"} {
-		require.Contains(t, redlock(t, servers, "wait", "-w", d, "job").requireCode(t, 75).stderr, "held by another owner")
+		require.Contains(t, redlock(t, servers, "wait", "-w", d, "job").requireCode(t, 75).stderr,
+			"held by another owner")
 	}
 	p := launch(t, servers, "wait", "job")
 	for _, s := range servers {
@@ -148,7 +154,8 @@ func TestWaitUntilFree(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	servers := redistest.StartN(t, 3)
-	require.Equal(t, "3 of 3 nodes are well\n", redlock(t, servers, "check").requireCode(t, 0).stdout)
+	require.Equal(t, "3 of 3 nodes are well\n",
+		redlock(t, servers, "check").requireCode(t, 0).stdout)
 
 	servers[0].Do(t, "config", "set", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
 	twice := strings.Replace(urls(servers[2:]), "127.0.0.1", "localhost", 1)

@@ -34,7 +34,8 @@ func TestHungNodesEndTheCommandInTime(t *testing.T) {
 	r := p.finish().requireCode(t, 124)
 	killed := time.Since(began)
 	require.Greater(t, killed-term, 500*time.Millisecond, "TERM comes a second before KILL")
-	require.Less(t, killed, 3*time.Second+1500*time.Millisecond, "the process ends at the end of the lease")
+	require.Less(t, killed, 3*time.Second+1500*time.Millisecond,
+		"the process ends at the end of the lease")
 	require.Empty(t, r.stdout)
 	require.Contains(t, r.stderr, "sh gets TERM")
 	require.Contains(t, r.stderr, "sh is killed")
@@ -59,7 +60,8 @@ func TestCommandThatEndsWhenAskedIsNotKilled(t *testing.T) {
 func TestWithoutGraceTheCommandIsKilledAtTheEnd(t *testing.T) {
 	t.Parallel()
 	servers := redistest.StartN(t, 1)
-	p := launch(t, servers, "run", "--ttl", "1", "-k", "0", "job", "sh", "-c", `trap "echo TERM" TERM; echo ready; `+goOn)
+	p := launch(t, servers, "run", "--ttl", "1", "-k", "0", "job", "sh", "-c",
+		`trap "echo TERM" TERM; echo ready; `+goOn)
 	p.expect("ready")
 	pause(t, servers...)
 	r := p.finish().requireCode(t, 124)
@@ -70,7 +72,8 @@ func TestWithoutGraceTheCommandIsKilledAtTheEnd(t *testing.T) {
 func TestOutageThatIsOverInTimeChangesNothing(t *testing.T) {
 	t.Parallel()
 	servers := redistest.StartN(t, 1)
-	p := prepare(t, servers, "run", "--ttl", "4", "-k", "0.5", "job", "sh", "-c", `echo ready; read line`)
+	p := prepare(t, servers, "run", "--ttl", "4", "-k", "0.5", "job", "sh", "-c",
+		`echo ready; read line`)
 	stdin, err := p.StdinPipe()
 	require.NoError(t, err)
 	p.start()
@@ -109,7 +112,8 @@ func TestLockThatWasLostBeforeTheCommandEndedIsReported(t *testing.T) {
 	p.expect("ready")
 	take(t, servers, "job", time.Minute)
 	require.NoError(t, stdin.Close())
-	require.Contains(t, p.finish().requireCode(t, 124).stderr, "sh was not done before its lock ended (exit status 0)")
+	require.Contains(t, p.finish().requireCode(t, 124).stderr,
+		"sh was not done before its lock ended (exit status 0)")
 }
 
 func TestCommandDiesWithRedlock(t *testing.T) {
@@ -152,8 +156,10 @@ func TestNoQuorumIsNoConflict(t *testing.T) {
 	require.NoError(t, servers[1].Kill())
 	var started []*process
 	for _, args := range [][]string{
-		{"run", "-n", "job", "echo", "ran"}, {"run", "-w", "0.5", "job", "echo", "ran"}, {"acquire", "-n", "-E0", "job"},
-		{"extend", "--token", "t", "job"}, {"release", "--token", "t", "job"}, {"wait", "-w", "0.3", "job"},
+		{"run", "-n", "job", "echo", "ran"}, {"run", "-w", "0.5", "job", "echo", "ran"},
+		{"acquire", "-n", "-E0", "job"},
+		{"extend", "--token", "t", "job"}, {"release", "--token", "t", "job"},
+		{"wait", "-w", "0.3", "job"},
 		{"release", "--force", "--yes", "job"}, {"check"},
 	} {
 		started = append(started, launch(t, servers, args...))

@@ -77,7 +77,8 @@ func prepare(t *testing.T, servers []*redistest.Server, args ...string) *process
 	t.Helper()
 	p := &process{Cmd: exec.Command(binary, args...), t: t}
 	p.Stderr = &p.stderr
-	p.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "REDLOCK_") })
+	p.Env = slices.DeleteFunc(os.Environ(),
+		func(v string) bool { return strings.HasPrefix(v, "REDLOCK_") })
 	if len(servers) > 0 {
 		p.Env = append(p.Env, "REDLOCK_NODES="+urls(servers))
 	}
@@ -123,7 +124,8 @@ func (p *process) line() string {
 	timer := time.AfterFunc(patience, p.giveUp)
 	defer timer.Stop()
 	line, err := p.lines.ReadString('\n')
-	require.NoError(p.t, err, "the standard output ended with %q; standard error: %s", line, &p.stderr)
+	require.NoError(p.t, err, "the standard output ended with %q; standard error: %s", line,
+		&p.stderr)
 	return strings.TrimSuffix(line, "\n")
 }
 

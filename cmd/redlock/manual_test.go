@@ -23,9 +23,12 @@ func TestManualHasEveryFlagAndNoOther(t *testing.T) {
 	for _, f := range flag.FindAllString(manual, -1) {
 		documented[f] = true
 	}
-	for _, command := range []string{"run", "acquire", "extend", "release", "wait", "status", "top", "check"} {
+	for _, command := range []string{
+		"run", "acquire", "extend", "release", "wait", "status", "top", "check",
+	} {
 		require.Contains(t, manual, "**redlock "+command+"**")
-		for _, f := range flag.FindAllString(redlock(t, nil, command, "--help").requireCode(t, 0).stdout, -1) {
+		for _, f := range flag.FindAllString(
+			redlock(t, nil, command, "--help").requireCode(t, 0).stdout, -1) {
 			if f != "--all" && f != "--report" { // of commands in examples
 				real[f] = true
 			}
@@ -54,7 +57,9 @@ func TestDeployScriptOfTheManual(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "cli.md"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), line)
-	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nset -eu\n"+line+"\necho \"once $*\"; redlock status deploy\n"), 0o755))
+	require.NoError(t,
+		os.WriteFile(script, []byte("#!/bin/sh\nset -eu\n"+line+
+			"\necho \"once $*\"; redlock status deploy\n"), 0o755))
 	p := prepare(t, servers)
 	p.Path, p.Args = script, []string{script, "a", "b c"}
 	p.Env = append(p.Env, "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))

@@ -23,7 +23,8 @@ var own = []string{"dial_timeout", "read_timeout", "write_timeout", "pool_timeou
 func openNodes(list string) ([]*redis.Client, error) {
 	logging.Disable() // what a node says is in the errors
 	if strings.TrimSpace(list) == "" {
-		return nil, errors.New("no nodes: give --nodes or set REDLOCK_NODES, as in redis://localhost:6379")
+		return nil,
+			errors.New("no nodes: give --nodes or set REDLOCK_NODES, as in redis://localhost:6379")
 	}
 	var all []*redis.Options
 	for i, text := range strings.Split(list, ",") {
@@ -45,7 +46,8 @@ func openNodes(list string) ([]*redis.Client, error) {
 func clientOptions(text string) (*redis.Options, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, errors.New("not a URL: special characters in a password must be written as in %40 for @ and %2C for a comma")
+		return nil, errors.New("not a URL: special characters in a password must be written as " +
+			"in %40 for @ and %2C for a comma")
 	}
 	switch u.Scheme {
 	case "redis", "rediss", "unix":
@@ -54,21 +56,24 @@ func clientOptions(text string) (*redis.Options, error) {
 	}
 	for _, p := range own {
 		if u.Query().Has(p) {
-			return nil, fmt.Errorf("%s cannot be set: clients wait for %v and do not try again", p, clientTimeout)
+			return nil, fmt.Errorf("%s cannot be set: clients wait for %v and do not try again", p,
+				clientTimeout)
 		}
 	}
 	o, err := redis.ParseURL(text)
 	if err != nil {
 		return nil, fmt.Errorf("not a valid URL: %w", err)
 	}
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = clientTimeout, clientTimeout, clientTimeout, clientTimeout
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = clientTimeout, clientTimeout,
+		clientTimeout, clientTimeout
 	o.MaxRetries, o.DialerRetries = -1, 1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return o, nil
 }
 
 // onEach calls f for each client at the same time and returns what came of it.
-func onEach[T any](clients []*redis.Client, f func(i int, c *redis.Client) (T, error)) ([]T, []error) {
+func onEach[T any](clients []*redis.Client, f func(i int, c *redis.Client) (T,
+	error)) ([]T, []error) {
 	results, errs := make([]T, len(clients)), make([]error, len(clients))
 	done := make(chan struct{})
 	for i, c := range clients {
@@ -84,4 +89,6 @@ func onEach[T any](clients []*redis.Client, f func(i int, c *redis.Client) (T, e
 }
 
 // nodeName is how messages call a node: as the library does.
-func nodeName(i int, c *redis.Client) string { return fmt.Sprintf("node %d (%s)", i, c.Options().Addr) }
+func nodeName(i int, c *redis.Client) string {
+	return fmt.Sprintf("node %d (%s)", i, c.Options().Addr)
+}

@@ -42,14 +42,17 @@ func TestPasswordSocketAndPrefix(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
 	s := servers[0]
-	s.Do(t, "acl", "setuser", "locker", "on", ">p@ss,word", "~my:*", "~{my:*", "&redlock:*", "+@all")
+	s.Do(t, "acl", "setuser", "locker", "on", ">p@ss,word", "~my:*", "~{my:*", "&redlock:*",
+		"+@all")
 	with := func(user string, args ...string) result {
 		return redlock(t, nil, append([]string{"--nodes=redis://" + user + s.Addr()}, args...)...)
 	}
 	with("locker:p%40ss%2Cword@", "acquire", "--prefix=my", "job").requireCode(t, 0)
 	require.Equal(t, []string{"my:job"}, s.Keys(t))
-	require.Contains(t, with("locker:p%40ss%2Cword@", "acquire", "-n", "job").requireCode(t, 125).stderr, "NOPERM")
-	require.Contains(t, with("locker:wrong@", "acquire", "job").requireCode(t, 125).stderr, "WRONGPASS")
+	require.Contains(t, with("locker:p%40ss%2Cword@", "acquire", "-n", "job").requireCode(t,
+		125).stderr, "NOPERM")
+	require.Contains(t, with("locker:wrong@", "acquire", "job").requireCode(t, 125).stderr,
+		"WRONGPASS")
 
 	p := prepare(t, servers, "status", "my:job")
 	p.Env = append(p.Env, "REDLOCK_PREFIX=")

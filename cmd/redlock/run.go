@@ -70,7 +70,8 @@ func (c *runCmd) Run(g *globals) error {
 	signals := listen()
 	var h *redlock.Handle
 	err = untilSignal(signals, func(ctx context.Context) (err error) {
-		h, err = c.take(ctx, l, c.Name, redlock.WithAutoRenewal(true), redlock.WithOwner(hostPID(os.Getpid())))
+		h, err = c.take(ctx, l, c.Name, redlock.WithAutoRenewal(true),
+			redlock.WithOwner(hostPID(os.Getpid())))
 		return err
 	})
 	if err != nil {
@@ -84,5 +85,6 @@ func (c *runCmd) Run(g *globals) error {
 		l.close(closeTime)
 		return err
 	}
-	return (&watch{l: l, h: h, cmd: cmd, name: c.Command[0], grace: c.grace(), signals: signals}).run()
+	return (&watch{l: l, h: h, cmd: cmd, name: c.Command[0], grace: c.grace(),
+		signals: signals}).run()
 }

@@ -29,7 +29,8 @@ func TestRunHoldsTheLockWhileTheCommandRuns(t *testing.T) {
 	token := p.line()
 	p.expect("fence none")
 	for _, s := range servers {
-		eventually(t, func() bool { return value(t, s, "job") == token }, "the token is on all nodes")
+		eventually(t, func() bool { return value(t, s, "job") == token },
+			"the token is on all nodes")
 	}
 	held := time.Now()
 	for time.Since(held) < 2*time.Second { // twice the TTL
@@ -82,7 +83,8 @@ func TestRunExitsAsTheCommandDoes(t *testing.T) {
 
 func TestCommandIsLookedUpBeforeTheLockIsTaken(t *testing.T) {
 	t.Parallel()
-	r := redlock(t, nil, "run", "--nodes", "redis://127.0.0.1:1", "job", "no-such-command").requireCode(t, 127)
+	r := redlock(t, nil, "run", "--nodes", "redis://127.0.0.1:1", "job",
+		"no-such-command").requireCode(t, 127)
 	require.Equal(t, "redlock: no-such-command: command not found\n", r.stderr)
 }
 
@@ -102,9 +104,12 @@ func TestHeldLockIsAConflict(t *testing.T) {
 		try("--no-wait", "-E", "3").requireCode(t, 3)
 		require.Empty(t, try("-n", "-E", "0").requireCode(t, 0).stderr)
 		require.NotEmpty(t, try("-n", "--conflict-exit-code=255").requireCode(t, 255).stderr)
-		require.Contains(t, try("-n", "-E", "256").requireCode(t, 125).stderr, "must be 0 to 255, not 256")
-		require.Contains(t, try("-n", "--conflict-exit-code=-1").requireCode(t, 125).stderr, "0 to 255")
-		require.Contains(t, try("-n", "-w", "1").requireCode(t, 125).stderr, "can't be used together")
+		require.Contains(t, try("-n", "-E", "256").requireCode(t, 125).stderr,
+			"must be 0 to 255, not 256")
+		require.Contains(t, try("-n", "--conflict-exit-code=-1").requireCode(t, 125).stderr,
+			"0 to 255")
+		require.Contains(t, try("-n", "-w", "1").requireCode(t, 125).stderr,
+			"can't be used together")
 		try("-w", "0").requireCode(t, 75)
 		r = try("-w", "0.5").requireCode(t, 75)
 		require.GreaterOrEqual(t, r.took, 500*time.Millisecond)
@@ -142,7 +147,8 @@ func TestRunWaitsForTheLock(t *testing.T) {
 func TestAlsoLocksAllOrNothing(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
-	out := redlock(t, servers, "run", "a", "--also", "b,c", "--also=d", "--", binary, "top", "--once", "--nodes", urls(servers)).requireCode(t, 0).stdout
+	out := redlock(t, servers, "run", "a", "--also", "b,c", "--also=d", "--", binary, "top",
+		"--once", "--nodes", urls(servers)).requireCode(t, 0).stdout
 	for _, name := range []string{"a", "b,c", "d"} {
 		require.Contains(t, out, "\n"+name+" ")
 	}
@@ -159,8 +165,10 @@ func TestMinHoldOutlastsTheCommand(t *testing.T) {
 	ms, _ := servers[0].Do(t, "pttl", "lock:job").(int64)
 	require.Greater(t, ms, int64(30_000))
 	require.LessOrEqual(t, ms, int64(60_000))
-	redlock(t, servers, "run", "-n", "-E0", "--min-hold", "60", "job", "echo", "ran").requireCode(t, 0)
-	require.Empty(t, redlock(t, servers, "run", "-n", "-E0", "job", "echo", "ran").requireCode(t, 0).stdout)
+	redlock(t, servers, "run", "-n", "-E0", "--min-hold", "60", "job", "echo", "ran").requireCode(t,
+		0)
+	require.Empty(t, redlock(t, servers, "run", "-n", "-E0", "job", "echo", "ran").requireCode(t,
+		0).stdout)
 }
 
 func TestMaxHoldEndsTheCommand(t *testing.T) {
@@ -171,7 +179,8 @@ func TestMaxHoldEndsTheCommand(t *testing.T) {
 		`trap "echo TERM" TERM; `+goOn).requireCode(t, 124)
 	require.Equal(t, "TERM\n", r.stdout)
 	require.Greater(t, r.took, 1500*time.Millisecond)
-	require.Contains(t, r.stderr, "redlock: the lock ends in 1s and was not renewed: sh gets TERM\n")
+	require.Contains(t, r.stderr,
+		"redlock: the lock ends in 1s and was not renewed: sh gets TERM\n")
 	require.Contains(t, r.stderr, "redlock: the lock is lost: sh is killed\n")
 	require.Contains(t, r.stderr, "lock lost")
 	redlock(t, servers, "run", "-w", "30", "job", "true").requireCode(t, 0)
@@ -189,9 +198,12 @@ func TestBadFlagsAreRefused(t *testing.T) {
 		{`"soon" is not a duration`, []string{"run", "-w", "soon", "job", "true"}},
 		{"unknown flag --tll", []string{"run", "--tll=3", "job", "true"}},
 		{"must not be negative", []string{"run", "--ttl=-3s", "job", "true"}},
-		{"TTL must be 10ms to 10 years", []string{"run", "--nodes=redis://a", "--ttl=1ms", "-k0", "job", "true"}},
-		{"--grace must be at most half of the TTL, 5s, not 6s", []string{"run", "--ttl=10", "-k", "6", "job", "true"}},
-		{"maximum hold (1s) must not be below the minimum hold (2s)", []string{"run", "--nodes=redis://a", "--min-hold=2", "--max-hold=1", "job", "true"}},
+		{"TTL must be 10ms to 10 years", []string{"run", "--nodes=redis://a", "--ttl=1ms", "-k0",
+			"job", "true"}},
+		{"--grace must be at most half of the TTL, 5s, not 6s",
+			[]string{"run", "--ttl=10", "-k", "6", "job", "true"}},
+		{"maximum hold (1s) must not be below the minimum hold (2s)",
+			[]string{"run", "--nodes=redis://a", "--min-hold=2", "--max-hold=1", "job", "true"}},
 		{"the resource is empty", []string{"run", "--nodes=redis://a", "", "true"}},
 		{"unexpected argument b", []string{"acquire", "a", "b"}},
 		{"(see redlock status --help)", []string{"status"}},
@@ -208,8 +220,10 @@ func TestBadFlagsAreRefused(t *testing.T) {
 
 func TestHelpIsHelp(t *testing.T) {
 	t.Parallel()
-	require.Contains(t, redlock(t, nil, "--help").requireCode(t, 0).stdout, "redlock run nightly-report")
-	require.Contains(t, redlock(t, nil, "run", "--help").requireCode(t, 0).stdout, "Usage: redlock run [flags] NAME [--] COMMAND [ARG...]\n")
+	require.Contains(t, redlock(t, nil, "--help").requireCode(t, 0).stdout,
+		"redlock run nightly-report")
+	require.Contains(t, redlock(t, nil, "run", "--help").requireCode(t, 0).stdout,
+		"Usage: redlock run [flags] NAME [--] COMMAND [ARG...]\n")
 	_, err := exec.LookPath("go")
 	require.NoError(t, err)
 	require.NotEmpty(t, redlock(t, nil, "--version").requireCode(t, 0).stdout)

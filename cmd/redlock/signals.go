@@ -20,8 +20,8 @@ func listen() chan os.Signal {
 }
 
 // untilSignal calls f with a context that ends with the first signal that asks a process to end.
-// Then the error is that signal. If f has done its work all the same, whoever reads the channel next
-// gets the signal.
+// Then the error is that signal. If f has done its work all the same, whoever reads the channel
+// next gets the signal.
 func untilSignal(signals chan os.Signal, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)

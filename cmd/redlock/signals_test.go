@@ -12,10 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hearAll has the programs that the tests run get all signals, whoever runs the tests: a process ignores
-// what its parent does, and nohup ignores SIGHUP. What the tests' own process has a handler for, it does not.
+// hearAll has the programs that the tests run get all signals, whoever runs the tests: a process
+// ignores what its parent does, and nohup ignores SIGHUP. What the tests' own process has a handler
+// for, it does not.
 func hearAll() {
-	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2} {
+	for _, s := range []os.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1,
+		syscall.SIGUSR2,
+	} {
 		if signal.Ignored(s) {
 			signal.Notify(make(chan os.Signal, 1), s)
 		}
@@ -31,7 +35,8 @@ func TestSignalsGoOnToTheCommand(t *testing.T) {
 		signal syscall.Signal
 		name   string
 	}{
-		{syscall.SIGHUP, "HUP"}, {syscall.SIGINT, "INT"}, {syscall.SIGQUIT, "QUIT"}, {syscall.SIGUSR1, "USR1"},
+		{syscall.SIGHUP, "HUP"}, {syscall.SIGINT, "INT"}, {syscall.SIGQUIT, "QUIT"},
+		{syscall.SIGUSR1, "USR1"},
 		{syscall.SIGUSR2, "USR2"}, {syscall.SIGTERM, "TERM"},
 	} {
 		require.NoError(t, p.Process.Signal(s.signal))
@@ -42,7 +47,8 @@ func TestSignalsGoOnToTheCommand(t *testing.T) {
 func TestSignalEndsTheCommandAndItsChildren(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
-	p := launch(t, servers, "run", "job", "sh", "-c", `sh -c 'trap "echo child; exit" TERM; echo ready; `+goOn+`' | cat`)
+	p := launch(t, servers, "run", "job", "sh", "-c",
+		`sh -c 'trap "echo child; exit" TERM; echo ready; `+goOn+`' | cat`)
 	p.expect("ready")
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	p.finish().requireCode(t, 128+15)
@@ -51,7 +57,8 @@ func TestSignalEndsTheCommandAndItsChildren(t *testing.T) {
 
 func TestStoppedCommandHearsASignal(t *testing.T) {
 	t.Parallel()
-	p := launch(t, one(t), "run", "job", "sh", "-c", `trap "echo TERM; exit 4" TERM; echo $$; kill -STOP $$; `+goOn)
+	p := launch(t, one(t), "run", "job", "sh", "-c",
+		`trap "echo TERM; exit 4" TERM; echo $$; kill -STOP $$; `+goOn)
 	pid := p.line()
 	eventually(t, func() bool {
 		state, err := exec.Command("ps", "-o", "stat=", "-p", pid).Output()
@@ -67,8 +74,12 @@ func TestSignalEndsAWait(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
 	take(t, servers, "job", 1<<40)
-	for _, args := range [][]string{{"run", "job", "echo", "ran"}, {"acquire", "job"}, {"wait", "job"}} {
-		for signal, want := range map[syscall.Signal]int{syscall.SIGTERM: 143, syscall.SIGINT: 130, syscall.SIGHUP: 129} {
+	for _, args := range [][]string{
+		{"run", "job", "echo", "ran"}, {"acquire", "job"}, {"wait", "job"},
+	} {
+		for signal, want := range map[syscall.Signal]int{
+			syscall.SIGTERM: 143, syscall.SIGINT: 130, syscall.SIGHUP: 129,
+		} {
 			servers[0].ResetStats(t)
 			p := launch(t, servers, args...)
 			eventually(t, func() bool { return servers[0].Stats(t)["evalsha"] > 0 }, "it waits")

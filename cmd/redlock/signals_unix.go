@@ -9,7 +9,8 @@ import (
 
 // forwarded are the signals that go on to COMMAND.
 var forwarded = []os.Signal{
-	syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+	syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1,
+	syscall.SIGUSR2,
 }
 
 // asksToEnd reports whether a signal ends a wait for the lock.

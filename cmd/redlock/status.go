@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// lockState is what is known of a lock, as it is written in JSON. Times are in seconds. Fields may be
-// added.
+// lockState is what is known of a lock, as it is written in JSON. Times are in seconds. Fields may
+// be added.
 type lockState struct {
-	Resource string   `json:"resource"`
-	State    string   `json:"state"` // free, locked or unknown
-	Owner    string   `json:"owner,omitempty"`
-	TTL      *float64 `json:"ttl,omitempty"`  // missing where there is no lock, or one that never expires
-	Held     *float64 `json:"held,omitempty"` // for how long top has seen this owner
-	Waiters  int      `json:"waiters"`
-	Fence    uint64   `json:"fence,omitempty"`
-	Error    string   `json:"error,omitempty"` // why the state is unknown
+	Resource string `json:"resource"`
+	State    string `json:"state"` // free, locked or unknown
+	Owner    string `json:"owner,omitempty"`
+	// missing where there is no lock, or one that never expires
+	TTL     *float64 `json:"ttl,omitempty"`
+	Held    *float64 `json:"held,omitempty"` // for how long top has seen this owner
+	Waiters int      `json:"waiters"`
+	Fence   uint64   `json:"fence,omitempty"`
+	Error   string   `json:"error,omitempty"` // why the state is unknown
 
 	err error
 	ttl time.Duration // as Inspect has it
@@ -29,7 +30,8 @@ type lockState struct {
 // look asks the nodes about a lock.
 func (l *locker) look(ctx context.Context, name string) lockState {
 	s, err := l.Inspect(ctx, name)
-	state := lockState{Resource: name, State: "free", Owner: s.Owner, Waiters: s.Waiters, Fence: s.Fence, ttl: s.TTL, err: err}
+	state := lockState{Resource: name, State: "free", Owner: s.Owner, Waiters: s.Waiters,
+		Fence: s.Fence, ttl: s.TTL, err: err}
 	switch {
 	case err != nil:
 		state.State, state.Error = "unknown", err.Error()
@@ -117,7 +119,8 @@ func (c *statusCmd) Run(g *globals) error {
 		}
 		switch {
 		case len(unknown) > 0:
-			return errors.Join(unknown...) // whose code is that of an outage, or of a wrong configuration
+			// whose code is that of an outage, or of a wrong configuration
+			return errors.Join(unknown...)
 		case code != 0:
 			return &exit{code: code}
 		}

@@ -102,7 +102,8 @@ func (term *terminal) ends() int {
 func TestCommandReadsFromTheTerminal(t *testing.T) {
 	t.Parallel()
 	servers := one(t)
-	term := onTerminal(t, servers, "run", "job", "sh", "-c", `echo ready; read line; echo "got $line"; read line </dev/tty; echo "and $line"; exit 5`)
+	term := onTerminal(t, servers, "run", "job", "sh", "-c",
+		`echo ready; read line; echo "got $line"; read line </dev/tty; echo "and $line"; exit 5`)
 	term.shows("ready\n")
 	term.press("hello\n")
 	term.shows("got hello\n")

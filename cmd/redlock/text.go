@@ -13,7 +13,8 @@ import (
 // printable returns a name as it is if a terminal shows it as it is, else quoted: names and labels
 // are other people's.
 func printable(name string) string {
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) || r == '\uFFFD' }) {
+	if name == "" || strings.ContainsFunc(name,
+		func(r rune) bool { return !strconv.IsPrint(r) || r == '\uFFFD' }) {
 		return strconv.Quote(name)
 	}
 	return name

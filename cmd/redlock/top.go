@@ -128,7 +128,8 @@ func (l *locker) snap(ctx context.Context, pattern string) snapshot {
 }
 
 // scan returns the names of the locks that a node has keys of.
-func (l *locker) scan(ctx context.Context, node *redis.Client, pattern string) (names []string, err error) {
+func (l *locker) scan(ctx context.Context, node *redis.Client,
+	pattern string) (names []string, err error) {
 	const perCall = 1000
 	prefix := l.key("")
 	keys := node.ScanType(ctx, 0, escapePattern(prefix)+pattern, perCall, "string").Iterator()

@@ -34,10 +34,12 @@ func (c *waitCmd) Run(g *globals) error {
 		if last == nil {
 			last = fmt.Errorf("wait for %s: %w", quoted(c.Name), redlock.ErrHeld)
 		}
-		limited, cancel := context.WithTimeoutCause(ctx, *c.Wait, fmt.Errorf("the maximum wait of %v is over", *c.Wait))
+		limited, cancel := context.WithTimeoutCause(ctx, *c.Wait,
+			fmt.Errorf("the maximum wait of %v is over", *c.Wait))
 		defer cancel()
 		err := l.WaitForUnlock(limited, c.Name)
-		if err == nil || errors.Is(err, redlock.ErrHeld) || errors.Is(err, redlock.ErrNoQuorum) || ctx.Err() != nil {
+		if err == nil || errors.Is(err, redlock.ErrHeld) || errors.Is(err, redlock.ErrNoQuorum) ||
+			ctx.Err() != nil {
 			return err
 		}
 		return last // D was over before another look

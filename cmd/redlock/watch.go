@@ -56,7 +56,8 @@ func (w *watch) nearEnd(alarm *time.Timer) {
 		return
 	}
 	w.warned = true
-	w.report(fmt.Errorf("the lock ends in %v and was not renewed: %s gets TERM", short(w.grace), w.name), w.cmd.terminate())
+	w.report(fmt.Errorf("the lock ends in %v and was not renewed: %s gets TERM", short(w.grace),
+		w.name), w.cmd.terminate())
 }
 
 // report tells what was done to COMMAND, and whether it failed.
@@ -89,7 +90,8 @@ func (w *watch) ended(err error) error {
 	}
 	if lost || w.warned {
 		w.l.close(flushTime)
-		return &exit{codeLost, fmt.Errorf("%s was not done before its lock ended (%v)", w.name, w.cmd.state)}
+		return &exit{codeLost, fmt.Errorf("%s was not done before its lock ended (%v)", w.name,
+			w.cmd.state)}
 	}
 	w.l.said("%s has ended (%v): the lock is released", w.name, w.cmd.state)
 	w.l.close(max(flushTime, min(closeTime, time.Until(until))))

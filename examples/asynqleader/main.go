@@ -1,5 +1,5 @@
-// Asynqleader runs an asynq scheduler in one process at a time: start it on as many hosts as you like, and each
-// task is enqueued once. When the leader goes, another one schedules.
+// Asynqleader runs an asynq scheduler in one process at a time: start it on as many hosts as you
+// like, and each task is enqueued once. When the leader goes, another one schedules.
 //
 //	go run . -redis host1:6379,host2:6379,host3:6379
 //
@@ -24,7 +24,8 @@ import (
 )
 
 func main() {
-	addrs := flag.String("redis", "localhost:6379", "comma-separated `host:port` list of independent Redis masters; the first is asynq's too")
+	addrs := flag.String("redis", "localhost:6379",
+		"comma-separated `host:port` list of independent Redis masters; the first is asynq's too")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, strings.Split(*addrs, ","))
@@ -51,7 +52,8 @@ func run(ctx context.Context, addrs []string) (err error) {
 }
 
 // schedule campaigns, and schedules while it leads.
-func schedule(ctx context.Context, locker *redlock.Locker, queue asynq.RedisConnOpt, opts *asynq.SchedulerOpts) error {
+func schedule(ctx context.Context, locker *redlock.Locker, queue asynq.RedisConnOpt,
+	opts *asynq.SchedulerOpts) error {
 	return locker.Lead(ctx, "scheduler", func(ctx context.Context) error {
 		// A new one for each term: a scheduler that was stopped refuses to start again.
 		scheduler := asynq.NewScheduler(queue, opts)
@@ -69,8 +71,9 @@ func schedule(ctx context.Context, locker *redlock.Locker, queue asynq.RedisConn
 
 // register says what is scheduled.
 func register(scheduler *asynq.Scheduler) error {
-	// Unique is the last line of defence: a leader that is stopped while it enqueues a task may still enqueue it
-	// after another one leads.
-	_, err := scheduler.Register("@every 1s", asynq.NewTask("report", nil), asynq.Unique(900*time.Millisecond))
+	// Unique is the last line of defence: a leader that is stopped while it enqueues a task may
+	// still enqueue it after another one leads.
+	_, err := scheduler.Register("@every 1s", asynq.NewTask("report", nil),
+		asynq.Unique(900*time.Millisecond))
 	return err
 }

@@ -25,7 +25,8 @@ type host struct {
 
 func startHost(t *testing.T, servers []*redistest.Server, prefix string) *host {
 	t.Helper()
-	locker, err := redlock.New(redistest.Clients(t, servers), redlock.WithTTL(time.Second), redlock.WithKeyPrefix(prefix))
+	locker, err := redlock.New(redistest.Clients(t, servers), redlock.WithTTL(time.Second),
+		redlock.WithKeyPrefix(prefix))
 	require.NoError(t, err)
 	ctx, stop := context.WithCancelCause(context.Background())
 	h := &host{stop: stop, result: make(chan error, 1), enqueued: make(chan time.Time, 1000)}
@@ -33,10 +34,11 @@ func startHost(t *testing.T, servers []*redistest.Server, prefix string) *host {
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
-		h.result <- schedule(ctx, locker, asynq.RedisClientOpt{Addr: servers[0].Addr()}, &asynq.SchedulerOpts{
-			LogLevel:       asynq.ErrorLevel,
-			PreEnqueueFunc: func(*asynq.Task, []asynq.Option) { h.enqueued <- time.Now() },
-		})
+		h.result <- schedule(ctx, locker, asynq.RedisClientOpt{Addr: servers[0].Addr()},
+			&asynq.SchedulerOpts{
+				LogLevel:       asynq.ErrorLevel,
+				PreEnqueueFunc: func(*asynq.Task, []asynq.Option) { h.enqueued <- time.Now() },
+			})
 	}()
 	t.Cleanup(func() {
 		stop(errStop)

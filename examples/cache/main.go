@@ -1,15 +1,17 @@
-// Cache keeps a page that is expensive to build from being built by everybody at once when it is not in the cache (a
-// cache stampede). Eight processes ask for it at the same moment, twice:
+// Cache keeps a page that is expensive to build from being built by everybody at once when it is
+// not in the cache (a cache stampede). Eight processes ask for it at the same moment, twice:
 //
 //  1. the cache is empty: one process builds the page, the others wait for it and read the cache
-//  2. the page is out of date: one process builds it anew, the others are served the old one at once
+//  2. the page is out of date: one process builds it anew, the others are served the old one at
+//     once
 //
 // Both times the program checks that the page was built once.
 //
 //	go run ./examples/cache
 //	go run ./examples/cache -redis host1:6379,host2:6379,host3:6379
 //
-// The lock saves work and protects nothing: where too few nodes answer, a process builds the page without it.
+// The lock saves work and protects nothing: where too few nodes answer, a process builds the page
+// without it.
 package main
 
 import (
@@ -74,7 +76,8 @@ func newProcess(i int, nodes []*redis.Client, s *site) (*process, error) {
 	name := fmt.Sprintf("process-%d", i)
 	locker, err := redlock.New(nodes, redlock.WithKeyPrefix(s.pages.name), redlock.WithOwner(name),
 		redlock.WithRetryInterval(10*time.Millisecond), // the page is built soon
-		redlock.WithMaxOutage(500*time.Millisecond))    // and if Redis is down, build it without a lock
+		// and if Redis is down, build it without a lock
+		redlock.WithMaxOutage(500*time.Millisecond))
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +109,8 @@ func (s *site) fillEmptyCache(ctx context.Context) error {
 		return err
 	}
 	if editions["edition 1"] != processes || s.built.Load() != 1 {
-		return fmt.Errorf("everybody should have edition 1, built once; they have %v, built %d times", editions, s.built.Load())
+		return fmt.Errorf("everybody should have edition 1, built once; they have %v, built "+
+			"%d times", editions, s.built.Load())
 	}
 	s.say("cache", "served edition 1 to all %d, built once", processes)
 	return nil
@@ -123,14 +127,17 @@ func (s *site) refreshOldPage(ctx context.Context) error {
 		return err
 	}
 	if s.built.Load() != 2 || editions["edition 2"] == 0 {
-		return fmt.Errorf("the page should have been built once more; they have %v, built %d times", editions, s.built.Load())
+		return fmt.Errorf("the page should have been built once more; they have %v, built %d times",
+			editions, s.built.Load())
 	}
-	s.say("cache", "served the old edition to %d of %d meanwhile, built once", editions["edition 1"], processes)
+	s.say("cache", "served the old edition to %d of %d meanwhile, built once",
+		editions["edition 1"], processes)
 	return nil
 }
 
 // askAll has every process ask at the same time, and counts which edition they got.
-func (s *site) askAll(ctx context.Context, ask func(p *process, ctx context.Context) (string, error)) (map[string]int, error) {
+func (s *site) askAll(ctx context.Context, ask func(p *process, ctx context.Context) (string,
+	error)) (map[string]int, error) {
 	got := make([]string, len(s.processes))
 	var work []func(context.Context) error
 	for i, p := range s.processes {

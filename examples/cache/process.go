@@ -33,7 +33,8 @@ func (p *process) getOrWait(ctx context.Context) (string, error) {
 	return page, err
 }
 
-// getOrStale returns the page, out of date if need be. One process builds it anew, and only that one waits.
+// getOrStale returns the page, out of date if need be. One process builds it anew, and only that
+// one waits.
 func (p *process) getOrStale(ctx context.Context) (string, error) {
 	page, fresh, err := p.site.pages.get(ctx)
 	if err != nil || fresh {
@@ -46,14 +47,16 @@ func (p *process) getOrStale(ctx context.Context) (string, error) {
 	switch {
 	case page == "":
 		return p.getOrWait(ctx) // there is nothing old to serve
-	case errors.Is(err, redlock.ErrHeld), errors.Is(err, redlock.ErrNoQuorum), errors.Is(err, redlock.ErrLost):
+	case errors.Is(err, redlock.ErrHeld), errors.Is(err, redlock.ErrNoQuorum),
+		errors.Is(err, redlock.ErrLost):
 		return page, nil
 	default:
 		return page, err
 	}
 }
 
-// rebuild runs under the lock. It looks once more: whoever had the lock before has filled the cache most likely.
+// rebuild runs under the lock. It looks once more: whoever had the lock before has filled the cache
+// most likely.
 func (p *process) rebuild(ctx context.Context) (string, error) {
 	page, fresh, err := p.site.pages.get(ctx)
 	if err != nil || fresh {
@@ -71,7 +74,8 @@ const (
 	keptFor  = time.Hour // what is out of date can still be served
 )
 
-// store is the cache: a page, and a mark that it is fresh. Both are on one node and have nothing to do with locks.
+// store is the cache: a page, and a mark that it is fresh. Both are on one node and have nothing to
+// do with locks.
 type store struct {
 	data *redis.Client
 	name string

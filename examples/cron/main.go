@@ -1,4 +1,5 @@
-// Cron runs jobs on one of several hosts. Three hosts start each job by their own clocks, which differ:
+// Cron runs jobs on one of several hosts. Three hosts start each job by their own clocks, which
+// differ:
 //
 //  1. Once runs the job in one of them, and not again before the interval is over
 //  2. when the job fails, the next host may try at once
@@ -28,8 +29,9 @@ import (
 
 const (
 	every = 600 * time.Millisecond // an hour, in real life
-	hold  = every * 9 / 10         // for how long Once keeps others away: ticks may come a little early
-	tick  = 100 * time.Millisecond // hosts ask more often than the job is due
+	// for how long Once keeps others away: ticks may come a little early
+	hold = every * 9 / 10
+	tick = 100 * time.Millisecond // hosts ask more often than the job is due
 )
 
 func main() {
@@ -54,7 +56,8 @@ func run(ctx context.Context, addrs string) (err error) {
 
 	f := &fleet{
 		say: narrator(),
-		// The tick is part of the name: the time that the job is due, and not what some host's clock shows.
+		// The tick is part of the name: the time that the job is due, and not what some host's
+		// clock shows.
 		backup: "backup:" + time.Now().UTC().Truncate(time.Hour).Format(time.RFC3339),
 	}
 	prefix := "cron-" + rand.Text()[:8]
@@ -67,7 +70,9 @@ func run(ctx context.Context, addrs string) (err error) {
 		defer func() { err = errors.Join(err, locker.Close()) }()
 		f.hosts = append(f.hosts, host{name, locker})
 	}
-	for _, show := range []func(context.Context) error{f.oncePerInterval, f.againAfterFailure, f.oncePerTick} {
+	for _, show := range []func(context.Context) error{
+		f.oncePerInterval, f.againAfterFailure, f.oncePerTick,
+	} {
 		if err := show(ctx); err != nil {
 			return err
 		}
@@ -128,14 +133,16 @@ func (f *fleet) ask(ctx context.Context, h host, runs *runs) error {
 // againAfterFailure shows that a failed run does not count.
 func (f *fleet) againAfterFailure(ctx context.Context) error {
 	errPrinter := errors.New("the printer is on fire")
-	ran, err := f.hosts[0].locker.Once(ctx, "report", time.Hour, func(context.Context) error { return errPrinter })
+	ran, err := f.hosts[0].locker.Once(ctx, "report", time.Hour,
+		func(context.Context) error { return errPrinter })
 	if !ran || !errors.Is(err, errPrinter) {
 		return fmt.Errorf("the report should have failed, got %v, %w", ran, err)
 	}
 	f.say(f.hosts[0].name, "runs the report: %v", err)
 	for i, want := range []bool{true, false} {
 		h := f.hosts[i+1]
-		ran, err := h.locker.Once(ctx, "report", time.Hour, func(context.Context) error { return nil })
+		ran, err := h.locker.Once(ctx, "report", time.Hour,
+			func(context.Context) error { return nil })
 		if err != nil {
 			return err
 		}
@@ -147,8 +154,8 @@ func (f *fleet) againAfterFailure(ctx context.Context) error {
 	return nil
 }
 
-// oncePerTick makes the tick part of the name and lets the lock expire. A host that dies in the middle leaves its lock
-// too: that tick is lost, but never done twice.
+// oncePerTick makes the tick part of the name and lets the lock expire. A host that dies in the
+// middle leaves its lock too: that tick is lost, but never done twice.
 func (f *fleet) oncePerTick(ctx context.Context) error {
 	var had []string
 	for _, h := range f.hosts {

@@ -31,8 +31,8 @@ func (r *runs) enough() bool {
 	return len(r.all) >= r.want
 }
 
-// check tells whether every run kept its distance from the one before: the hold counts from some moment after the
-// earlier one was asked for.
+// check tells whether every run kept its distance from the one before: the hold counts from some
+// moment after the earlier one was asked for.
 func (r *runs) check(hold time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

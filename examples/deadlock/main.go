@@ -1,13 +1,13 @@
-// Deadlock has two processes take the same two locks in opposite order, each the second one while it holds the first.
-// Neither could ever go on. WithDeadlockDetection ends the younger of the two waits with a DeadlockError: that process
-// releases what it holds and starts over, with both locks at once, and both finish. The program checks that exactly one
-// of them is told.
+// Deadlock has two processes take the same two locks in opposite order, each the second one while
+// it holds the first. Neither could ever go on. WithDeadlockDetection ends the younger of the two
+// waits with a DeadlockError: that process releases what it holds and starts over, with both locks
+// at once, and both finish. The program checks that exactly one of them is told.
 //
 //	go run ./examples/deadlock
 //	go run ./examples/deadlock -redis host1:6379,host2:6379,host3:6379
 //
-// To take both locks at once (AcquireMulti), or always in the same order, is better where it can be done: then there
-// are no deadlocks. See examples/transfer.
+// To take both locks at once (AcquireMulti), or always in the same order, is better where it can be
+// done: then there are no deadlocks. See examples/transfer.
 package main
 
 import (
@@ -32,7 +32,8 @@ import (
 func main() {
 	log.SetFlags(0)
 	addrs := flag.String("redis", "", redisUsage)
-	name := flag.String("process", "", "be the process of that `name` (the program starts its processes itself)")
+	name := flag.String("process", "",
+		"be the process of that `name` (the program starts its processes itself)")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -65,8 +66,10 @@ func run(ctx context.Context, addrs string) error {
 	say("program", "starts billing and shipping, each with two locks to take")
 	ready := &sync.WaitGroup{}
 	ready.Add(2)
-	billing := &process{name: "billing", locks: []string{"invoice:7", "order:7"}, say: say, ready: ready}
-	shipping := &process{name: "shipping", locks: []string{"order:7", "invoice:7"}, say: say, ready: ready}
+	billing := &process{name: "billing", locks: []string{"invoice:7", "order:7"}, say: say,
+		ready: ready}
+	shipping := &process{name: "shipping", locks: []string{"order:7", "invoice:7"}, say: say,
+		ready: ready}
 	err = parallel(ctx,
 		func(ctx context.Context) error { return billing.run(ctx, nodes, prefix) },
 		func(ctx context.Context) error { return shipping.run(ctx, nodes, prefix) })
@@ -99,9 +102,11 @@ func (p *process) run(ctx context.Context, nodes []*redis.Client, prefix string)
 	if err != nil {
 		return err
 	}
-	args := append([]string{"-redis", strings.Join(addrs, ","), "-process", p.name, prefix}, p.locks...)
+	args := append([]string{"-redis", strings.Join(addrs, ","), "-process", p.name, prefix},
+		p.locks...)
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it releases its locks
+	// so that it releases its locks
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 3 * time.Second
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -124,8 +129,10 @@ func (p *process) run(ctx context.Context, nodes []*redis.Client, prefix string)
 	return nil
 }
 
-// listen repeats what the process says. When it and the other one have their first locks, it is told to go on.
-func (p *process) listen(ctx context.Context, stdout io.Reader, stdin io.WriteCloser) (last string) {
+// listen repeats what the process says. When it and the other one have their first locks, it is
+// told to go on.
+func (p *process) listen(ctx context.Context, stdout io.Reader,
+	stdin io.WriteCloser) (last string) {
 	defer stdin.Close()
 	waiting := true
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {

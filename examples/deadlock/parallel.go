@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// parallel runs all functions at once and waits for them. The first error ends the context of the others
-// and is returned, as with golang.org/x/sync/errgroup.
+// parallel runs all functions at once and waits for them. The first error ends the context of the
+// others and is returned, as with golang.org/x/sync/errgroup.
 func parallel(ctx context.Context, fns ...func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -15,7 +15,8 @@ import (
 // after is how long a wait lasts before it is looked at. In your program it may be 5 or 10 s.
 const after = 300 * time.Millisecond
 
-// work is what one process does. Its arguments are the prefix of all keys and the two locks, in its order.
+// work is what one process does. Its arguments are the prefix of all keys and the two locks, in its
+// order.
 func work(ctx context.Context, addrs, name string, args []string) (err error) {
 	if len(args) != 3 {
 		return errors.New("a process needs a prefix and two locks")
@@ -34,8 +35,8 @@ func work(ctx context.Context, addrs, name string, args []string) (err error) {
 
 	err = oneByOne(ctx, locker, args[1], args[2])
 	if errors.Is(err, redlock.ErrDeadlock) {
-		// What this process held is released: the other one can go on. Whoever waits for several at once holds nothing
-		// meanwhile.
+		// What this process held is released: the other one can go on. Whoever waits for several at
+		// once holds nothing meanwhile.
 		fmt.Println("is told:", err)
 		return atOnce(ctx, locker, args[1:])
 	}
@@ -46,7 +47,8 @@ func work(ctx context.Context, addrs, name string, args []string) (err error) {
 func oneByOne(ctx context.Context, locker *redlock.Locker, first, second string) error {
 	return locker.Do(ctx, first, func(ctx context.Context) error {
 		fmt.Println("has", first)
-		if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // until the other one has its first lock
+		if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+			// until the other one has its first lock
 			return err
 		}
 		fmt.Println("waits for", second)

@@ -1,13 +1,14 @@
-// Dedupe sends each message at most once in 24 hours, however often it is delivered, by however many workers, over
-// restarts. The lock on the message's id is the memory: it is kept after a success, and released after a failure, so
-// that the message can be tried again.
+// Dedupe sends each message at most once in 24 hours, however often it is delivered, by however
+// many workers, over restarts. The lock on the message's id is the memory: it is kept after a
+// success, and released after a failure, so that the message can be tried again.
 //
-// A refusal does not say that the message was sent: the holder of the lock may still be sending it, and may fail. So a
-// delivery counts as a duplicate only when the lock is older than sending can take. Until then it goes back to the
-// broker.
+// A refusal does not say that the message was sent: the holder of the lock may still be sending it,
+// and may fail. So a delivery counts as a duplicate only when the lock is older than sending can
+// take. Until then it goes back to the broker.
 //
-// This is at most once, not exactly once: a worker that dies in the middle leaves its lock too, and nobody tries again
-// before that lock expires. If that is too little, store the id in one transaction with the result.
+// This is at most once, not exactly once: a worker that dies in the middle leaves its lock too, and
+// nobody tries again before that lock expires. If that is too little, store the id in one
+// transaction with the result.
 //
 //	go run ./examples/dedupe
 //	go run ./examples/dedupe -redis host1:6379,host2:6379,host3:6379
@@ -66,7 +67,8 @@ func run(ctx context.Context, addrs string) (err error) {
 	if err := d.outbox.check(1); err != nil {
 		return err
 	}
-	d.say("system", "restarts: every Locker is closed, the locks live on; the broker delivers all again")
+	d.say("system",
+		"restarts: every Locker is closed, the locks live on; the broker delivers all again")
 	if err := d.deliver(ctx, "c", "d"); err != nil {
 		return err
 	}
@@ -84,7 +86,8 @@ type demo struct {
 	say    func(who, format string, args ...any)
 }
 
-// deliver starts a worker under each name and hands them every message twice, until all deliveries are acknowledged.
+// deliver starts a worker under each name and hands them every message twice, until all deliveries
+// are acknowledged.
 func (d *demo) deliver(ctx context.Context, names ...string) error {
 	b := newBroker(messages, messages)
 	var work []func(context.Context) error
@@ -96,7 +99,8 @@ func (d *demo) deliver(ctx context.Context, names ...string) error {
 	return parallel(ctx, work...)
 }
 
-// withWorker runs fn with a worker, a process of its own: its Locker is closed at the end, as at a shutdown.
+// withWorker runs fn with a worker, a process of its own: its Locker is closed at the end, as at a
+// shutdown.
 func (d *demo) withWorker(name string, fn func(w *worker) error) error {
 	locker, err := redlock.New(d.nodes, redlock.WithKeyPrefix(d.prefix), redlock.WithOwner(name))
 	if err != nil {
@@ -106,8 +110,9 @@ func (d *demo) withWorker(name string, fn func(w *worker) error) error {
 	return errors.Join(err, locker.Close())
 }
 
-// sendAgain is the operator who wants a message sent a second time. The process that took the lock is gone, but the
-// token was stored with the message: who knows it can continue the lock, and release it.
+// sendAgain is the operator who wants a message sent a second time. The process that took the lock
+// is gone, but the token was stored with the message: who knows it can continue the lock, and
+// release it.
 func (d *demo) sendAgain(ctx context.Context, id string) error {
 	return d.withWorker("operator", func(w *worker) error {
 		if err := w.forget(ctx, id); err != nil {
@@ -124,7 +129,8 @@ func (d *demo) sendAgain(ctx context.Context, id string) error {
 	})
 }
 
-// forgetAll takes back what this run remembers, also when ctx has ended. A real system lets it expire.
+// forgetAll takes back what this run remembers, also when ctx has ended. A real system lets it
+// expire.
 func (d *demo) forgetAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

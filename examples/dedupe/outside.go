@@ -56,13 +56,15 @@ func (b *broker) ack() {
 }
 
 func (b *broker) nack(id string) {
-	time.AfterFunc(redelivery, func() { b.queue <- id }) // there is room: its delivery was taken out
+	// there is room: its delivery was taken out
+	time.AfterFunc(redelivery, func() { b.queue <- id })
 }
 
 // outbox stands for the mail server and its records, which outlive the workers.
 type outbox struct {
-	mu       sync.Mutex
-	failOnce string            // guarded by mu, as is what follows: the message that cannot be sent the first time
+	mu sync.Mutex
+	// guarded by mu, as is what follows: the message that cannot be sent the first time
+	failOnce string
 	sent     map[string]int    // how often each message went out
 	tokens   map[string]string // the token of the lock that remembers it
 }

@@ -24,7 +24,8 @@ type worker struct {
 	say    func(who, format string, args ...any)
 }
 
-// consume handles deliveries until the broker has no more. What fails goes back to the broker and comes again.
+// consume handles deliveries until the broker has no more. What fails goes back to the broker and
+// comes again.
 func (w *worker) consume(ctx context.Context, b *broker) error {
 	for {
 		id, err := b.next(ctx)
@@ -55,8 +56,8 @@ func (w *worker) handle(ctx context.Context, id string) error {
 	if err != nil {
 		return err // an outage says nothing about the message
 	}
-	// Not under h.Context: sending ends long before the lock does, and a handle that nobody watches costs nothing for
-	// the next 24 hours.
+	// Not under h.Context: sending ends long before the lock does, and a handle that nobody watches
+	// costs nothing for the next 24 hours.
 	if err := w.outbox.send(ctx, id, h.Token()); err != nil {
 		return errors.Join(err, h.Release(ctx)) // so that it can be tried again
 	}
@@ -64,7 +65,8 @@ func (w *worker) handle(ctx context.Context, id string) error {
 	return nil
 }
 
-// duplicate returns nil if the message was sent, as far as a lock can tell: somebody has had it for long enough.
+// duplicate returns nil if the message was sent, as far as a lock can tell: somebody has had it for
+// long enough.
 func (w *worker) duplicate(ctx context.Context, id string) error {
 	status, err := w.locker.Inspect(ctx, "message:"+id)
 	if err != nil {

@@ -1,18 +1,19 @@
-// Fencing shows what a lock alone cannot prevent, and a fencing token can: a worker that is paused for longer than its
-// lock lives, and wakes up in the middle of its write.
+// Fencing shows what a lock alone cannot prevent, and a fencing token can: a worker that is paused
+// for longer than its lock lives, and wakes up in the middle of its write.
 //
-// Two workers add to a balance: read, think, write. The first one takes the lock, reads, and is paused. Its lock
-// expires, the second one takes it and writes. Then the first one wakes up and writes what it had worked out, and the
-// second one's work is lost. With fencing the store remembers the largest token that was shown to it, and refuses the
-// write. The token is shown with the read already: from then on nobody can change what was read who had the lock before.
-// The program shows both, with a balance in a Redis key and with one in an SQL table, and fails if either does
-// not come true.
+// Two workers add to a balance: read, think, write. The first one takes the lock, reads, and is
+// paused. Its lock expires, the second one takes it and writes. Then the first one wakes up and
+// writes what it had worked out, and the second one's work is lost. With fencing the store
+// remembers the largest token that was shown to it, and refuses the write. The token is shown with
+// the read already: from then on nobody can change what was read who had the lock before. The
+// program shows both, with a balance in a Redis key and with one in an SQL table, and fails if
+// either does not come true.
 //
 //	cd examples/fencing && go run .
 //	cd examples/fencing && go run . -redis host1:6379,host2:6379,host3:6379
 //
-// The locks need the nodes to be independent masters; the balance in Redis is ordinary data on the first of them. The
-// SQL database is an embedded SQLite.
+// The locks need the nodes to be independent masters; the balance in Redis is ordinary data on the
+// first of them. The SQL database is an embedded SQLite.
 package main
 
 import (
@@ -67,7 +68,8 @@ func run(ctx context.Context, addrs string) (err error) {
 	say := narrator()
 	for _, s := range []store{key, table} {
 		for _, fenced := range []bool{false, true} {
-			if err := (&scene{store: s, fenced: fenced, nodes: nodes, name: name, say: say}).play(ctx); err != nil {
+			if err := (&scene{store: s, fenced: fenced, nodes: nodes, name: name, say: say}).play(
+				ctx); err != nil {
 				return err
 			}
 		}
@@ -75,8 +77,8 @@ func run(ctx context.Context, addrs string) (err error) {
 	return nil
 }
 
-// forget deletes the counters of the fencing tokens. A real program leaves them: they outlive each lock, and expire a
-// week after the last one.
+// forget deletes the counters of the fencing tokens. A real program leaves them: they outlive each
+// lock, and expire a week after the last one.
 func forget(nodes []*redis.Client, name string) error {
 	var errs []error
 	for _, node := range nodes {
@@ -130,16 +132,18 @@ func (s *scene) play(ctx context.Context) (err error) {
 }
 
 func (s *scene) worker(name string) (*redlock.Locker, error) {
-	opts := []redlock.Option{redlock.WithKeyPrefix(s.name), redlock.WithOwner(name), redlock.WithTTL(ttl), redlock.WithNodeTimeout(ttl / 2)}
+	opts := []redlock.Option{redlock.WithKeyPrefix(s.name), redlock.WithOwner(name),
+		redlock.WithTTL(ttl), redlock.WithNodeTimeout(ttl / 2)}
 	if s.fenced {
 		opts = append(opts, redlock.WithFencing())
 	}
 	return redlock.New(s.nodes, opts...)
 }
 
-// add adds to the balance under the lock. Between its read and its write it is paused: it tells of the read, and goes on
-// when it is woken. A paused process looks at nothing, its lock neither.
-func (s *scene) add(ctx context.Context, l *redlock.Locker, who string, amount int, read chan<- struct{}, woke <-chan struct{}) error {
+// add adds to the balance under the lock. Between its read and its write it is paused: it tells of
+// the read, and goes on when it is woken. A paused process looks at nothing, its lock neither.
+func (s *scene) add(ctx context.Context, l *redlock.Locker, who string, amount int,
+	read chan<- struct{}, woke <-chan struct{}) error {
 	h, err := l.Acquire(ctx, "balance")
 	if err != nil {
 		return err
@@ -166,7 +170,8 @@ func (s *scene) add(ctx context.Context, l *redlock.Locker, who string, amount i
 	return nil
 }
 
-// judge says whether it has come as it should: the second worker's work is lost without fencing, and only then.
+// judge says whether it has come as it should: the second worker's work is lost without fencing,
+// and only then.
 func (s *scene) judge(ctx context.Context, second, first error) error {
 	if second != nil {
 		return second

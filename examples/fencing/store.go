@@ -12,8 +12,9 @@ import (
 // errStale is what a store says to a holder whose lock is over.
 var errStale = errors.New("refused: somebody with a larger fencing token was here")
 
-// store keeps a balance, and the largest fencing token that was shown to it. It refuses whoever shows a smaller one. The
-// same token is that of the same holder, which may come again. Without fencing all tokens are 0.
+// store keeps a balance, and the largest fencing token that was shown to it. It refuses whoever
+// shows a smaller one. The same token is that of the same holder, which may come again. Without
+// fencing all tokens are 0.
 type store interface {
 	reset(ctx context.Context, balance int) error
 	look(ctx context.Context) (int, error) // for the audience
@@ -37,8 +38,8 @@ func (k *key) look(ctx context.Context) (int, error) {
 	return k.data.HGet(ctx, k.name, "balance").Int()
 }
 
-// fenced compares the token, remembers it, sets the balance if one is given, and returns it, all in one step. Tokens are
-// below 2^52: Lua can compare them as numbers.
+// fenced compares the token, remembers it, sets the balance if one is given, and returns it, all in
+// one step. Tokens are below 2^52: Lua can compare them as numbers.
 var fenced = redis.NewScript(`
 if tonumber(redis.call('HGET', KEYS[1], 'fence')) > tonumber(ARGV[1]) then return false end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1])
@@ -83,7 +84,8 @@ func openTable(ctx context.Context) (*table, error) {
 func (t *table) String() string { return "an SQL table" }
 
 func (t *table) reset(ctx context.Context, balance int) error {
-	_, err := t.db.ExecContext(ctx, `UPDATE account SET balance = $1, fence = 0 WHERE id = 1`, balance)
+	_, err := t.db.ExecContext(ctx, `UPDATE account SET balance = $1, fence = 0 WHERE id = 1`,
+		balance)
 	return err
 }
 
@@ -93,11 +95,13 @@ func (t *table) look(ctx context.Context) (balance int, err error) {
 }
 
 func (t *table) read(ctx context.Context, fence uint64) (balance int, err error) {
-	return t.run(ctx, `UPDATE account SET fence = $1 WHERE id = 1 AND fence <= $1 RETURNING balance`, fence)
+	return t.run(ctx,
+		`UPDATE account SET fence = $1 WHERE id = 1 AND fence <= $1 RETURNING balance`, fence)
 }
 
 func (t *table) write(ctx context.Context, balance int, fence uint64) error {
-	_, err := t.run(ctx, `UPDATE account SET fence = $1, balance = $2 WHERE id = 1 AND fence <= $1 RETURNING balance`, fence, balance)
+	_, err := t.run(ctx,
+		`UPDATE account SET fence = $1, balance = $2 WHERE id = 1 AND fence <= $1 RETURNING balance`, fence, balance)
 	return err
 }
 

@@ -1,13 +1,14 @@
-// Handover passes a lock from a process that is shut down to the one that takes its place, without a moment in which
-// somebody else could get it. The old process uploads a film in parts; in the middle it is told to stop. It writes down
-// how far it got and the token of its lock. The new process adopts the lock by that token and goes on from there. A
-// third one tries to get the film all the time, and must not before the upload is through.
+// Handover passes a lock from a process that is shut down to the one that takes its place, without
+// a moment in which somebody else could get it. The old process uploads a film in parts; in the
+// middle it is told to stop. It writes down how far it got and the token of its lock. The new
+// process adopts the lock by that token and goes on from there. A third one tries to get the film
+// all the time, and must not before the upload is through.
 //
 //	go run ./examples/handover
 //	go run ./examples/handover -redis host1:6379,host2:6379,host3:6379
 //
-// The token is a secret: whoever has it can release the lock. And it must be passed on before the lock ends: the new
-// process has what is left of the TTL to start and to adopt it.
+// The token is a secret: whoever has it can release the lock. And it must be passed on before the
+// lock ends: the new process has what is left of the TTL to start and to adopt it.
 package main
 
 import (
@@ -58,7 +59,8 @@ func run(ctx context.Context, addrs string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rival.Close()) }()
-	return parallel(ctx, d.replace, func(ctx context.Context) error { return d.compete(ctx, rival) })
+	return parallel(ctx, d.replace,
+		func(ctx context.Context) error { return d.compete(ctx, rival) })
 }
 
 // deployment replaces one version of a program by the next.
@@ -76,7 +78,8 @@ func (d *deployment) open(name string) (*redlock.Locker, error) {
 		redlock.WithTTL(10*time.Second), redlock.WithAutoRenewal(true))
 }
 
-// note is what the old process leaves for the new one: in a database, or in a file that only they can read.
+// note is what the old process leaves for the new one: in a database, or in a file that only they
+// can read.
 type note struct {
 	token string
 	next  int // the part to go on with
@@ -91,7 +94,8 @@ func (d *deployment) replace(ctx context.Context) error {
 	return d.newProcess(ctx, left)
 }
 
-// oldProcess is told to stop after half of the parts. It closes its Locker, which ends renewal and leaves the lock.
+// oldProcess is told to stop after half of the parts. It closes its Locker, which ends renewal and
+// leaves the lock.
 func (d *deployment) oldProcess(ctx context.Context) (left note, err error) {
 	locker, err := d.open("old")
 	if err != nil {
@@ -177,7 +181,8 @@ func (d *deployment) compete(ctx context.Context, rival *redlock.Locker) error {
 			}
 		}
 		if len(d.uploaded) != parts {
-			return fmt.Errorf("the rival has the lock after %d of %d parts: it got in between", len(d.uploaded), parts)
+			return fmt.Errorf("the rival has the lock after %d of %d parts: it got in between",
+				len(d.uploaded), parts)
 		}
 		d.say("rival", "has the lock, and finds the whole film")
 		return nil

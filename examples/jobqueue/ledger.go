@@ -72,12 +72,15 @@ func (l *ledger) check(say func(who, format string, args ...any)) error {
 		}
 	}
 	if l.held == 0 {
-		return errors.New("no job in progress was claimed by a second worker: the locks were not put to the test")
+		return errors.New(
+			"no job in progress was claimed by a second worker: the locks were not put to the test")
 	}
 	if l.takeover != 1 {
-		return fmt.Errorf("one job should have been taken over after the crash, %d were", l.takeover)
+		return fmt.Errorf("one job should have been taken over after the crash, %d were",
+			l.takeover)
 	}
-	say("ledger", "each of %d jobs finished once, never two workers on one; %d times a lock prevented that",
+	say("ledger",
+		"each of %d jobs finished once, never two workers on one; %d times a lock prevented that",
 		len(jobs), l.held)
 	return nil
 }

@@ -1,10 +1,11 @@
-// Jobqueue works through jobs in a Redis stream with a consumer group: three workers, a lock for each job, and a
-// worker that crashes in the middle of one.
+// Jobqueue works through jobs in a Redis stream with a consumer group: three workers, a lock for
+// each job, and a worker that crashes in the middle of one.
 //
-// A stream hands each job to one worker, and hands over (XAUTOCLAIM) what was not acknowledged for a while. It cannot
-// know whether that while means a crash or just a long job. The lock can: a worker that lives renews it, a worker that
-// crashed does not, and so a job moves on only when its lock has ended. The program checks that no job was worked on
-// by two at once, and that every job was finished once.
+// A stream hands each job to one worker, and hands over (XAUTOCLAIM) what was not acknowledged for
+// a while. It cannot know whether that while means a crash or just a long job. The lock can: a
+// worker that lives renews it, a worker that crashed does not, and so a job moves on only when its
+// lock has ended. The program checks that no job was worked on by two at once, and that every job
+// was finished once.
 //
 //	go run ./examples/jobqueue
 //	go run ./examples/jobqueue -redis host1:6379,host2:6379,host3:6379
@@ -28,8 +29,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// jobs and how long each takes. The first one takes longer than a job may lie unacknowledged (see idle); the worker
-// that gets the second one first crashes.
+// jobs and how long each takes. The first one takes longer than a job may lie unacknowledged (see
+// idle); the worker that gets the second one first crashes.
 var jobs = []job{
 	{name: "film-1", takes: time.Second},
 	{name: "film-2", takes: 200 * time.Millisecond, crash: true},

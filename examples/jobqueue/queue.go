@@ -41,7 +41,8 @@ func (q *queue) open(ctx context.Context, jobs []job) error {
 // next returns a new job, or else one that nobody has acknowledged for a while.
 func (q *queue) next(ctx context.Context, consumer string) (id string, j job, err error) {
 	streams, err := q.data.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: group, Consumer: consumer, Streams: []string{q.stream, ">"}, Count: 1, Block: 50 * time.Millisecond,
+		Group: group, Consumer: consumer, Streams: []string{q.stream, ">"}, Count: 1,
+		Block: 50 * time.Millisecond,
 	}).Result()
 	if err == nil {
 		return q.parse(streams[0].Messages)
@@ -75,7 +76,8 @@ func (q *queue) rest(ctx context.Context) error {
 
 func (q *queue) parse(messages []redis.XMessage) (id string, j job, err error) {
 	var index int
-	if _, err := fmt.Sscan(fmt.Sprint(messages[0].Values["job"]), &index); err != nil || index >= len(jobs) {
+	if _, err := fmt.Sscan(fmt.Sprint(messages[0].Values["job"]), &index); err != nil ||
+		index >= len(jobs) {
 		return "", job{}, fmt.Errorf("stream entry %v is not a job", messages[0])
 	}
 	return messages[0].ID, jobs[index], nil

@@ -11,9 +11,11 @@ import (
 
 const (
 	lease = 600 * time.Millisecond // how long after a crash its job can be taken over
-	idle  = 250 * time.Millisecond // for how long a job may lie unacknowledged before others have a look at it
+	// for how long a job may lie unacknowledged before others have a look at it
+	idle = 250 * time.Millisecond
 
-	// By default a node may take a quarter of the lease to answer. That is little on a busy machine.
+	// By default a node may take a quarter of the lease to answer. That is little on a busy
+	// machine.
 	patience = 200 * time.Millisecond
 )
 
@@ -62,7 +64,8 @@ func (w *worker) handle(ctx context.Context, id string, j job) error {
 	}
 	defer h.Release(ctx) // for the ways out on error
 
-	// It may have been finished between the stream handing it over and the lock: look again, now that nobody can.
+	// It may have been finished between the stream handing it over and the lock: look again, now
+	// that nobody can.
 	pending, err := w.queue.pending(ctx, id)
 	if err != nil {
 		return err
@@ -83,7 +86,8 @@ func (w *worker) handle(ctx context.Context, id string, j job) error {
 	return h.Release(ctx)
 }
 
-// work does the job, under a context that ends with the lock: a worker never goes on with what may be another's.
+// work does the job, under a context that ends with the lock: a worker never goes on with what may
+// be another's.
 func (w *worker) work(ctx context.Context, h *redlock.Handle, j job) error {
 	before, err := w.ledger.begin(w.name, h, j)
 	if err != nil {
@@ -96,7 +100,8 @@ func (w *worker) work(ctx context.Context, h *redlock.Handle, j job) error {
 	}
 	ctx = h.Context(ctx)
 	if j.crash && before == "" {
-		return w.crash(ctx, j) // no entry in the ledger: as far as it knows, the worker is still at it
+		// no entry in the ledger: as far as it knows, the worker is still at it
+		return w.crash(ctx, j)
 	}
 	defer w.ledger.end(j)
 	if err := pretend(ctx, j.takes); err != nil {
@@ -105,8 +110,8 @@ func (w *worker) work(ctx context.Context, h *redlock.Handle, j job) error {
 	return nil
 }
 
-// crash ends the worker in the middle of the job. A closed Locker leaves behind what a killed process does: a lock
-// that nobody renews and nobody releases.
+// crash ends the worker in the middle of the job. A closed Locker leaves behind what a killed
+// process does: a lock that nobody renews and nobody releases.
 func (w *worker) crash(ctx context.Context, j job) error {
 	if err := pretend(ctx, j.takes/2); err != nil {
 		return err

@@ -13,7 +13,8 @@ import (
 
 // campaign is one candidate: it campaigns and leads until ctx ends.
 func campaign(ctx context.Context, nodes []*redis.Client, prefix, name string) (err error) {
-	locker, err := redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(name), redlock.WithTTL(ttl),
+	locker, err := redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(name),
+		redlock.WithTTL(ttl),
 		redlock.WithRetryInterval(20*time.Millisecond))
 	if err != nil {
 		return err
@@ -34,7 +35,8 @@ func campaign(ctx context.Context, nodes []*redis.Client, prefix, name string) (
 	return err
 }
 
-// work is what only a leader may do. It looks at ctx before each step: after the end of the leadership there is none.
+// work is what only a leader may do. It looks at ctx before each step: after the end of the
+// leadership there is none.
 func work(ctx context.Context, name string) error {
 	for {
 		if err := pretend(ctx, ttl/10); err != nil {

@@ -48,7 +48,8 @@ func (e *election) enter(names ...string) error {
 }
 
 func (e *election) start(program, name string) error {
-	c := &candidate{name, exec.Command(program, "-candidate", name, "-redis", e.addrs, "-prefix", e.prefix)}
+	c := &candidate{name, exec.Command(program, "-candidate", name, "-redis", e.addrs, "-prefix",
+		e.prefix)}
 	c.cmd.Stderr = os.Stderr
 	said, err := c.cmd.StdoutPipe()
 	if err != nil {

@@ -1,4 +1,5 @@
-// Leader shows an election: three processes campaign, one leads, and when it goes another takes over.
+// Leader shows an election: three processes campaign, one leads, and when it goes another takes
+// over.
 //
 //  1. the leader is asked to stop (SIGINT) and hands over at once
 //  2. the next one is killed (SIGKILL), and the third leads once the lock has expired
@@ -8,7 +9,8 @@
 //	go run ./examples/leader
 //	go run ./examples/leader -redis host1:6379,host2:6379,host3:6379
 //
-// With -candidate the program is one candidate, until Ctrl-C: see the README for a demonstration in three terminals.
+// With -candidate the program is one candidate, until Ctrl-C: see the README for a demonstration in
+// three terminals.
 package main
 
 import (
@@ -53,7 +55,8 @@ func run(ctx context.Context, addrs, prefix, name string) error {
 	if name != "" {
 		return campaign(ctx, nodes, prefix, name)
 	}
-	e := &election{lines: make(chan line), addrs: addresses(nodes), prefix: "leader-" + rand.Text()[:8]}
+	e := &election{lines: make(chan line), addrs: addresses(nodes),
+		prefix: "leader-" + rand.Text()[:8]}
 	return errors.Join(e.show(ctx), e.end())
 }
 
@@ -98,6 +101,7 @@ func (e *election) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	say("demo", "%s leads after %v: the dead leader's lock had to expire", third.name, when.Sub(began).Round(time.Millisecond))
+	say("demo", "%s leads after %v: the dead leader's lock had to expire", third.name,
+		when.Sub(began).Round(time.Millisecond))
 	return nil
 }

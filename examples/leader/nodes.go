@@ -13,10 +13,11 @@ import (
 
 // What has nothing to do with locks. In your program redis.NewClient takes the place of openNodes.
 
-const redisUsage = "comma-separated `host:port` list of independent Redis masters (default: nodes embedded in this process)"
+const redisUsage = "comma-separated `host:port` list of independent Redis masters (default: " +
+	"nodes embedded in this process)"
 
-// openNodes returns a client for each address in addrs, a comma-separated list of host:port. If addrs is
-// empty it starts n embedded nodes instead, so that the example needs no server.
+// openNodes returns a client for each address in addrs, a comma-separated list of host:port. If
+// addrs is empty it starts n embedded nodes instead, so that the example needs no server.
 func openNodes(addrs string, n int) (clients []*redis.Client, closeNodes func(), err error) {
 	if addrs == "" {
 		return embedNodes(n)

@@ -12,9 +12,9 @@ import (
 
 var accounts = []string{"rent", "wages", "sales", "taxes"}
 
-// hierarchy has one worker book while the other one closes the month. A lock is exclusive: there is none that many may
-// share for reading. So the one above takes all that is below it, in one round trip; those below take what they need,
-// and do not stand in each other's way.
+// hierarchy has one worker book while the other one closes the month. A lock is exclusive: there is
+// none that many may share for reading. So the one above takes all that is below it, in one round
+// trip; those below take what they need, and do not stand in each other's way.
 func (o *office) hierarchy(ctx context.Context) error {
 	books := newLedger()
 	bookkeeper, closer := o.workers[0], o.workers[1]
@@ -22,7 +22,8 @@ func (o *office) hierarchy(ctx context.Context) error {
 	err := parallel(ctx,
 		func(ctx context.Context) error {
 			for i := range bookings {
-				if err := books.book(ctx, bookkeeper.locker, accounts[i%4], accounts[(i+1)%4]); err != nil {
+				if err := books.book(ctx, bookkeeper.locker, accounts[i%4],
+					accounts[(i+1)%4]); err != nil {
 					return err
 				}
 			}
@@ -40,7 +41,8 @@ func (o *office) hierarchy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.say(closer.name, "closed the month %d times, %s made %d bookings meanwhile: the sum was always 0",
+	o.say(closer.name,
+		"closed the month %d times, %s made %d bookings meanwhile: the sum was always 0",
 		closings, bookkeeper.name, bookings)
 	return nil
 }
@@ -56,7 +58,8 @@ func newLedger() ledger {
 	return books
 }
 
-// book moves 10 from one account to another. Between the two the sum is wrong, and nobody may see it.
+// book moves 10 from one account to another. Between the two the sum is wrong, and nobody may see
+// it.
 func (b ledger) book(ctx context.Context, locker *redlock.Locker, from, to string) (err error) {
 	h, err := locker.AcquireMulti(ctx, []string{"account:" + from, "account:" + to})
 	if err != nil {

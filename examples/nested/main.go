@@ -1,10 +1,12 @@
 // Nested shows what happens to those who need more than one lock, and what to do about it:
 //
-//  1. two workers take the same two locks in opposite orders, one inside the other: each waits for what the other one
-//     has. WithMaxWait ends that, or WithDeadlockDetection (see examples/deadlock); nothing else would
+//  1. two workers take the same two locks in opposite orders, one inside the other: each waits for
+//     what the other one has. WithMaxWait ends that, or WithDeadlockDetection (see
+//     examples/deadlock); nothing else would
 //  2. everybody takes them in one order, the outer one first: no deadlock
 //  3. both at once with AcquireMulti: no order to agree on, and one round trip
-//  4. a hierarchy: closing a month takes the locks of all accounts at once, a booking takes those that it needs
+//  4. a hierarchy: closing a month takes the locks of all accounts at once, a booking takes those
+//     that it needs
 //  5. a lock cannot be taken twice, not even by who has it: pass on what was acquired
 //
 // How to run it:
@@ -57,7 +59,9 @@ func run(ctx context.Context, addrs string) (err error) {
 		defer func() { err = errors.Join(err, locker.Close()) }()
 		o.workers[i] = worker{name, locker}
 	}
-	for _, show := range []func(context.Context) error{o.deadlock, o.oneOrder, o.allAtOnce, o.hierarchy, o.reentrance} {
+	for _, show := range []func(context.Context) error{
+		o.deadlock, o.oneOrder, o.allAtOnce, o.hierarchy, o.reentrance,
+	} {
 		if err := show(ctx); err != nil {
 			return err
 		}
@@ -78,7 +82,8 @@ type worker struct {
 }
 
 // both runs fn for both workers at the same time.
-func (o *office) both(ctx context.Context, fn func(ctx context.Context, i int, w worker) error) error {
+func (o *office) both(ctx context.Context, fn func(ctx context.Context, i int,
+	w worker) error) error {
 	return parallel(ctx,
 		func(ctx context.Context) error { return fn(ctx, 0, o.workers[0]) },
 		func(ctx context.Context) error { return fn(ctx, 1, o.workers[1]) },
@@ -89,7 +94,8 @@ func (o *office) both(ctx context.Context, fn func(ctx context.Context, i int, w
 func (o *office) deadlock(ctx context.Context) error {
 	names := [2]string{"stock", "orders"}
 	var gaveUp [2]error
-	has := [2]chan struct{}{make(chan struct{}), make(chan struct{})} // closed when a worker has its first lock
+	// closed when a worker has its first lock
+	has := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
 	err := o.both(ctx, func(ctx context.Context, i int, w worker) error {
 		outer, err := w.locker.Acquire(ctx, names[i])
 		if err != nil {
@@ -125,7 +131,8 @@ func (o *office) oneOrder(ctx context.Context) error {
 	err := o.both(ctx, func(ctx context.Context, _ int, w worker) error {
 		for range 10 {
 			err := w.locker.Do(ctx, "orders", func(ctx context.Context) error {
-				return w.locker.Do(ctx, "stock", func(ctx context.Context) error { return ctx.Err() })
+				return w.locker.Do(ctx, "stock",
+					func(ctx context.Context) error { return ctx.Err() })
 			})
 			if err != nil {
 				return err

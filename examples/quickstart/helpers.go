@@ -12,14 +12,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What every example needs and what has nothing to do with locks. Each example has its own copy of this
-// file, so that its directory can be copied and run anywhere. In your program redis.NewClient takes the
-// place of openNodes.
+// What every example needs and what has nothing to do with locks. Each example has its own copy of
+// this file, so that its directory can be copied and run anywhere. In your program redis.NewClient
+// takes the place of openNodes.
 
-const redisUsage = "comma-separated `host:port` list of independent Redis masters (default: nodes embedded in this process)"
+const redisUsage = "comma-separated `host:port` list of independent Redis masters (default: " +
+	"nodes embedded in this process)"
 
-// openNodes returns a client for each address in addrs, a comma-separated list of host:port. If addrs is
-// empty it starts n embedded nodes instead, so that the example needs no server.
+// openNodes returns a client for each address in addrs, a comma-separated list of host:port. If
+// addrs is empty it starts n embedded nodes instead, so that the example needs no server.
 func openNodes(addrs string, n int) (clients []*redis.Client, closeNodes func(), err error) {
 	if addrs == "" {
 		return embedNodes(n)
@@ -64,15 +65,16 @@ func closeClients(clients []*redis.Client) {
 	}
 }
 
-// narrator returns a printer of lines such as " 0.103s  worker-2  waits for order:42". The time counts
-// from the call of narrator. Goroutines may share the printer.
+// narrator returns a printer of lines such as " 0.103s worker-2 waits for order:42". The time
+// counts from the call of narrator. Goroutines may share the printer.
 func narrator() func(who, format string, args ...any) {
 	start := time.Now()
 	var mu sync.Mutex
 	return func(who, format string, args ...any) {
 		mu.Lock() // one line at a time, in the order of their times
 		defer mu.Unlock()
-		fmt.Printf("%6.3fs  %-9s %s\n", time.Since(start).Seconds(), who, fmt.Sprintf(format, args...))
+		fmt.Printf("%6.3fs  %-9s %s\n", time.Since(start).Seconds(), who,
+			fmt.Sprintf(format, args...))
 	}
 }
 

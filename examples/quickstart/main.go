@@ -1,4 +1,5 @@
-// Quickstart shows in six short acts what a lock over several Redis nodes does, and checks each of them:
+// Quickstart shows in six short acts what a lock over several Redis nodes does, and checks each of
+// them:
 //
 //  1. two competitors: the second waits and has the lock as soon as the first releases it
 //  2. automatic renewal: a lock outlives its TTL while its holder works
@@ -142,7 +143,8 @@ func (s *show) compete(ctx context.Context) error {
 }
 
 func (s *show) renew(ctx context.Context) error {
-	h, err := s.alice.Acquire(ctx, "report", redlock.WithTTL(600*time.Millisecond), redlock.WithAutoRenewal(true))
+	h, err := s.alice.Acquire(ctx, "report", redlock.WithTTL(600*time.Millisecond),
+		redlock.WithAutoRenewal(true))
 	if err != nil {
 		return err
 	}
@@ -182,13 +184,15 @@ func (s *show) extend(ctx context.Context) error {
 	return h.Release(ctx)
 }
 
-// transfer moves money both ways at once. Each move needs both accounts, and the two movers name them in opposite
-// order. If they took one lock after the other, they would soon wait for each other for ever.
+// transfer moves money both ways at once. Each move needs both accounts, and the two movers name
+// them in opposite order. If they took one lock after the other, they would soon wait for each
+// other for ever.
 func (s *show) transfer(ctx context.Context) error {
 	var anna, ben atomic.Int64
 	anna.Store(100)
 	ben.Store(100)
-	move := func(locker *redlock.Locker, from, to *atomic.Int64, resources ...string) func(context.Context) error {
+	move := func(locker *redlock.Locker, from, to *atomic.Int64,
+		resources ...string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			for range 10 {
 				h, err := locker.AcquireMulti(ctx, resources)
@@ -234,7 +238,8 @@ func (s *show) inspect(ctx context.Context) error {
 	if !status.Locked || status.Owner != "alice" {
 		return fmt.Errorf("alice has order:43, but Inspect says %+v", status)
 	}
-	s.say("bob", "sees order:43 locked by %s, for %.0f s at most", status.Owner, status.TTL.Seconds())
+	s.say("bob", "sees order:43 locked by %s, for %.0f s at most", status.Owner,
+		status.TTL.Seconds())
 
 	if err := h.Release(ctx); err != nil {
 		return err
@@ -251,7 +256,8 @@ func (s *show) inspect(ctx context.Context) error {
 }
 
 func (s *show) lose(ctx context.Context) error {
-	h, err := s.alice.Acquire(ctx, "invoice:9", redlock.WithTTL(600*time.Millisecond), redlock.WithAutoRenewal(true))
+	h, err := s.alice.Acquire(ctx, "invoice:9", redlock.WithTTL(600*time.Millisecond),
+		redlock.WithAutoRenewal(true))
 	if err != nil {
 		return err
 	}
@@ -269,7 +275,8 @@ func (s *show) lose(ctx context.Context) error {
 	return s.afterLoss(ctx, h)
 }
 
-// deleteKey does what nobody should do: it deletes a lock behind its holder's back, on every node that answers.
+// deleteKey does what nobody should do: it deletes a lock behind its holder's back, on every node
+// that answers.
 func (s *show) deleteKey(ctx context.Context, key string) error {
 	var deleted int
 	var errs error

@@ -37,9 +37,9 @@ func (l *lockLimiter) allow(ctx context.Context, client string) (number int64, e
 	return l.count(ctx, key)
 }
 
-// count starts a window if none is open, and counts the request, in one transaction. With two separate commands, a
-// crash between counting and setting the expiry would leave a counter that never ends, and a client that is locked out
-// for good.
+// count starts a window if none is open, and counts the request, in one transaction. With two
+// separate commands, a crash between counting and setting the expiry would leave a counter that
+// never ends, and a client that is locked out for good.
 func (l *lockLimiter) count(ctx context.Context, key string) (int64, error) {
 	var number *redis.IntCmd
 	_, err := l.data.TxPipelined(ctx, func(p redis.Pipeliner) error {
@@ -59,7 +59,8 @@ type scriptLimiter struct {
 	name string
 }
 
-// KEYS: the counter. ARGV: the limit, the window in milliseconds. The reply is the request's number, 0 for a refusal.
+// KEYS: the counter. ARGV: the limit, the window in milliseconds. The reply is the request's
+// number, 0 for a refusal.
 var countScript = redis.NewScript(`
 if tonumber(redis.call('GET', KEYS[1]) or '0') >= tonumber(ARGV[1]) then
   return 0

@@ -1,13 +1,13 @@
-// Ratelimit allows each client 5 requests per 400 ms, over three processes that share one counter in Redis. It does
-// so twice, and checks both times that the limit was never exceeded:
+// Ratelimit allows each client 5 requests per 400 ms, over three processes that share one counter
+// in Redis. It does so twice, and checks both times that the limit was never exceeded:
 //
 //   - lock: read the counter, decide, count, under a distributed lock
 //   - script: the same in one Lua script, without a lock
 //
-// The script is faster and simpler, and where the counter lives in one Redis it is the right answer: a node runs one
-// script at a time, no lock can add to that. A lock is right when checking and counting cannot be one command, since
-// the quota is kept elsewhere (a database, a partner's API) or deciding takes other calls. The lock's nodes then need
-// not be where the counter is.
+// The script is faster and simpler, and where the counter lives in one Redis it is the right
+// answer: a node runs one script at a time, no lock can add to that. A lock is right when checking
+// and counting cannot be one command, since the quota is kept elsewhere (a database, a partner's
+// API) or deciding takes other calls. The lock's nodes then need not be where the counter is.
 //
 //	go run ./examples/ratelimit
 //	go run ./examples/ratelimit -redis host1:6379,host2:6379,host3:6379
@@ -38,8 +38,8 @@ const (
 
 var clients = []string{"acme", "bolt"}
 
-// limiter says whether client may make one more request now. The answer is its number within the window, from 1 to
-// limit, or 0 for a refusal.
+// limiter says whether client may make one more request now. The answer is its number within the
+// window, from 1 to limit, or 0 for a refusal.
 type limiter interface {
 	allow(ctx context.Context, client string) (number int64, err error)
 }
@@ -77,12 +77,14 @@ func run(ctx context.Context, addrs string) error {
 }
 
 // withLocks gives each process a Locker of its own.
-func withLocks(ctx context.Context, nodes []*redis.Client, name string, say func(who, format string, args ...any)) (err error) {
+func withLocks(ctx context.Context, nodes []*redis.Client, name string,
+	say func(who, format string, args ...any)) (err error) {
 	var limiters []limiter
 	for i := range processes {
 		locker, err := redlock.New(nodes, redlock.WithKeyPrefix(name),
 			redlock.WithOwner(fmt.Sprintf("process-%d", i+1)), redlock.WithTTL(5*time.Second),
-			redlock.WithMaxWait(10*time.Second), redlock.WithRetryInterval(5*time.Millisecond)) // nobody holds it for long
+			// nobody holds it for long
+			redlock.WithMaxWait(10*time.Second), redlock.WithRetryInterval(5*time.Millisecond))
 		if err != nil {
 			return err
 		}
@@ -93,14 +95,16 @@ func withLocks(ctx context.Context, nodes []*redis.Client, name string, say func
 }
 
 // measure lets every process make requests for the whole duration, and checks what was allowed.
-func measure(ctx context.Context, kind string, limiters []limiter, say func(who, format string, args ...any)) error {
+func measure(ctx context.Context, kind string, limiters []limiter,
+	say func(who, format string, args ...any)) error {
 	say(kind, "%d processes ask as often as they can; each client may make %d requests per %v",
 		len(limiters), limit, window)
 	start := time.Now()
 	records := make([]record, len(limiters))
 	var work []func(context.Context) error
 	for i, l := range limiters {
-		work = append(work, func(ctx context.Context) error { return records[i].ask(ctx, l, start.Add(duration)) })
+		work = append(work,
+			func(ctx context.Context) error { return records[i].ask(ctx, l, start.Add(duration)) })
 	}
 	if err := parallel(ctx, work...); err != nil {
 		return err

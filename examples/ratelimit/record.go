@@ -9,7 +9,8 @@ import (
 // record is what was asked and allowed.
 type record struct {
 	asked, refused int
-	numbers        map[string][]int64 // by client: the number of each allowed request within its window
+	// by client: the number of each allowed request within its window
+	numbers map[string][]int64
 }
 
 // ask makes requests for all clients in turn until the time is over.
@@ -46,9 +47,11 @@ func (r *record) add(other record) {
 	}
 }
 
-// check tells whether the limit was kept. Each window begins with a number 1, so the ones count the windows: there
-// cannot be more of them than the time allows, nor any number more often than there were windows.
-func (r *record) check(kind string, took time.Duration, say func(who, format string, args ...any)) error {
+// check tells whether the limit was kept. Each window begins with a number 1, so the ones count the
+// windows: there cannot be more of them than the time allows, nor any number more often than there
+// were windows.
+func (r *record) check(kind string, took time.Duration,
+	say func(who, format string, args ...any)) error {
 	for _, client := range clients {
 		times := map[int64]int{}
 		for _, number := range r.numbers[client] {
@@ -63,13 +66,15 @@ func (r *record) check(kind string, took time.Duration, say func(who, format str
 		}
 		for number, n := range times {
 			if n > windows {
-				return fmt.Errorf("%s was given the number %d %d times in %d windows", client, number, n, windows)
+				return fmt.Errorf("%s was given the number %d %d times in %d windows", client,
+					number, n, windows)
 			}
 		}
 		say(kind, "%s: %d requests allowed in %d windows", client, len(r.numbers[client]), windows)
 	}
 	if r.refused == 0 {
-		return fmt.Errorf("none of %d requests was refused: the limit was not put to the test", r.asked)
+		return fmt.Errorf("none of %d requests was refused: the limit was not put to the test",
+			r.asked)
 	}
 	say(kind, "%d requests refused, of %d", r.refused, r.asked)
 	return nil

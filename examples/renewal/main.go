@@ -1,9 +1,10 @@
-// Renewal shows long work under a short lock. Do keeps the lock alive while the work goes on, ends the work's context
-// when the lock is lost, and releases in any case:
+// Renewal shows long work under a short lock. Do keeps the lock alive while the work goes on, ends
+// the work's context when the lock is lost, and releases in any case:
 //
-//  1. a night report of two seconds runs under a TTL of half a second; a second process meanwhile gets ErrHeld
-//  2. the same work hangs: WithMaxHold ends its lock, the work notices through its context, and the second process
-//     has its turn
+//  1. a night report of two seconds runs under a TTL of half a second; a second process meanwhile
+//     gets ErrHeld
+//  2. the same work hangs: WithMaxHold ends its lock, the work notices through its context, and the
+//     second process has its turn
 //
 // How to run it:
 //
@@ -75,7 +76,8 @@ func run(ctx context.Context, addrs string) (err error) {
 }
 
 func newLocker(nodes []*redis.Client, prefix, owner string) (*redlock.Locker, error) {
-	return redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(owner), redlock.WithTTL(ttl),
+	return redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(owner),
+		redlock.WithTTL(ttl),
 		// By default a node may take a quarter of the TTL to answer, and this TTL is short.
 		redlock.WithNodeTimeout(ttl/3))
 }
@@ -117,8 +119,8 @@ func (o *office) secondIsRefused(ctx context.Context) error {
 	}
 }
 
-// hungWork would go on for much longer, and renewal alone would keep its lock alive for as long. WithMaxHold sets a
-// bound: after that the work counts as hung.
+// hungWork would go on for much longer, and renewal alone would keep its lock alive for as long.
+// WithMaxHold sets a bound: after that the work counts as hung.
 func (o *office) hungWork(ctx context.Context) error {
 	var start time.Time
 	err := o.first.Do(ctx, resource, func(ctx context.Context) error {

@@ -12,8 +12,8 @@ import (
 
 var errFunds = errors.New("insufficient funds")
 
-// bank keeps its balances in Redis. It knows nothing of locks: whoever calls move has to see to it that nobody else
-// works on the same accounts.
+// bank keeps its balances in Redis. It knows nothing of locks: whoever calls move has to see to it
+// that nobody else works on the same accounts.
 type bank struct {
 	data *redis.Client
 	name string // in front of every key, so that runs do not meet
@@ -68,7 +68,8 @@ func (b *bank) balances(ctx context.Context, names ...string) ([]int, error) {
 }
 
 // audit checks that no money came or went and that no account is in debt.
-func (b *bank) audit(ctx context.Context, want int, say func(who, format string, args ...any)) error {
+func (b *bank) audit(ctx context.Context, want int,
+	say func(who, format string, args ...any)) error {
 	balances, err := b.balances(ctx, accounts...)
 	if err != nil {
 		return err

@@ -1,12 +1,13 @@
-// Transfer is a bank whose tellers move money between accounts that are stored in Redis. A transfer reads two
-// balances, thinks, and writes two balances back; a lock on both accounts makes one step of it. At the end the
-// program counts the money: it must be what it was.
+// Transfer is a bank whose tellers move money between accounts that are stored in Redis. A transfer
+// reads two balances, thinks, and writes two balances back; a lock on both accounts makes one step
+// of it. At the end the program counts the money: it must be what it was.
 //
 //	go run ./examples/transfer
 //	go run ./examples/transfer -unsafe      without locks: see the money change
 //	go run ./examples/transfer -redis host1:6379,host2:6379,host3:6379
 //
-// The locks need the nodes to be independent masters; the balances are ordinary data and live on the first of them.
+// The locks need the nodes to be independent masters; the balances are ordinary data and live on
+// the first of them.
 package main
 
 import (
@@ -110,8 +111,8 @@ func (t *teller) work(ctx context.Context) error {
 	return nil
 }
 
-// transfer moves amount under a lock on both accounts. Their order does not matter: it is both or none, so a
-// transfer from anna to ben and one from ben to anna can meet without a deadlock.
+// transfer moves amount under a lock on both accounts. Their order does not matter: it is both or
+// none, so a transfer from anna to ben and one from ben to anna can meet without a deadlock.
 func (t *teller) transfer(ctx context.Context, from, to string, amount int) (err error) {
 	if t.unsafe {
 		return t.bank.move(ctx, from, to, amount)
@@ -120,8 +121,8 @@ func (t *teller) transfer(ctx context.Context, from, to string, amount int) (err
 	if err != nil {
 		return err
 	}
-	// Release tells the truth about the whole time since Acquire: ErrLost would mean that somebody else may have
-	// had the accounts as well, so it is an error of the transfer.
+	// Release tells the truth about the whole time since Acquire: ErrLost would mean that somebody
+	// else may have had the accounts as well, so it is an error of the transfer.
 	defer func() { err = errors.Join(err, h.Release(ctx)) }()
 
 	// Under this context nothing more is sent once the lock is lost.

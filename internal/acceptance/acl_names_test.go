@@ -14,7 +14,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// asUser makes a user with the given rules on the server and returns a stock client that logs in as this user.
+// asUser makes a user with the given rules on the server and returns a stock client that logs in as
+// this user.
 func asUser(t *testing.T, s *redistest.Server, rules ...any) *redis.Client {
 	t.Helper()
 	const name, password = "locker", "secret"
@@ -62,8 +63,10 @@ func TestNamesThatAUserMayNotTouchAreNobodyElsesTrouble(t *testing.T) {
 		require.ErrorContains(t, err, "NOPERM")
 	}
 	require.Len(t, lockKeysOn(t, s), len(mine))
-	requireNoErrors(t, atOnce(len(mine), func(i int) error { return mine[i].Extend(ctx, time.Minute) }), "extend")
-	requireNoErrors(t, atOnce(len(mine), func(i int) error { return mine[i].Release(ctx) }), "release")
+	requireNoErrors(t,
+		atOnce(len(mine), func(i int) error { return mine[i].Extend(ctx, time.Minute) }), "extend")
+	requireNoErrors(t, atOnce(len(mine), func(i int) error { return mine[i].Release(ctx) }),
+		"release")
 	requireEmpty(t, s)
 
 	// What the refused attempts may have left is still being sought.

@@ -29,9 +29,11 @@ func userInReadme(t *testing.T) (name string, rules []string) {
 	return string(line[1]), strings.Fields(string(line[2]))
 }
 
-// loggedIn makes a user with the given rules on all servers and returns stock clients that log in as this user. The servers
-// start without scripts and keys, and with an empty log of what they have denied.
-func loggedIn(t *testing.T, servers []*redistest.Server, name string, rules []string) []*redis.Client {
+// loggedIn makes a user with the given rules on all servers and returns stock clients that log in
+// as this user. The servers start without scripts and keys, and with an empty log of what they have
+// denied.
+func loggedIn(t *testing.T, servers []*redistest.Server, name string,
+	rules []string) []*redis.Client {
 	t.Helper()
 	var password string
 	for _, r := range rules {
@@ -49,7 +51,8 @@ func loggedIn(t *testing.T, servers []*redistest.Server, name string, rules []st
 		s.Do(t, "script", "flush")
 		s.Do(t, "flushall")
 		s.Do(t, "acl", "log", "reset")
-		clients[i] = redis.NewClient(&redis.Options{Addr: s.Addr(), Username: name, Password: password})
+		clients[i] = redis.NewClient(&redis.Options{Addr: s.Addr(), Username: name,
+			Password: password})
 		t.Cleanup(func() { require.NoError(t, clients[i].Close()) })
 	}
 	return clients
@@ -96,7 +99,10 @@ func useEverything(clients []*redis.Client) (err error) {
 		{"hand over", handOver},
 		{"renew", keepRenewing},
 		{"wait in line", waitInLine},
-		{"be told of a deadlock", func(ctx context.Context, _ *redlock.Locker) error { return beInADeadlock(ctx, clients) }},
+		{"be told of a deadlock", func(ctx context.Context,
+			_ *redlock.Locker) error {
+			return beInADeadlock(ctx, clients)
+		}},
 	} {
 		if err := use.call(ctx, mine); err != nil {
 			return fmt.Errorf("%s: %w", use.name, err)
@@ -175,7 +181,8 @@ func beInADeadlock(ctx context.Context, clients []*redis.Client) (err error) {
 	defer cancel(nil)
 	lockers, held := make([]*redlock.Locker, 2), make([]*redlock.Handle, 2)
 	for i := range held {
-		lockers[i], err = redlock.New(clients, redlock.WithNodeTimeout(time.Second), redlock.WithDeadlockDetection(100*time.Millisecond),
+		lockers[i], err = redlock.New(clients, redlock.WithNodeTimeout(time.Second),
+			redlock.WithDeadlockDetection(100*time.Millisecond),
 			redlock.WithLogger(slog.New(slog.NewTextHandler(writer(func(b []byte) {
 				if strings.Contains(string(b), "deadlocks may not be found") {
 					cancel(errors.New(string(b)))
@@ -185,7 +192,8 @@ func beInADeadlock(ctx context.Context, clients []*redis.Client) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, lockers[i].Close()) }()
-		if held[i], err = lockers[i].TryAcquire(ctx, fmt.Sprint(i), redlock.WithAutoRenewal(true)); err != nil {
+		if held[i], err = lockers[i].TryAcquire(ctx, fmt.Sprint(i),
+			redlock.WithAutoRenewal(true)); err != nil {
 			return err
 		}
 	}
@@ -216,7 +224,8 @@ func handOver(ctx context.Context, l *redlock.Locker) error {
 }
 
 func keepRenewing(ctx context.Context, l *redlock.Locker) error {
-	h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
+	h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(1500*time.Millisecond),
+		redlock.WithAutoRenewal(true))
 	if err != nil {
 		return err
 	}
@@ -256,8 +265,9 @@ func TestUserOfTheReadmeMayDoWhatIsNeeded(t *testing.T) {
 	}
 }
 
-// convenient are the commands without which all still works: waiting by polls, or without knowing whether the dead are dead; and
-// without hdel, what a task waited for can be read for some seconds longer.
+// convenient are the commands without which all still works: waiting by polls, or without knowing
+// whether the dead are dead; and without hdel, what a task waited for can be read for some seconds
+// longer.
 var convenient = []string{"time", "publish", "subscribe", "ping", "hdel"}
 
 func TestUserOfTheReadmeMayDoNothingBeyondWhatIsNeeded(t *testing.T) {
@@ -277,7 +287,8 @@ func TestUserOfTheReadmeMayDoNothingBeyondWhatIsNeeded(t *testing.T) {
 			continue // no permission
 		}
 		t.Run("without "+rule, func(t *testing.T) {
-			err := useEverything(loggedIn(t, servers, name, slices.Delete(slices.Clone(rules), i, i+1)))
+			err := useEverything(loggedIn(t, servers, name,
+				slices.Delete(slices.Clone(rules), i, i+1)))
 			require.Error(t, err, "it does without")
 			require.Contains(t, denied(t, servers), object)
 		})
@@ -291,7 +302,8 @@ func TestUserOfTheReadmeMayUseFencing(t *testing.T) {
 	noLeak(t)
 	servers := redistest.StartN(t, 3)
 	name, rules := userInReadme(t)
-	l := open(t, loggedIn(t, servers, name, rules), redlock.WithFencing(), redlock.WithNodeTimeout(time.Second))
+	l := open(t, loggedIn(t, servers, name, rules), redlock.WithFencing(),
+		redlock.WithNodeTimeout(time.Second))
 	ctx := context.Background()
 	for _, resources := range [][]string{{"a"}, {"a", "{u}b"}} {
 		h, err := l.TryAcquireMulti(ctx, resources)

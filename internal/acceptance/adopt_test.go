@@ -10,7 +10,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// What never expires has no validity that could be proved, and an extension would give it an end that nobody counts on.
+// What never expires has no validity that could be proved, and an extension would give it an end
+// that nobody counts on.
 func TestLockThatNeverExpiresIsNotAdopted(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)

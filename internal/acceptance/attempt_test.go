@@ -15,9 +15,11 @@ import (
 // Row 5: a quorum has granted the lock, but so late that nothing of its validity is left.
 func TestGrantAfterTheEndOfTheValidityIsNoLock(t *testing.T) {
 	ctx := context.Background()
-	// Of a minute the drift takes all but 298 ms: the replies come later than that, and well within the node timeout.
+	// Of a minute the drift takes all but 298 ms: the replies come later than that, and well within
+	// the node timeout.
 	late := []redlock.Option{
-		redlock.WithTTL(time.Minute), redlock.WithDriftFactor(0.995), redlock.WithNodeTimeout(10 * time.Second),
+		redlock.WithTTL(time.Minute), redlock.WithDriftFactor(0.995),
+		redlock.WithNodeTimeout(10 * time.Second),
 	}
 	for number, resources := range oneAndSeveral {
 		t.Run(number, func(t *testing.T) {
@@ -32,7 +34,8 @@ func TestGrantAfterTheEndOfTheValidityIsNoLock(t *testing.T) {
 			_, err := l.TryAcquireMulti(ctx, resources)
 			requireOnly(t, err, redlock.ErrNoQuorum)
 			for i, s := range servers {
-				require.Equal(t, len(resources), s.CommandCount(t, "set"), "node %d has not granted it", i)
+				require.Equal(t, len(resources), s.CommandCount(t, "set"),
+					"node %d has not granted it", i)
 			}
 			noKeys(t, servers)
 
@@ -46,7 +49,8 @@ func TestGrantAfterTheEndOfTheValidityIsNoLock(t *testing.T) {
 	}
 }
 
-// Row 6: a quorum of the nodes does what it is told, the replies get lost, and the client library says it all again.
+// Row 6: a quorum of the nodes does what it is told, the replies get lost, and the client library
+// says it all again.
 func TestLostRepliesChangeNoAnswer(t *testing.T) {
 	ctx := context.Background()
 	for number, resources := range oneAndSeveral {
@@ -55,7 +59,8 @@ func TestLostRepliesChangeNoAnswer(t *testing.T) {
 			l := open(t, clients)
 			warmUp(t, clients)
 
-			// lossy makes a call whose replies from two nodes of three get lost, each of them so many times.
+			// lossy makes a call whose replies from two nodes of three get lost, each of them so
+			// many times.
 			lossy := func(times int, call func() error) error {
 				t.Helper()
 				var lost []<-chan struct{}
@@ -66,23 +71,35 @@ func TestLostRepliesChangeNoAnswer(t *testing.T) {
 				err := call()
 				for i := range lost {
 					await(t, lost[i], "a reply to get lost")
-					eventually(t, func() bool { return servers[i].CommandCount(t, "evalsha") >= 2*times }, "not repeated")
+					eventually(t, func() bool {
+						return servers[i].CommandCount(t, "evalsha") >= 2*times
+					}, "not repeated")
 				}
 				return err
 			}
 
 			var h *redlock.Handle
-			require.NoError(t, lossy(1, func() (err error) { h, err = l.TryAcquireMulti(ctx, resources); return err }))
+			require.NoError(t, lossy(1, func() (err error) {
+				h, err = l.TryAcquireMulti(ctx, resources)
+				return err
+			}))
 			takenEverywhere(t, h, servers...)
-			require.ErrorIs(t, lossy(1, func() error { _, err := l.TryAcquireMulti(ctx, resources); return err }), redlock.ErrHeld)
+			require.ErrorIs(t, lossy(1, func() error {
+				_, err := l.TryAcquireMulti(ctx, resources)
+				return err
+			}), redlock.ErrHeld)
 			takenEverywhere(t, h, servers...)
-			require.NoError(t, lossy(1, func() error { _, err := l.IsLocked(ctx, "a"); return err }))
-			require.NoError(t, lossy(1, func() error { _, err := l.Adopt(ctx, resources, h.Token()); return err }))
+			require.NoError(t,
+				lossy(1, func() error { _, err := l.IsLocked(ctx, "a"); return err }))
+			require.NoError(t,
+				lossy(1, func() error { _, err := l.Adopt(ctx, resources, h.Token()); return err }))
 			require.NoError(t, lossy(1, func() error { return h.Extend(ctx, time.Minute) }))
 			require.Greater(t, time.Until(h.ValidUntil()), 50*time.Second)
-			require.NoError(t, lossy(2, func() error { return h.Extend(ctx, 20*time.Second) })) // two rounds
+			// two rounds
+			require.NoError(t, lossy(2, func() error { return h.Extend(ctx, 20*time.Second) }))
 			require.Less(t, time.Until(h.ValidUntil()), 21*time.Second)
-			require.NoError(t, h.Extend(ctx, time.Minute), "the repeated shortening is known to be over")
+			require.NoError(t, h.Extend(ctx, time.Minute),
+				"the repeated shortening is known to be over")
 			require.NoError(t, lossy(1, func() error { return h.Release(ctx) }))
 			require.ErrorIs(t, h.Err(), redlock.ErrReleased)
 			noKeys(t, servers)
@@ -90,7 +107,8 @@ func TestLostRepliesChangeNoAnswer(t *testing.T) {
 			// A loss is a loss.
 			h = heldEverywhere(t, l, servers, resources...)
 			takeFor(t, time.Minute, "a", servers...)
-			require.ErrorIs(t, lossy(1, func() error { return h.Extend(ctx, time.Minute) }), redlock.ErrLost)
+			require.ErrorIs(t, lossy(1, func() error { return h.Extend(ctx, time.Minute) }),
+				redlock.ErrLost)
 			noKeysBut(t, servers, "a")
 			uproot(t, "a", servers...)
 
@@ -103,21 +121,25 @@ func TestLostRepliesChangeNoAnswer(t *testing.T) {
 	}
 }
 
-// Row 7: an attempt is cancelled while its requests lie with nodes that hang, or on the way to them. They are run in the
-// end, and what they have set is deleted then.
+// Row 7: an attempt is cancelled while its requests lie with nodes that hang, or on the way to
+// them. They are run in the end, and what they have set is deleted then.
 func TestCancelledAttemptLeavesNoOrphanOnNodesThatResume(t *testing.T) {
 	gone := errors.New("not needed any more")
 	for _, fault := range []struct {
 		name string
-		hang func(t *testing.T, servers []*redistest.Server, proxies []*redistest.Proxy) (resume func())
+		hang func(t *testing.T, servers []*redistest.Server,
+			proxies []*redistest.Proxy) (resume func())
 	}{
-		{"nodes hang", func(t *testing.T, servers []*redistest.Server, _ []*redistest.Proxy) func() {
+		{"nodes hang", func(t *testing.T, servers []*redistest.Server,
+			_ []*redistest.Proxy) func() {
 			return freeze(t, servers...)
 		}},
-		{"requests are held up", func(t *testing.T, _ []*redistest.Server, proxies []*redistest.Proxy) func() {
+		{"requests are held up", func(t *testing.T, _ []*redistest.Server,
+			proxies []*redistest.Proxy) func() {
 			return holdUp(t, proxies...)
 		}},
-		{"replies are held up", func(t *testing.T, _ []*redistest.Server, proxies []*redistest.Proxy) func() {
+		{"replies are held up", func(t *testing.T, _ []*redistest.Server,
+			proxies []*redistest.Proxy) func() {
 			for _, p := range proxies {
 				p.HoldReplies(true)
 			}
@@ -135,7 +157,8 @@ func TestCancelledAttemptLeavesNoOrphanOnNodesThatResume(t *testing.T) {
 				warmUp(t, clients)
 				resetStats(t, servers...)
 
-				ctx, cancel := context.WithTimeoutCause(context.Background(), 200*time.Millisecond, gone)
+				ctx, cancel := context.WithTimeoutCause(context.Background(), 200*time.Millisecond,
+					gone)
 				defer cancel()
 				resume := fault.hang(t, servers, proxies)
 				_, err := l.TryAcquireMulti(ctx, resources)
@@ -144,12 +167,14 @@ func TestCancelledAttemptLeavesNoOrphanOnNodesThatResume(t *testing.T) {
 				resume()
 
 				for i, s := range servers {
-					eventually(t, func() bool { return s.CommandCount(t, "set") >= len(resources) }, "node %d ran nothing", i)
+					eventually(t, func() bool { return s.CommandCount(t, "set") >= len(resources) },
+						"node %d ran nothing", i)
 				}
 				noKeys(t, servers)
 				start := time.Now()
 				require.NoError(t, l.Close())
-				require.Less(t, time.Since(start), 900*time.Millisecond, "something was still under way")
+				require.Less(t, time.Since(start), 900*time.Millisecond,
+					"something was still under way")
 				noKeys(t, servers)
 			})
 		}
@@ -169,8 +194,8 @@ func holdUp(t *testing.T, proxies ...*redistest.Proxy) (arrive func()) {
 	return func() { hold(false) }
 }
 
-// Row 7: the same for so long that the client library has given the requests up. They come from connections that were closed
-// long ago, and run all the same.
+// Row 7: the same for so long that the client library has given the requests up. They come from
+// connections that were closed long ago, and run all the same.
 func TestCancelledAttemptLeavesNoOrphanWhenTheClientHasGivenUp(t *testing.T) {
 	servers, proxies, clients := proxied(t, 4)
 	l := open(t, clients)
@@ -193,15 +218,17 @@ func TestCancelledAttemptLeavesNoOrphanWhenTheClientHasGivenUp(t *testing.T) {
 	arrive()
 
 	for i, s := range servers {
-		eventually(t, func() bool { return s.CommandCount(t, "set") >= 2 }, "node %d ran nothing", i)
+		eventually(t, func() bool { return s.CommandCount(t, "set") >= 2 }, "node %d ran nothing",
+			i)
 	}
 	noKeys(t, servers)
 	require.NoError(t, l.Close())
 	noKeys(t, servers)
 }
 
-// Row 8: the clean-up of a failed attempt is held up on its way to two of five nodes, until an attempt of another Locker has
-// succeeded there. (One of the same Locker would wait behind the clean-up.)
+// Row 8: the clean-up of a failed attempt is held up on its way to two of five nodes, until an
+// attempt of another Locker has succeeded there. (One of the same Locker would wait behind the
+// clean-up.)
 func TestDelayedCleanUpLeavesTheNextAttemptsKeysAlone(t *testing.T) {
 	ctx := context.Background()
 	servers, proxies, clients := proxied(t, 5)
@@ -211,7 +238,8 @@ func TestDelayedCleanUpLeavesTheNextAttemptsKeysAlone(t *testing.T) {
 	for i, s := range servers {
 		s.ResetStats(t)
 		if i < 3 {
-			proxies[i].DelayReplies(200 * time.Millisecond) // time to hold up what follows the other nodes' grants
+			// time to hold up what follows the other nodes' grants
+			proxies[i].DelayReplies(200 * time.Millisecond)
 		}
 	}
 	refused := inBackground(func() error { return onlyError(l.TryAcquire(ctx, "a")) })
@@ -229,7 +257,8 @@ func TestDelayedCleanUpLeavesTheNextAttemptsKeysAlone(t *testing.T) {
 	require.NoError(t, err)
 	takenEverywhere(t, h, servers...)
 	for _, s := range servers[3:] { // acquire, clean up, acquire
-		eventually(t, func() bool { return s.CommandCount(t, "evalsha") >= 3 }, "the clean-up never arrived")
+		eventually(t, func() bool { return s.CommandCount(t, "evalsha") >= 3 },
+			"the clean-up never arrived")
 	}
 	for i, owner := range ownersOn(t, servers, "a") {
 		require.Equal(t, h.Token(), owner, "node %d", i)

@@ -12,7 +12,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// A process that computes on every processor lets its goroutines wait for tens of milliseconds each time. That is no outage.
+// A process that computes on every processor lets its goroutines wait for tens of milliseconds each
+// time. That is no outage.
 func TestLockInAProcessThatIsBusyOnAllProcessors(t *testing.T) {
 	for _, ttl := range []time.Duration{time.Second, 3 * time.Second} {
 		t.Run(ttl.String(), func(t *testing.T) {

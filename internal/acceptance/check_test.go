@@ -40,7 +40,9 @@ func TestCheckOfHealthyNodesFindsNothingAndLeavesNothing(t *testing.T) {
 	for _, s := range servers {
 		s.Do(t, "config", "set", "appendonly", "yes")
 	}
-	for _, o := range []redlock.Option{redlock.WithFencing(), redlock.WithDeadlockDetection(time.Second)} {
+	for _, o := range []redlock.Option{
+		redlock.WithFencing(), redlock.WithDeadlockDetection(time.Second),
+	} {
 		require.NoError(t, open(t, clients, o).Check(ctx))
 	}
 	noKeys(t, servers)
@@ -64,7 +66,8 @@ func TestCheckFindsNodesThatCannotBeReached(t *testing.T) {
 
 	thaw := freeze(t, servers[1])
 	err = l.Check(ctx)
-	requireFindings(t, err, servers, map[int]string{1: "cannot be reached: no answer within ", 2: "cannot be reached"})
+	requireFindings(t, err, servers, map[int]string{1: "cannot be reached: no answer within ",
+		2: "cannot be reached"})
 	require.ErrorIs(t, err, redlock.ErrNoQuorum)
 	require.NotErrorIs(t, err, redlock.ErrMisconfigured)
 
@@ -92,7 +95,8 @@ func TestCheckFindsWhatIsNoMaster(t *testing.T) {
 	requireFindings(t, err, servers, map[int]string{1: "is a replica of 127.0.0.1:1"})
 	require.NotErrorIs(t, err, redlock.ErrNoQuorum)
 	servers[1].Do(t, "replicaof", servers[0].Addr()[:9], servers[0].Addr()[10:])
-	requireFindings(t, open(t, clients).Check(ctx), servers, map[int]string{1: "is a replica of " + servers[0].Addr()})
+	requireFindings(t, open(t, clients).Check(ctx), servers,
+		map[int]string{1: "is a replica of " + servers[0].Addr()})
 	orphan(t, servers[2])
 	err = open(t, clients).Check(ctx)
 	requireFindings(t, err, servers, map[int]string{1: "is a replica of", 2: "use a master"})
@@ -104,7 +108,8 @@ func TestCheckFindsOneServerThatIsNamedTwice(t *testing.T) {
 	ctx := context.Background()
 	noLeak(t)
 	servers := redistest.StartN(t, 2)
-	clients := []*redis.Client{servers[0].Client(t), servers[1].Client(t), servers[1].Proxy(t).Client(t)}
+	clients := []*redis.Client{servers[0].Client(t), servers[1].Client(t),
+		servers[1].Proxy(t).Client(t)}
 	err := open(t, clients).Check(ctx)
 	requireFindings(t, err, nil, map[int]string{2: "is the same server as node 1"})
 	require.NotErrorIs(t, err, redlock.ErrNoQuorum)
@@ -131,7 +136,8 @@ func TestCheckFindsWhatTheUserMayNotUse(t *testing.T) {
 		}
 		servers[1].Do(t, "script", "flush") // so that EVAL is needed
 		servers[1].Do(t, "acl", "setuser", name, "-"+command)
-		err := open(t, sameUser(t, servers, name), redlock.WithDeadlockDetection(time.Second)).Check(ctx)
+		err := open(t, sameUser(t, servers, name),
+			redlock.WithDeadlockDetection(time.Second)).Check(ctx)
 		require.Error(t, err, command)
 		requireFindings(t, err, servers, map[int]string{1: want})
 		require.Contains(t, err.Error(), "see Permissions in the README", command)
@@ -139,13 +145,15 @@ func TestCheckFindsWhatTheUserMayNotUse(t *testing.T) {
 	}
 	noKeys(t, servers)
 	servers[1].Do(t, "acl", "setuser", name, "resetchannels", "&other:*")
-	requireFindings(t, open(t, sameUser(t, servers, name)).Check(ctx), servers, map[int]string{1: "gives no messages"})
+	requireFindings(t, open(t, sameUser(t, servers, name)).Check(ctx), servers,
+		map[int]string{1: "gives no messages"})
 	servers[1].Do(t, "acl", "setuser", name, "&redlock:*")
 	for _, s := range servers[1:] {
 		s.Do(t, "acl", "setuser", name, "resetkeys", "~other:*")
 	}
 	err := open(t, sameUser(t, servers, name)).Check(ctx)
-	requireFindings(t, err, servers, map[int]string{1: "cannot be used for locks: ", 2: "cannot be used for locks: "})
+	requireFindings(t, err, servers, map[int]string{1: "cannot be used for locks: ",
+		2: "cannot be used for locks: "})
 	require.ErrorIs(t, err, redlock.ErrMisconfigured)
 	require.NoError(t, open(t, sameUser(t, servers, name), redlock.WithKeyPrefix("")).Check(ctx),
 		"other names may be allowed")
@@ -156,7 +164,8 @@ func sameUser(t *testing.T, servers []*redistest.Server, name string) []*redis.C
 	t.Helper()
 	clients := make([]*redis.Client, len(servers))
 	for i, s := range servers {
-		clients[i] = redis.NewClient(&redis.Options{Addr: s.Addr(), Username: name, Password: "secret"})
+		clients[i] = redis.NewClient(&redis.Options{Addr: s.Addr(), Username: name,
+			Password: "secret"})
 		t.Cleanup(func() { _ = clients[i].Close() })
 	}
 	return clients
@@ -166,7 +175,8 @@ func TestCheckFindsServersThatForgetFencingTokens(t *testing.T) {
 	servers, clients := masters(t, 3)
 	servers[1].Do(t, "config", "set", "appendonly", "yes")
 	err := open(t, clients, redlock.WithFencing()).Check(context.Background())
-	requireFindings(t, err, servers, map[int]string{0: "set appendonly to yes", 2: "set appendonly to yes"})
+	requireFindings(t, err, servers, map[int]string{0: "set appendonly to yes",
+		2: "set appendonly to yes"})
 	require.NotErrorIs(t, err, redlock.ErrNoQuorum)
 	noKeys(t, servers)
 }
@@ -174,12 +184,14 @@ func TestCheckFindsServersThatForgetFencingTokens(t *testing.T) {
 func TestCheckFindsServersThatMayEvictLocks(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
-	servers[0].Do(t, "config", "set", "maxmemory-policy", "volatile-ttl") // without a limit nothing is evicted
+	// without a limit nothing is evicted
+	servers[0].Do(t, "config", "set", "maxmemory-policy", "volatile-ttl")
 	servers[1].Do(t, "config", "set", "maxmemory", "100mb")
 	require.NoError(t, open(t, clients).Check(ctx))
 	servers[1].Do(t, "config", "set", "maxmemory-policy", "allkeys-lru")
 	err := open(t, clients).Check(ctx)
-	requireFindings(t, err, servers, map[int]string{1: "set maxmemory-policy to noeviction (it is allkeys-lru"})
+	requireFindings(t, err, servers,
+		map[int]string{1: "set maxmemory-policy to noeviction (it is allkeys-lru"})
 	require.NotErrorIs(t, err, redlock.ErrNoQuorum)
 	require.False(t, errors.Is(err, redlock.ErrMisconfigured))
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// Nodes that stop for a moment while the Locker is closed run what they have been sent when they go on: Close is there to
-// take it back.
+// Nodes that stop for a moment while the Locker is closed run what they have been sent when they go
+// on: Close is there to take it back.
 func TestCloseTakesBackWhatNodesThatStopForAMomentHaveBeenSent(t *testing.T) {
 	const attempts = 20
 	for _, nodes := range []int{1, 3} {
@@ -26,7 +26,8 @@ func TestCloseTakesBackWhatNodesThatStopForAMomentHaveBeenSent(t *testing.T) {
 				if cut == "by the node timeout" {
 					timeout = 100 * time.Millisecond
 				}
-				l, err := redlock.New(clients, redlock.WithNodeTimeout(timeout), redlock.WithTTL(time.Minute))
+				l, err := redlock.New(clients, redlock.WithNodeTimeout(timeout),
+					redlock.WithTTL(time.Minute))
 				require.NoError(t, err)
 				warmUp(t, clients)
 				thaw := freeze(t, servers...)
@@ -34,7 +35,8 @@ func TestCloseTakesBackWhatNodesThatStopForAMomentHaveBeenSent(t *testing.T) {
 				for i := range attempts {
 					waiting := observe(ctx)
 					tries = append(tries, inBackground(func() error {
-						return onlyError(l.TryAcquireMulti(waiting, []string{fmt.Sprint("r", i), fmt.Sprint("s", i)}))
+						return onlyError(l.TryAcquireMulti(waiting,
+							[]string{fmt.Sprint("r", i), fmt.Sprint("s", i)}))
 					}))
 					await(t, waiting.waited, "the attempt")
 				}
@@ -50,7 +52,8 @@ func TestCloseTakesBackWhatNodesThatStopForAMomentHaveBeenSent(t *testing.T) {
 				time.AfterFunc(1200*time.Millisecond, func() { thaw(); resumed <- time.Now() })
 				assert.NoError(t, l.Close())
 				closed := time.Now()
-				require.Less(t, closed.Sub(<-resumed), 1500*time.Millisecond, "Close returns promptly after the resume")
+				require.Less(t, closed.Sub(<-resumed), 1500*time.Millisecond,
+					"Close returns promptly after the resume")
 				for i, s := range servers {
 					require.Empty(t, s.Keys(t), "left on node %d", i)
 				}
@@ -75,7 +78,8 @@ func TestCloseIsBoundedWhenNodesHangAndPromptWhenTheyAreDown(t *testing.T) {
 				tt.fault.strike(t, s)
 			}
 			for i := range 5 {
-				require.ErrorIs(t, onlyError(l.TryAcquire(ctx, fmt.Sprint("r", i))), redlock.ErrNoQuorum)
+				require.ErrorIs(t, onlyError(l.TryAcquire(ctx, fmt.Sprint("r", i))),
+					redlock.ErrNoQuorum)
 			}
 			require.ErrorIs(t, h.Release(ctx), redlock.ErrNoQuorum)
 			began := time.Now()

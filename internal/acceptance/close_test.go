@@ -37,12 +37,14 @@ func TestCloseDuringAnAttemptLeavesNoKey(t *testing.T) {
 	}
 }
 
-// Row 2: the Locker is closed while the nodes hang that have its requests. What they run later lives until its TTL at most.
+// Row 2: the Locker is closed while the nodes hang that have its requests. What they run later
+// lives until its TTL at most.
 func TestCloseInAnOutageLeavesNothingBeyondTheTTL(t *testing.T) {
 	const ttl = time.Second
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
-	l, err := redlock.New(clients, redlock.WithTTL(ttl), redlock.WithNodeTimeout(100*time.Millisecond))
+	l, err := redlock.New(clients, redlock.WithTTL(ttl),
+		redlock.WithNodeTimeout(100*time.Millisecond))
 	require.NoError(t, err)
 	warmUp(t, clients)
 	thaw := freeze(t, servers[1:]...)

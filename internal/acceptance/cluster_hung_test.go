@@ -44,13 +44,15 @@ func (c *lameCluster) resources(t *testing.T, n int, lame bool, prefix string) [
 	return names
 }
 
-// locker returns a Locker over a client that knows the cluster. From the test's end on nothing hangs.
+// locker returns a Locker over a client that knows the cluster. From the test's end on nothing
+// hangs.
 func (c *lameCluster) locker(t *testing.T) *redlock.Locker {
 	t.Helper()
 	l := open(t, []*redis.ClusterClient{c.Client(t)})
 	t.Cleanup(func() { assert.NoError(t, c.lame.Resume()) }) // before the Locker is closed
 	ctx := context.Background()
-	for _, name := range slices.Concat(c.resources(t, 4, false, "warm-up "), c.resources(t, 2, true, "warm-up ")) {
+	for _, name := range slices.Concat(c.resources(t, 4, false, "warm-up "),
+		c.resources(t, 2, true, "warm-up ")) {
 		h, err := l.TryAcquire(ctx, name)
 		require.NoError(t, err)
 		require.NoError(t, errors.Join(h.Extend(ctx, time.Minute), h.Release(ctx)))
@@ -63,7 +65,8 @@ func TestHungMasterOfAClusterHoldsUpItsOwnLocksOnly(t *testing.T) {
 	for _, together := range []bool{false, true} {
 		t.Run(fmt.Sprintf("together: %v", together), func(t *testing.T) {
 			c := startLameCluster(t)
-			healthy, lame := c.resources(t, attempts, false, "a"), c.resources(t, attempts, true, "b")
+			healthy, lame := c.resources(t, attempts, false, "a"),
+				c.resources(t, attempts, true, "b")
 			l := c.locker(t)
 			kept, err := l.TryAcquire(context.Background(), c.resources(t, 1, false, "kept")[0],
 				redlock.WithTTL(3*time.Second), redlock.WithAutoRenewal(true))
@@ -95,7 +98,8 @@ func TestHungMasterOfAClusterHoldsUpItsOwnLocksOnly(t *testing.T) {
 			requireNoErrors(t, errs, "with one of three masters hung, locks on the others")
 			require.NoError(t, kept.Err())
 			before := kept.ValidUntil()
-			until(t, 2*time.Second, func() bool { return kept.ValidUntil().After(before) }, "not renewed")
+			until(t, 2*time.Second, func() bool { return kept.ValidUntil().After(before) },
+				"not renewed")
 			require.NoError(t, kept.Release(ctx))
 
 			cancel()
@@ -119,7 +123,8 @@ func TestFailedMultiLockLeavesNothingOnTheMastersThatAnswer(t *testing.T) {
 	require.ErrorIs(t, err, redlock.ErrNoQuorum)
 	for _, s := range c.Nodes {
 		if s != c.lame {
-			until(t, time.Second, func() bool { return len(lockKeysOn(t, s)) == 0 }, "keys left on a master that answers")
+			until(t, time.Second, func() bool { return len(lockKeysOn(t, s)) == 0 },
+				"keys left on a master that answers")
 		}
 	}
 	// So they are free for others at once, who have never heard of the hung one.
@@ -134,8 +139,8 @@ func TestFailedMultiLockLeavesNothingOnTheMastersThatAnswer(t *testing.T) {
 	requireEmpty(t, c.Nodes...)
 }
 
-// A client that has never been used has to ask a master first who the masters are, and ignores contexts while it waits for the
-// answer. That must not keep callers.
+// A client that has never been used has to ask a master first who the masters are, and ignores
+// contexts while it waits for the answer. That must not keep callers.
 func TestCallersAreNotKeptByAClusterClientThatKnowsNoMasters(t *testing.T) {
 	c := redistest.StartCluster(t, 3)
 	l := open(t, []*redis.ClusterClient{c.Client(t)})
@@ -152,7 +157,8 @@ func TestCallersAreNotKeptByAClusterClientThatKnowsNoMasters(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		for _, err := range atOnce(8, func(i int) error { return onlyError(l.Acquire(ctx, fmt.Sprint("r", i))) }) {
+		for _, err := range atOnce(8,
+			func(i int) error { return onlyError(l.Acquire(ctx, fmt.Sprint("r", i))) }) {
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 		}
 		require.Less(t, time.Since(start), time.Second, "200 ms were allowed")

@@ -73,7 +73,8 @@ func (m moving) move(t *testing.T, key string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(m.to.Addr())
 	require.NoError(t, err)
-	require.Equal(t, "OK", m.from.Do(t, "migrate", host, port, key, 0, 5000, "auth2", "redistest", "redistest"))
+	require.Equal(t, "OK", m.from.Do(t, "migrate", host, port, key, 0, 5000, "auth2", "redistest",
+		"redistest"))
 }
 
 // end finishes the move.
@@ -85,7 +86,8 @@ func (m moving) end(t *testing.T, c *redistest.Cluster) {
 	}
 }
 
-// While a slot is being moved, a script that has several keys there gets TRYAGAIN, for as long as the move takes.
+// While a slot is being moved, a script that has several keys there gets TRYAGAIN, for as long as
+// the move takes.
 func TestMultiLockInASlotThatIsBeingMoved(t *testing.T) {
 	resources := []string{"{x}a", "{x}b", "{x}c"}
 	for name, tt := range map[string]struct {
@@ -102,8 +104,10 @@ func TestMultiLockInASlotThatIsBeingMoved(t *testing.T) {
 			ctx := context.Background()
 			noLeak(t)
 			c := redistest.StartCluster(t, 3)
-			l := open(t, []*redis.ClusterClient{c.Client(t)}, redlock.WithNodeTimeout(5*time.Second))
-			other := open(t, []*redis.ClusterClient{c.Client(t)}, redlock.WithNodeTimeout(5*time.Second))
+			l := open(t, []*redis.ClusterClient{c.Client(t)},
+				redlock.WithNodeTimeout(5*time.Second))
+			other := open(t, []*redis.ClusterClient{c.Client(t)},
+				redlock.WithNodeTimeout(5*time.Second))
 			warm, err := l.TryAcquireMulti(ctx, resources)
 			require.NoError(t, err)
 			require.NoError(t, warm.Release(ctx))
@@ -134,7 +138,8 @@ func TestMultiLockInASlotThatIsBeingMoved(t *testing.T) {
 	}
 }
 
-// What waits while a slot is being moved goes on when the lock is released, and when the move is over.
+// What waits while a slot is being moved goes on when the lock is released, and when the move is
+// over.
 func TestWaitingInASlotThatIsBeingMoved(t *testing.T) {
 	for name, resources := range map[string][]string{"one": {"{x}a"}, "two": {"{x}a", "{x}b"}} {
 		t.Run(name, func(t *testing.T) {
@@ -142,8 +147,10 @@ func TestWaitingInASlotThatIsBeingMoved(t *testing.T) {
 			defer cancel()
 			noLeak(t)
 			c := redistest.StartCluster(t, 3)
-			l := open(t, []*redis.ClusterClient{c.Client(t)}, redlock.WithNodeTimeout(5*time.Second))
-			other := open(t, []*redis.ClusterClient{c.Client(t)}, redlock.WithNodeTimeout(5*time.Second))
+			l := open(t, []*redis.ClusterClient{c.Client(t)},
+				redlock.WithNodeTimeout(5*time.Second))
+			other := open(t, []*redis.ClusterClient{c.Client(t)},
+				redlock.WithNodeTimeout(5*time.Second))
 			h, err := l.TryAcquireMulti(ctx, resources)
 			require.NoError(t, err)
 			m := beginMove(t, c, lockKey(resources[0]))

@@ -38,7 +38,8 @@ func TestForeignMajorityIsRefusedAndOurKeysAreGone(t *testing.T) {
 			_, err := l.TryAcquireMulti(ctx, resources)
 			for _, s := range ours {
 				require.Empty(t, s.Keys(t), "keys are left when the attempt is over")
-				require.Equal(t, len(resources), s.CommandCount(t, "set"), "granted nothing that could be left")
+				require.Equal(t, len(resources), s.CommandCount(t, "set"),
+					"granted nothing that could be left")
 			}
 			requireOnly(t, err, redlock.ErrHeld)
 			var short *redlock.QuorumError
@@ -46,7 +47,8 @@ func TestForeignMajorityIsRefusedAndOurKeysAreGone(t *testing.T) {
 			require.Equal(t, []int{0, 1, 2}, nodesNamed(short))
 			require.Equal(t, 2, short.Got)
 			for _, s := range foreign {
-				require.Equal(t, []string{lockKey(resources[len(resources)-1])}, s.Keys(t), "no more than the stranger's")
+				require.Equal(t, []string{lockKey(resources[len(resources)-1])}, s.Keys(t),
+					"no more than the stranger's")
 				require.Equal(t, stranger, ownerOn(t, s, resources[len(resources)-1]))
 			}
 
@@ -73,14 +75,16 @@ func TestEvenSplitIsHeldAtOnce(t *testing.T) {
 			start := time.Now()
 			_, err := l.TryAcquire(ctx, "a")
 			requireOnly(t, err, redlock.ErrHeld)
-			require.Less(t, time.Since(start), 500*time.Millisecond, "as if it waited for the node timeout of a second")
+			require.Less(t, time.Since(start), 500*time.Millisecond,
+				"as if it waited for the node timeout of a second")
 			noKeys(t, servers[n/2:])
 			require.Equal(t, stranger, ownerOn(t, servers[0], "a"))
 		})
 	}
 }
 
-// Row 4: two competitors reach different halves of the nodes first, again and again, and both get the lock in turn.
+// Row 4: two competitors reach different halves of the nodes first, again and again, and both get
+// the lock in turn.
 func TestCompetitorsOnAnEvenNumberOfNodesBothGetTheirTurns(t *testing.T) {
 	const turns = 4
 	for _, n := range []int{2, 4} {
@@ -90,7 +94,8 @@ func TestCompetitorsOnAnEvenNumberOfNodesBothGetTheirTurns(t *testing.T) {
 			noLeak(t)
 			servers := redistest.StartN(t, n)
 			lockers := make([]*redlock.Locker, 2)
-			var far []*redistest.Proxy // to the nodes that each competitor reaches later than the other one
+			// to the nodes that each competitor reaches later than the other one
+			var far []*redistest.Proxy
 			for c := range lockers {
 				clients := make([]*redis.Client, n)
 				for i, s := range servers {
@@ -100,7 +105,8 @@ func TestCompetitorsOnAnEvenNumberOfNodesBothGetTheirTurns(t *testing.T) {
 					}
 					clients[i] = p.Client(t)
 				}
-				lockers[c] = open(t, clients, redlock.WithRetryInterval(40*time.Millisecond), patient)
+				lockers[c] = open(t, clients, redlock.WithRetryInterval(40*time.Millisecond),
+					patient)
 				warmUp(t, clients)
 			}
 
@@ -117,7 +123,8 @@ func TestCompetitorsOnAnEvenNumberOfNodesBothGetTheirTurns(t *testing.T) {
 				}()
 			}
 			first, second := <-won, <-won
-			require.True(t, (first == nil) != (second == nil), "one of them gets it: %v, %v", first, second)
+			require.True(t, (first == nil) != (second == nil), "one of them gets it: %v, %v", first,
+				second)
 			if first == nil {
 				first = second
 			}

@@ -31,7 +31,8 @@ func farAway(client *redis.Client, most time.Duration) *redis.Client {
 }
 
 // competitors opens Lockers that have clients of their own, up to most away from the nodes.
-func competitors(t *testing.T, n int, most time.Duration, clients func() []*redis.Client, opts ...redlock.Option) []*redlock.Locker {
+func competitors(t *testing.T, n int, most time.Duration, clients func() []*redis.Client,
+	opts ...redlock.Option) []*redlock.Locker {
 	t.Helper()
 	lockers := make([]*redlock.Locker, n)
 	for i := range lockers {
@@ -108,7 +109,8 @@ func TestOneOfThoseWhoTryAtTheSameMomentGetsTheLock(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
 			servers := redistest.StartN(t, test.nodes)
-			lockers := competitors(t, 10, 3*time.Millisecond, func() []*redis.Client { return redistest.Clients(t, servers) })
+			lockers := competitors(t, 10, 3*time.Millisecond,
+				func() []*redis.Client { return redistest.Clients(t, servers) })
 			for _, l := range lockers { // makes the connections
 				h, err := l.TryAcquire(context.Background(), "warm")
 				require.NoError(t, err)

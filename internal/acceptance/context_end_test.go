@@ -14,13 +14,15 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// isRelease reports whether a request deletes a lock for which nobody here waits: it is an EVALSHA with the lock key, its queue and
-// a token alone.
+// isRelease reports whether a request deletes a lock for which nobody here waits: it is an EVALSHA
+// with the lock key, its queue and a token alone.
 func isRelease(cmd redis.Cmder) bool {
-	return len(cmd.Args()) == len([]string{"evalsha", "digest", "number of keys", "lock", "queue", "token"})
+	return len(cmd.Args()) == len([]string{"evalsha", "digest", "number of keys", "lock", "queue",
+		"token"})
 }
 
-// At the moment when the deletion is sent, no context of the lock is alive any more, and none derived from one.
+// At the moment when the deletion is sent, no context of the lock is alive any more, and none
+// derived from one.
 func TestContextsEndBeforeTheDeletionIsSent(t *testing.T) {
 	const handOvers, contexts = 300, 1000
 	type key struct{}
@@ -125,7 +127,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// flat checks that a call that is made many times keeps nothing: if it did, the heap would grow each time.
+// flat checks that a call that is made many times keeps nothing: if it did, the heap would grow
+// each time.
 func flat(t *testing.T, calls int, call func()) {
 	t.Helper()
 	for range 10 {

@@ -66,7 +66,8 @@ func TestContextsOfSeveralLocksCanBeNested(t *testing.T) {
 	require.NoError(t, inner.Release(ctx))
 }
 
-// What a handle says and what its contexts say must agree at every moment, however many contexts there are to end.
+// What a handle says and what its contexts say must agree at every moment, however many contexts
+// there are to end.
 func TestContextsEndNoLaterThanTheHandle(t *testing.T) {
 	ctx := context.Background()
 	_, clients := masters(t, 1)
@@ -137,7 +138,8 @@ func TestContextIsOverOnceErrIsSet(t *testing.T) {
 			return held.Err()
 		})
 		require.NoError(t, h.Release(ctx))
-		require.ErrorIs(t, outcome(t, looked, "the end"), context.Canceled, "the lock has ended, its context has not")
+		require.ErrorIs(t, outcome(t, looked, "the end"), context.Canceled,
+			"the lock has ended, its context has not")
 		require.ErrorIs(t, context.Cause(held), redlock.ErrReleased)
 	}
 }

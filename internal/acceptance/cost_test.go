@@ -17,8 +17,9 @@ type nobody struct{}
 
 func (nobody) Observe(redlock.Event) {}
 
-// allocationsUnobserved are those of an acquire and a release of one resource on one node, with the oldest go-redis: as many as
-// there would be if there were no observers. The race detector adds some.
+// allocationsUnobserved are those of an acquire and a release of one resource on one node, with the
+// oldest go-redis: as many as there would be if there were no observers. The race detector adds
+// some.
 func allocationsUnobserved() float64 {
 	info, ok := debug.ReadBuildInfo()
 	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {

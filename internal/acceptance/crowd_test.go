@@ -40,9 +40,10 @@ func init() {
 	}
 }
 
-// compete takes and leaves one lock until standard input ends, as it does when the test is over or has died. Whoever has the
-// lock puts a marker up on a server apart from the nodes, which must have none by then. The marker's time is the lock's: that
-// of a process killed in the act goes when the lock may go.
+// compete takes and leaves one lock until standard input ends, as it does when the test is over or
+// has died. Whoever has the lock puts a marker up on a server apart from the nodes, which must have
+// none by then. The marker's time is the lock's: that of a process killed in the act goes when the
+// lock may go.
 func compete(nodes []string, markerServer string) {
 	ctx, stop := context.WithCancel(context.Background())
 	go func() { _, _ = io.Copy(io.Discard, os.Stdin); stop() }()
@@ -96,7 +97,8 @@ var (
 		return 0`)
 )
 
-// hold does what a holder does. What it finds counts only if its lock is still held after it has looked.
+// hold does what a holder does. What it finds counts only if its lock is still held after it has
+// looked.
 func hold(marker *redis.Client, h *redlock.Handle, complain func(string, ...any)) {
 	ctx := context.Background()
 	me := fmt.Sprintf("%d %s", os.Getpid(), h.Token())
@@ -133,7 +135,8 @@ func (c *crowd) join() {
 	c.members[cmd.Process.Pid] = &member{cmd, stdin}
 }
 
-// kill ends a member in the midst of whatever it does, and returns when it is dead. Another one takes its place.
+// kill ends a member in the midst of whatever it does, and returns when it is dead. Another one
+// takes its place.
 func (c *crowd) kill(pid int) {
 	c.t.Helper()
 	m := c.members[pid]
@@ -162,7 +165,8 @@ type member struct {
 	stdin io.Closer // closed: come to an end
 }
 
-// Row 20: a crowd of processes competes for one lock on an even number of nodes, and they are killed at random.
+// Row 20: a crowd of processes competes for one lock on an even number of nodes, and they are
+// killed at random.
 func TestCrowdUnderRandomKillsHasOneHolderAtATime(t *testing.T) {
 	noLeak(t)
 	servers, marker := redistest.StartN(t, 4), redistest.Start(t)
@@ -222,7 +226,11 @@ func TestCrowdUnderRandomKillsHasOneHolderAtATime(t *testing.T) {
 	require.GreaterOrEqual(t, number("grants"), 50)
 	require.Less(t, slices.Max(waited), crowdTTL+2*time.Second)
 	require.Eventually(t, func() bool {
-		return !slices.ContainsFunc(servers, func(s *redistest.Server) bool { return s.Do(t, "exists", lockKey("the one")).(int64) == 1 })
+		return !slices.ContainsFunc(servers,
+			func(s *redistest.Server) bool {
+				return s.Do(t, "exists", lockKey("the one")).(int64) == 1
+			})
 	}, 5*time.Second, 2*time.Millisecond, "the lock is held")
-	locktest.NoKeysWithin(t, 13*time.Second, servers) // who was killed in line may stand there for 12
+	// who was killed in line may stand there for 12
+	locktest.NoKeysWithin(t, 13*time.Second, servers)
 }

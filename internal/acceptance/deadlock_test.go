@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	// What a process is told that takes two locks, one under the other: its nodes, its label, and for each lock its resources.
+	// What a process is told that takes two locks, one under the other: its nodes, its label, and
+	// for each lock its resources.
 	clincherNodes = "REDLOCK_TEST_CLINCHER_NODES"
 	clincherLabel = "REDLOCK_TEST_CLINCHER_LABEL"
 	clincherHolds = "REDLOCK_TEST_CLINCHER_HOLDS"
@@ -44,15 +45,18 @@ func init() {
 	}
 }
 
-// clinch takes its first lock and says so, waits for a line, and takes the second one under the first. It says what came of that.
+// clinch takes its first lock and says so, waits for a line, and takes the second one under the
+// first. It says what came of that.
 func clinch(nodes []string) error {
 	clients := make([]*redis.Client, len(nodes))
 	for i, addr := range nodes {
 		clients[i] = redis.NewClient(&redis.Options{Addr: addr})
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	l, err := redlock.New(clients, redlock.WithOwner(os.Getenv(clincherLabel)), redlock.WithTTL(clincherTTL), redlock.WithAutoRenewal(true),
-		redlock.WithNodeTimeout(time.Second), redlock.WithLogger(logger), redlock.WithDeadlockDetection(clincherAfter))
+	l, err := redlock.New(clients, redlock.WithOwner(os.Getenv(clincherLabel)),
+		redlock.WithTTL(clincherTTL), redlock.WithAutoRenewal(true),
+		redlock.WithNodeTimeout(time.Second), redlock.WithLogger(logger),
+		redlock.WithDeadlockDetection(clincherAfter))
 	if err != nil {
 		return err
 	}
@@ -209,14 +213,17 @@ func TestOfProcessesThatWaitForEachOtherOneIsToldAndTheOthersGoOn(t *testing.T) 
 	}
 }
 
-// A killed process leaves its lock and what it has published. Nobody is told of a deadlock, and both go by themselves.
+// A killed process leaves its lock and what it has published. Nobody is told of a deadlock, and
+// both go by themselves.
 func TestPublishedWaitOfAKilledProcessGoesByItself(t *testing.T) {
 	noLeak(t)
 	servers := redistest.StartN(t, 3)
-	killed, other := newClincher(t, servers, "killed", "a", "b"), newClincher(t, servers, "other", "b", "a")
+	killed, other := newClincher(t, servers, "killed", "a", "b"),
+		newClincher(t, servers, "other", "b", "a")
 	killed.goOn(t)
 	for _, s := range servers {
-		eventually(t, func() bool { return s.Do(t, "exists", "{lock:a}:waits") == int64(1) }, "nothing published")
+		eventually(t, func() bool { return s.Do(t, "exists", "{lock:a}:waits") == int64(1) },
+			"nothing published")
 	}
 	require.NoError(t, killed.child.Kill())
 	other.goOn(t)
@@ -227,9 +234,11 @@ func TestPublishedWaitOfAKilledProcessGoesByItself(t *testing.T) {
 }
 
 // clinchers are two Lockers of this process, which learn of each other from the nodes only.
-func clinchers[N redlock.Node](t *testing.T, nodes []N, opts ...redlock.Option) (a, b *redlock.Locker) {
+func clinchers[N redlock.Node](t *testing.T, nodes []N,
+	opts ...redlock.Option) (a, b *redlock.Locker) {
 	t.Helper()
-	opts = append([]redlock.Option{redlock.WithAutoRenewal(true), redlock.WithDeadlockDetection(clincherAfter), redlock.WithMaxWait(time.Minute)}, opts...)
+	opts = append([]redlock.Option{redlock.WithAutoRenewal(true),
+		redlock.WithDeadlockDetection(clincherAfter), redlock.WithMaxWait(time.Minute)}, opts...)
 	return open(t, nodes, opts...), open(t, nodes, opts...)
 }
 
@@ -299,11 +308,13 @@ func TestDeadlockDetectionNeedsPermissions(t *testing.T) {
 	noLeak(t)
 	servers := redistest.StartN(t, 1)
 	name, rules := userInReadme(t)
-	less := slices.DeleteFunc(slices.Clone(rules), func(rule string) bool { return rule == "+hgetall" })
+	less := slices.DeleteFunc(slices.Clone(rules),
+		func(rule string) bool { return rule == "+hgetall" })
 	logged := make(chan string, 100)
 	logger := slog.New(slog.NewTextHandler(writer(func(b []byte) { logged <- string(b) }), nil))
 	events := &recorder{}
-	l, other := clinchers(t, loggedIn(t, servers, name, less), redlock.WithLogger(logger), redlock.WithMaxWait(2*time.Second), redlock.WithObserver(events))
+	l, other := clinchers(t, loggedIn(t, servers, name, less), redlock.WithLogger(logger),
+		redlock.WithMaxWait(2*time.Second), redlock.WithObserver(events))
 	a, b := heldEverywhere(t, l, servers, "a"), heldEverywhere(t, other, servers, "b")
 	one, two := clincherOf(l, a, "b"), clincherOf(other, b, "a")
 	require.Contains(t, outcome(t, logged, "a warning"), "a node does not say who waits for what")

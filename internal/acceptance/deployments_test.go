@@ -18,7 +18,8 @@ import (
 func lifeOfALock[N redlock.Node](t *testing.T, nodes []N, resources ...string) {
 	t.Helper()
 	ctx := context.Background()
-	mine, theirs := open(t, nodes, redlock.WithOwner("mine")), open(t, nodes, redlock.WithOwner("theirs"))
+	mine, theirs := open(t, nodes, redlock.WithOwner("mine")),
+		open(t, nodes, redlock.WithOwner("theirs"))
 	h, err := mine.TryAcquireMulti(ctx, resources)
 	require.NoError(t, err)
 	for _, r := range resources {
@@ -40,7 +41,8 @@ func lifeOfALock[N redlock.Node](t *testing.T, nodes []N, resources ...string) {
 	require.NoError(t, err)
 	require.Greater(t, status.TTL, time.Until(h.ValidUntil())-20*time.Second)
 
-	require.NoError(t, mine.Close()) // or what is still on its way could come after the new handle's release
+	// or what is still on its way could come after the new handle's release
+	require.NoError(t, mine.Close())
 	h, err = theirs.Adopt(ctx, resources, h.Token())
 	require.NoError(t, err)
 	require.NoError(t, h.Extend(ctx, time.Minute))
@@ -167,10 +169,13 @@ func TestRedisClusterAsANode(t *testing.T) {
 	})
 
 	t.Run("names with braces, in pairs", func(t *testing.T) {
-		names := []string{"{t}1", "{t}2", "t", "{", "{t", "{{t}", "{{t}}", "x{t}{u}", "{\x00}\xff", "\x00"}
+		names := []string{"{t}1", "{t}2", "t", "{", "{t", "{{t}", "{{t}}", "x{t}{u}", "{\x00}\xff",
+			"\x00"}
 		for i, a := range names {
 			for _, b := range names[:i] {
-				slotOf := func(r string) any { return servers.Nodes[0].Do(t, "cluster", "keyslot", "lock:"+r) }
+				slotOf := func(r string) any {
+					return servers.Nodes[0].Do(t, "cluster", "keyslot", "lock:"+r)
+				}
 				want := 2
 				if slotOf(a) == slotOf(b) {
 					want = 1
@@ -192,14 +197,17 @@ func TestRedisClusterAsANode(t *testing.T) {
 			_, err := l.TryAcquireMulti(ctx, spread)
 			require.ErrorIs(t, err, redlock.ErrHeld)
 			require.ErrorContains(t, err, fmt.Sprintf("%q is held", foreign))
-			require.Equal(t, lockKeys(foreign), shardKeys(t, servers), "left when the attempt was over")
+			require.Equal(t, lockKeys(foreign), shardKeys(t, servers),
+				"left when the attempt was over")
 			require.NoError(t, client.Del(ctx, "lock:"+foreign).Err())
 		}
 	})
 
 	for what, breakOne := range map[string]func(resource string){
-		"gone":    func(r string) { require.NoError(t, client.Del(ctx, "lock:"+r).Err()) },
-		"foreign": func(r string) { require.NoError(t, client.Set(ctx, "lock:"+r, "somebody else", time.Minute).Err()) },
+		"gone": func(r string) { require.NoError(t, client.Del(ctx, "lock:"+r).Err()) },
+		"foreign": func(r string) {
+			require.NoError(t, client.Set(ctx, "lock:"+r, "somebody else", time.Minute).Err())
+		},
 	} {
 		for _, victim := range []string{"a", "e", "z"} {
 			t.Run(fmt.Sprintf("%s is %s before Extend", victim, what), func(t *testing.T) {
@@ -225,7 +233,8 @@ func TestRedisClusterAsANode(t *testing.T) {
 					require.NoError(t, client.Del(ctx, "lock:"+victim).Err())
 				}
 				noKeys(t, servers.Nodes)
-				if what == "foreign" { // a slot whose keys are gone looks like the repetition of a release
+				if what == "foreign" {
+					// a slot whose keys are gone looks like the repetition of a release
 					require.ErrorIs(t, err, redlock.ErrLost)
 				}
 			})
@@ -243,10 +252,12 @@ func TestRedisClusterAsANode(t *testing.T) {
 
 	t.Run("renewal", func(t *testing.T) {
 		const ttl = 2 * time.Second
-		h, err := l.TryAcquireMulti(ctx, spread, redlock.WithTTL(ttl), redlock.WithAutoRenewal(true))
+		h, err := l.TryAcquireMulti(ctx, spread, redlock.WithTTL(ttl),
+			redlock.WithAutoRenewal(true))
 		require.NoError(t, err)
 		first := h.ValidUntil()
-		require.Eventually(t, func() bool { return h.ValidUntil().After(first.Add(ttl)) }, 20*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return h.ValidUntil().After(first.Add(ttl)) },
+			20*time.Second, 5*time.Millisecond)
 		require.NoError(t, h.Err())
 		require.Equal(t, lockKeys(spread...), shardKeys(t, servers))
 		require.NoError(t, h.Release(ctx))
@@ -316,17 +327,20 @@ func TestClusterAmongSingleServers(t *testing.T) {
 	require.NoError(t, h.Extend(ctx, time.Minute))
 	require.Equal(t, "somebody else", client.Get(ctx, "lock:z").Val())
 	require.NoError(t, h.Release(ctx))
-	require.Eventually(t, func() bool { return slices.Equal(lockKeys("z"), shardKeys(t, servers)) }, 5*time.Second, 2*time.Millisecond)
+	require.Eventually(t, func() bool { return slices.Equal(lockKeys("z"), shardKeys(t, servers)) },
+		5*time.Second, 2*time.Millisecond)
 	require.NoError(t, client.Del(ctx, "lock:z").Err())
 	noKeys(t, all)
 
 	// What one slot has lost comes back with the next extension.
 	h, err = l.TryAcquireMulti(ctx, resources)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(shardKeys(t, servers)) == len(resources) }, 5*time.Second, 2*time.Millisecond)
+	require.Eventually(t, func() bool { return len(shardKeys(t, servers)) == len(resources) },
+		5*time.Second, 2*time.Millisecond)
 	require.NoError(t, client.Del(ctx, "lock:b").Err())
 	require.NoError(t, h.Extend(ctx, time.Hour))
-	require.Eventually(t, func() bool { return client.Get(ctx, "lock:b").Val() == h.Token() }, 5*time.Second, 2*time.Millisecond)
+	require.Eventually(t, func() bool { return client.Get(ctx, "lock:b").Val() == h.Token() },
+		5*time.Second, 2*time.Millisecond)
 	require.NoError(t, h.Release(ctx))
 	noKeys(t, all)
 

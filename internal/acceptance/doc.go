@@ -1,15 +1,16 @@
-// Package acceptance tests the library as its users see it: through the public API, on real servers. It contains tests only.
-// Package locktest has what they share with the tests of the root, and package redistest runs the servers.
+// Package acceptance tests the library as its users see it: through the public API, on real
+// servers. It contains tests only. Package locktest has what they share with the tests of the root,
+// and package redistest runs the servers.
 //
 // Where to look:
 //
 //	getting a lock
 //	    contention_test.go      several want the same lock
 //	    contest_test.go         several try at the same moment: one gets it
-//	    queue_test.go           waiting in line: the order, and what happens to messages and to those who wait
-//	    strangers_test.go       waiting among programs that poll for the same lock with another library
+//	    queue_test.go           waiting in line: the order, and what befalls messages and waiters
+//	    strangers_test.go       waiting among programs that poll with another library
 //	    queue_process_test.go   the first in line is killed or stopped
-//	    attempt_test.go         attempts that fail, come late or are cancelled, and what they leave behind
+//	    attempt_test.go         attempts that fail, come late or are cancelled; what they leave
 //	    wait_test.go            Acquire and WaitForUnlock while they wait
 //	    multilock_test.go       several resources at once
 //	    fencing_test.go         WithFencing: tokens that increase from holder to holder
@@ -18,13 +19,13 @@
 //	    trydo_test.go           TryDo
 //	    once_test.go            Once, also in virtual time
 //	    lead_test.go            Lead: one leader at a time, and how it changes
-//	    deadlock_test.go        WithDeadlockDetection: tasks that wait for each other, also in virtual time
+//	    deadlock_test.go        WithDeadlockDetection, also in virtual time
 //	    maxoutage_test.go       WithMaxOutage: a wait that ends when Redis is down
 //
 //	having a lock
 //	    handle_test.go          what a handle says, while the lock lasts and afterwards
 //	    context_test.go         the contexts of a handle
-//	    context_end_test.go     the same contexts: when they end, what they cost, what they race with
+//	    context_end_test.go     when contexts end, what they cost, what they race with
 //	    extend_test.go          Extend
 //	    shortening_test.go      Extend to less, where late and repeated requests are dangerous
 //	    shortening_cost_test.go what many shortenings cost, and shortenings that are cut short
@@ -59,7 +60,7 @@
 //	    forgotten_connections_test.go  a firewall has forgotten the connections
 //	    busy_process_test.go    a process that computes on all processors
 //	    error_replies_test.go   nodes that answer with errors
-//	    storm_test.go           one handle is extended, renewed, watched, released and closed at the same time
+//	    storm_test.go           one handle is extended, renewed, released and closed at once
 //	    crowd_test.go           many processes compete for one lock and are killed at random
 //	    paused_process_test.go  a process is stopped for longer than its lock lives
 //	    cluster_hung_test.go    one master of a Redis Cluster hangs
@@ -67,7 +68,7 @@
 //
 //	kinds of servers
 //	    deployments_test.go     one node or many, Redis Cluster, Sentinel, both protocols
-//	    onelock_test.go         what stands between the library and the keys sees each lock by itself
+//	    onelock_test.go         what stands in front of the keys sees each lock by itself
 //	    scripts_text_test.go    servers that check a script's text before they run it
 //	    notime_test.go          servers on which scripts may not ask for the time
 //	    cluster_slots_test.go   Redis Cluster: many slots, and a slot that is being moved
@@ -76,10 +77,11 @@
 //	    strictfips_test.go      a program that may use nothing but what FIPS 140 approves
 //
 //	virtual time: exact to the nanosecond, and an hour passes at once
-//	    virtual_lease_test.go, virtual_attempt_test.go, virtual_wait_test.go, virtual_renewal_test.go,
-//	    virtual_late_test.go, virtual_once_test.go, virtual_hold_test.go, virtual_close_test.go,
-//	    virtual_contest_test.go, virtual_order_test.go, virtual_lead_test.go, virtual_context_test.go,
-//	    virtual_end_test.go, virtual_distance_test.go, virtual_deadlock_test.go, virtual_handover_test.go,
+//	    virtual_lease_test.go, virtual_attempt_test.go, virtual_wait_test.go,
+//	    virtual_renewal_test.go, virtual_late_test.go, virtual_once_test.go, virtual_hold_test.go,
+//	    virtual_close_test.go, virtual_contest_test.go, virtual_order_test.go,
+//	    virtual_lead_test.go, virtual_context_test.go, virtual_end_test.go,
+//	    virtual_distance_test.go, virtual_deadlock_test.go, virtual_handover_test.go,
 //	    virtual_observer_test.go
 //
 //	what tests use

@@ -31,23 +31,32 @@ type ailment struct {
 var ailments = []ailment{
 	{
 		code: "READONLY", inspects: true, release: redlock.ErrNoQuorum,
-		strike: func(t *testing.T, s *redistest.Server) { s.Do(t, "replicaof", "127.0.0.1", "1") }, // nobody there
+		// nobody there
+		strike: func(t *testing.T, s *redistest.Server) { s.Do(t, "replicaof", "127.0.0.1", "1") },
 		cure:   func(t *testing.T, s *redistest.Server) { s.Do(t, "replicaof", "no", "one") },
 	},
 	{
 		code: "NOREPLICAS", inspects: true, release: redlock.ErrNoQuorum,
-		strike: func(t *testing.T, s *redistest.Server) { s.Do(t, "config", "set", "min-replicas-to-write", 1) },
-		cure:   func(t *testing.T, s *redistest.Server) { s.Do(t, "config", "set", "min-replicas-to-write", 0) },
+		strike: func(t *testing.T, s *redistest.Server) {
+			s.Do(t, "config", "set", "min-replicas-to-write", 1)
+		},
+		cure: func(t *testing.T, s *redistest.Server) {
+			s.Do(t, "config", "set", "min-replicas-to-write", 0)
+		},
 	},
 	{
 		code: "MISCONF", inspects: true, release: redlock.ErrNoQuorum,
 		strike: failToSave,
-		cure:   func(t *testing.T, s *redistest.Server) { s.Do(t, "config", "set", "stop-writes-on-bgsave-error", "no") },
+		cure: func(t *testing.T, s *redistest.Server) {
+			s.Do(t, "config", "set", "stop-writes-on-bgsave-error", "no")
+		},
 	},
 	{
 		code: "OOM", extends: true, inspects: true, // none of them needs memory
-		strike: func(t *testing.T, s *redistest.Server) { s.Do(t, "config", "set", "maxmemory", 1) },
-		cure:   func(t *testing.T, s *redistest.Server) { s.Do(t, "config", "set", "maxmemory", 0) },
+		strike: func(t *testing.T, s *redistest.Server) {
+			s.Do(t, "config", "set", "maxmemory", 1)
+		},
+		cure: func(t *testing.T, s *redistest.Server) { s.Do(t, "config", "set", "maxmemory", 0) },
 	},
 	{
 		code: "NOPERM", release: redlock.ErrNoQuorum,
@@ -55,7 +64,8 @@ var ailments = []ailment{
 		cure:   allowScripts,
 	},
 	{
-		code: "WRONGTYPE", release: redlock.ErrLost, // it is not there any more, and what is there is not ours
+		// it is not there any more, and what is there is not ours
+		code: "WRONGTYPE", release: redlock.ErrLost,
 		strike: func(t *testing.T, s *redistest.Server) {
 			for _, r := range []string{"held", "free", "a", "b"} {
 				s.Do(t, "del", lockKey(r))
@@ -71,13 +81,15 @@ var ailments = []ailment{
 	},
 }
 
-// failToSave makes a server refuse writes because it cannot save what it has: where its dump should go is a directory.
+// failToSave makes a server refuse writes because it cannot save what it has: where its dump should
+// go is a directory.
 func failToSave(t *testing.T, s *redistest.Server) {
 	require.NoError(t, os.Mkdir(filepath.Join(s.Dir(), "dump.rdb"), 0o755))
 	s.Do(t, "config", "set", "save", "3600 1000000")
 	s.Do(t, "bgsave")
 	eventually(t, func() bool {
-		return strings.Contains(s.Do(t, "info", "persistence").(string), "rdb_last_bgsave_status:err")
+		return strings.Contains(s.Do(t, "info", "persistence").(string),
+			"rdb_last_bgsave_status:err")
 	}, "a dump was saved over a directory")
 }
 
@@ -103,7 +115,8 @@ func TestErrorRepliesFromAQuorumAreAnOutage(t *testing.T) {
 					said[n.Node] = n.Err.Error()
 				}
 				for i := range 2 {
-					require.True(t, strings.HasPrefix(said[i], a.code), "node %d said %q", i, said[i])
+					require.True(t, strings.HasPrefix(said[i], a.code), "node %d said %q", i,
+						said[i])
 				}
 			}
 
@@ -215,7 +228,8 @@ func TestForgottenScriptsAreSentAgain(t *testing.T) {
 	err = flushed(func() error { _, err := mine.TryAcquire(ctx, "a"); return err })()
 	require.ErrorIs(t, err, redlock.ErrHeld)
 	takeFor(t, time.Minute, "a", servers...)
-	require.ErrorIs(t, flushed(func() error { return h.Extend(ctx, time.Minute) })(), redlock.ErrLost)
+	require.ErrorIs(t, flushed(func() error { return h.Extend(ctx, time.Minute) })(),
+		redlock.ErrLost)
 }
 
 // Row 19: nodes that are back from a restart and still load their data.
@@ -227,7 +241,8 @@ func TestNodesThatLoadTheirDataHaveNoVote(t *testing.T) {
 		redistest.WithConfig("key-load-delay", "5000"),
 		redistest.WithConfig("loading-process-events-interval-bytes", "1024"))
 	clients := redistest.Clients(t, servers)
-	most := open(t, clients[:3])                                        // nodes 0 and 1 of these will load
+	// nodes 0 and 1 of these will load
+	most := open(t, clients[:3])
 	few := open(t, []*redis.Client{clients[0], clients[2], clients[3]}) // and node 0 of these
 
 	h := heldEverywhere(t, most, servers[:3], "a")
@@ -272,7 +287,8 @@ func TestNodesThatLoadTheirDataHaveNoVote(t *testing.T) {
 	}
 }
 
-// ping returns the first word of what a server answers, without a client that would try again by itself.
+// ping returns the first word of what a server answers, without a client that would try again by
+// itself.
 func ping(addr string) string {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// go-redis keeps an error for itself for as long as it tries again: recent versions dial five times within one try.
+// go-redis keeps an error for itself for as long as it tries again: recent versions dial five times
+// within one try.
 func TestFirstErrorSaysWhatIsWrongWithTheServer(t *testing.T) {
 	noLeak(t)
 	for _, test := range []struct {
@@ -31,12 +32,14 @@ func TestFirstErrorSaysWhatIsWrongWithTheServer(t *testing.T) {
 		}},
 		{"too many clients", "clients", func(t *testing.T) *redis.Client {
 			s := redistest.Start(t, redistest.WithConfig("maxclients", "2"))
-			require.NoError(t, s.Client(t).Ping(context.Background()).Err()) // besides redistest's own connection
+			// besides redistest's own connection
+			require.NoError(t, s.Client(t).Ping(context.Background()).Err())
 			return s.Client(t)
 		}},
 		{"the pool is exhausted", "connection pool", func(t *testing.T) *redis.Client {
 			c := connected(t, &redis.Options{
-				Addr: redistest.Start(t).Addr(), PoolSize: 1, PoolTimeout: 50 * time.Millisecond, ContextTimeoutEnabled: true,
+				Addr: redistest.Start(t).Addr(), PoolSize: 1, PoolTimeout: 50 * time.Millisecond,
+				ContextTimeoutEnabled: true,
 			})
 			ctx, cancel := context.WithCancel(context.Background())
 			conn := c.Conn() // as a blocking command does
@@ -74,7 +77,8 @@ func TestErrorNamesTheNodesThatHadAnEffectAndNoOthers(t *testing.T) {
 	require.ErrorIs(t, err, redlock.ErrHeld)
 	var short *redlock.QuorumError
 	require.ErrorAs(t, err, &short)
-	require.Equal(t, []int{0, 1, 2}, nodesNamed(short), "a node that was outrun has nothing to do with it")
+	require.Equal(t, []int{0, 1, 2}, nodesNamed(short),
+		"a node that was outrun has nothing to do with it")
 	for i, n := range short.Nodes {
 		require.Equal(t, servers[i].Addr(), n.Addr)
 		require.ErrorContains(t, err, n.Addr)
@@ -102,7 +106,9 @@ func TestRefusalTellsWhenToComeBack(t *testing.T) {
 		require.Equal(t, want.Owner, held.Owner)
 		require.InDelta(t, want.TTL, held.TTL, float64(5*time.Second))
 		require.LessOrEqual(t, held.TTL, want.TTL)
-		for _, sentinel := range []error{redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrLost, redlock.ErrMisconfigured} {
+		for _, sentinel := range []error{
+			redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrLost, redlock.ErrMisconfigured,
+		} {
 			require.NotErrorIs(t, held, sentinel)
 		}
 	}
@@ -115,8 +121,10 @@ func TestContextsErrorAndCauseBothMatch(t *testing.T) {
 	require.NoError(t, err)
 	errSibling := errors.New("another member of the group failed")
 	calls := map[string]func(ctx context.Context) error{
-		"Acquire":       func(ctx context.Context) error { return onlyError(l.Acquire(ctx, "r")) },
-		"TryAcquire":    func(ctx context.Context) error { return onlyError(l.TryAcquire(ctx, "r")) },
+		"Acquire": func(ctx context.Context) error { return onlyError(l.Acquire(ctx, "r")) },
+		"TryAcquire": func(ctx context.Context) error {
+			return onlyError(l.TryAcquire(ctx, "r"))
+		},
 		"Extend":        func(ctx context.Context) error { return h.Extend(ctx, time.Minute) },
 		"Inspect":       func(ctx context.Context) error { return onlyError(l.Inspect(ctx, "r")) },
 		"IsLocked":      func(ctx context.Context) error { return onlyError(l.IsLocked(ctx, "r")) },
@@ -143,7 +151,8 @@ func TestContextsErrorAndCauseBothMatch(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled, "%s: %v", name, err)
 			require.ErrorIs(t, err, errSibling, "%s: %v", name, err)
 			if name == "Acquire" || name == "TryAcquire" || name == "Do" {
-				require.NotErrorIs(t, err, redlock.ErrNoQuorum, "%s: an attempt that was cut short shows no outage", name)
+				require.NotErrorIs(t, err, redlock.ErrNoQuorum,
+					"%s: an attempt that was cut short shows no outage", name)
 				require.NotErrorIs(t, err, redlock.ErrHeld)
 			}
 		}
@@ -243,14 +252,18 @@ func TestOutageWithManyLocksIsLoggedOncePerNodeAndOncePerLock(t *testing.T) {
 		p.Refuse(true)
 		p.Cut()
 	}
-	const fails, renewalFails = "WARN a node fails", "WARN renewal failed and is tried again until the lease ends"
+	const fails, renewalFails = "WARN a node fails",
+		"WARN renewal failed and is tried again until the lease ends"
 	eventually(t, func() bool { return len(log.of(renewalFails)) == locks }, "no renewal failed")
-	never(t, time.Second, func() bool { return len(log.of(fails)) > 2 || len(log.of(renewalFails)) > locks }, "told twice")
+	never(t, time.Second, func() bool {
+		return len(log.of(fails)) > 2 || len(log.of(renewalFails)) > locks
+	}, "told twice")
 	for _, p := range proxies[1:] {
 		p.Refuse(false)
 	}
 	const renewed, answers = "INFO lock renewed again", "INFO a node answers again"
-	eventually(t, func() bool { return len(log.of(renewed)) >= locks && len(log.of(answers)) >= 2 }, "not over")
+	eventually(t, func() bool { return len(log.of(renewed)) >= locks && len(log.of(answers)) >= 2 },
+		"not over")
 	for _, h := range handles {
 		require.NoError(t, h.Release(ctx))
 	}
@@ -260,13 +273,15 @@ func TestOutageWithManyLocksIsLoggedOncePerNodeAndOncePerLock(t *testing.T) {
 	for message, told := range log.all() {
 		counts[message] = len(told)
 	}
-	require.Equal(t, map[string]int{fails: 2, renewalFails: locks, renewed: locks, answers: 2}, counts, "and nothing else")
+	require.Equal(t, map[string]int{fails: 2, renewalFails: locks, renewed: locks, answers: 2},
+		counts, "and nothing else")
 	for _, told := range log.of(answers) {
 		require.Contains(t, told, "locks_not_deleted=0")
 	}
 }
 
-// A node that is late with its first grant has not lost anything, and neither has one that never got it.
+// A node that is late with its first grant has not lost anything, and neither has one that never
+// got it.
 func TestNodeThatWasOnlyLateIsNotSaidToHaveLostALock(t *testing.T) {
 	ctx := context.Background()
 	servers, proxies, clients := proxied(t, 3)
@@ -290,9 +305,12 @@ func TestNodeThatWasOnlyLateIsNotSaidToHaveLostALock(t *testing.T) {
 	proxies[2].Cut()
 	h, err = l.TryAcquire(ctx, "r")
 	require.NoError(t, err)
-	eventually(t, func() bool { return len(log2.of("WARN a node fails")) == 1 }, "the node did not fail")
+	eventually(t, func() bool { return len(log2.of("WARN a node fails")) == 1 },
+		"the node did not fail")
 	proxies[2].Refuse(false)
-	eventually(t, func() bool { return h.Extend(ctx, time.Minute) == nil && ownerOn(t, servers[2], "r") == h.Token() }, "not healed")
+	eventually(t, func() bool {
+		return h.Extend(ctx, time.Minute) == nil && ownerOn(t, servers[2], "r") == h.Token()
+	}, "not healed")
 	require.NoError(t, h.Release(ctx))
 	require.NoError(t, l.Close())
 	require.Empty(t, log2.of("INFO a node has lost a lock and gets it again"))

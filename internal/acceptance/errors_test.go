@@ -29,8 +29,9 @@ func TestErrorsSayWhatHappened(t *testing.T) {
 	require.Equal(t, 2, quorum.Need)
 	require.Zero(t, quorum.Got)
 	require.GreaterOrEqual(t, len(quorum.Nodes), 2)
-	require.Regexp(t, `^redlock: acquire "b", "c", "d" and 2 more: held by another owner: 0 of 3 nodes agreed, 2 needed: `+
-		`(node \d \(127\.0\.0\.1:\d+\): "b" is held by "worker-7" for \d+(\.\d+)?s more(; )?)+$`, err.Error())
+	require.Regexp(t,
+		`^redlock: acquire "b", "c", "d" and 2 more: held by another owner: 0 of 3 nodes agreed, 2 needed: `+
+			`(node \d \(127\.0\.0\.1:\d+\): "b" is held by "worker-7" for \d+(\.\d+)?s more(; )?)+$`, err.Error())
 
 	require.NoError(t, h.Release(ctx))
 	require.EqualError(t, h.Extend(ctx, time.Minute), `redlock: extend "a", "b": lock released`)
@@ -49,7 +50,8 @@ type scene struct {
 	reached *gate // where the context is to end
 }
 
-// stopSecond stops the second request to each node and those behind it. The requests end with err, or get through if it is nil.
+// stopSecond stops the second request to each node and those behind it. The requests end with err,
+// or get through if it is nil.
 func (s scene) stopSecond(err error) {
 	for _, p := range s.taps {
 		var sent atomic.Int32
@@ -73,13 +75,15 @@ func TestAcquireTellsTheCauseAndTheReasonWheneverTheContextEnds(t *testing.T) {
 				p.onSend(func(string) error { s.reached.pass(); return nil })
 			}
 		}},
-		{"during the second attempt, after contention", redlock.ErrHeld, func(t *testing.T, s scene) {
-			takeFor(t, time.Minute, "r", s.servers...)
-			s.stopSecond(nil)
-		}},
-		{"during the second attempt, after an outage", redlock.ErrNoQuorum, func(t *testing.T, s scene) {
-			s.stopSecond(errPartition)
-		}},
+		{"during the second attempt, after contention", redlock.ErrHeld,
+			func(t *testing.T, s scene) {
+				takeFor(t, time.Minute, "r", s.servers...)
+				s.stopSecond(nil)
+			}},
+		{"during the second attempt, after an outage", redlock.ErrNoQuorum,
+			func(t *testing.T, s scene) {
+				s.stopSecond(errPartition)
+			}},
 		{"during the clean-up", redlock.ErrHeld, func(t *testing.T, s scene) {
 			takeFor(t, time.Minute, "r", s.servers[1:]...)
 			var sent atomic.Int32
@@ -105,7 +109,8 @@ func TestAcquireTellsTheCauseAndTheReasonWheneverTheContextEnds(t *testing.T) {
 			if strings.HasPrefix(test.name, "during the second") {
 				pause = time.Millisecond
 			}
-			l := open(t, clients, redlock.WithNodeTimeout(20*time.Second), redlock.WithRetryInterval(pause))
+			l := open(t, clients, redlock.WithNodeTimeout(20*time.Second),
+				redlock.WithRetryInterval(pause))
 			warmUp(t, clients)
 			noKeys(t, servers)
 			s := scene{servers, taps, newGate(t)}
@@ -120,7 +125,8 @@ func TestAcquireTellsTheCauseAndTheReasonWheneverTheContextEnds(t *testing.T) {
 			require.ErrorIs(t, err, errGaveUp)
 			require.ErrorIs(t, err, context.Canceled)
 			if test.reason == nil {
-				requireNoneBut(t, err, nil, "an attempt that was cut short tells nothing of the nodes")
+				requireNoneBut(t, err, nil,
+					"an attempt that was cut short tells nothing of the nodes")
 				return
 			}
 			requireOnly(t, err, test.reason)
@@ -134,14 +140,16 @@ func TestNodeTimeoutsDoNotLookLikeTheEndOfAContext(t *testing.T) {
 		harm func(*redistest.Server) error
 		dial time.Duration
 	}{
-		{"the node cannot be dialled in time", func(*redistest.Server) error { return nil }, time.Nanosecond},
+		{"the node cannot be dialled in time", func(*redistest.Server) error { return nil },
+			time.Nanosecond},
 		{"the node hangs", (*redistest.Server).Pause, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			noLeak(t)
 			s := redistest.Start(t)
-			c := redis.NewClient(&redis.Options{Addr: s.Addr(), DialTimeout: test.dial, ReadTimeout: 100 * time.Millisecond, MaxRetries: -1})
+			c := redis.NewClient(&redis.Options{Addr: s.Addr(), DialTimeout: test.dial,
+				ReadTimeout: 100 * time.Millisecond, MaxRetries: -1})
 			t.Cleanup(func() { require.NoError(t, c.Close()) })
 			l := open(t, []*redis.Client{c})
 			require.NoError(t, test.harm(s))

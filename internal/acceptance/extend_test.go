@@ -19,11 +19,15 @@ func TestExtendSetsTheLeaseOnTheNodes(t *testing.T) {
 	for _, resources := range oneAndSeveral {
 		h, err := l.TryAcquireMulti(ctx, resources)
 		require.NoError(t, err)
-		for _, ttl := range []time.Duration{time.Hour, 2 * time.Minute, 10 * time.Minute, 10 * time.Minute, 20 * time.Second, time.Minute} {
+		for _, ttl := range []time.Duration{
+			time.Hour, 2 * time.Minute, 10 * time.Minute, 10 * time.Minute, 20 * time.Second,
+			time.Minute,
+		} {
 			before := time.Now()
 			require.NoError(t, h.Extend(ctx, ttl))
 			validity := ttl - ttl/100 - 2*time.Millisecond
-			require.False(t, h.ValidUntil().Before(before.Add(validity)), "longer or shorter, from now on")
+			require.False(t, h.ValidUntil().Before(before.Add(validity)),
+				"longer or shorter, from now on")
 			require.False(t, h.ValidUntil().After(time.Now().Add(validity)))
 			for _, s := range servers {
 				for _, r := range resources {
@@ -47,18 +51,21 @@ func TestEndedHandleIsNotExtended(t *testing.T) {
 		want error
 		keys []string
 	}{
-		"released": {func(t *testing.T, _ []*redistest.Server, _ *redlock.Locker, h *redlock.Handle) {
+		"released": {func(t *testing.T, _ []*redistest.Server, _ *redlock.Locker,
+			h *redlock.Handle) {
 			require.NoError(t, h.Release(ctx))
 		}, redlock.ErrReleased, []string{}},
 		"closed": {func(t *testing.T, _ []*redistest.Server, l *redlock.Locker, _ *redlock.Handle) {
 			require.NoError(t, l.Close())
 		}, redlock.ErrClosed, []string{"lock:a"}},
-		"gone": {func(t *testing.T, servers []*redistest.Server, _ *redlock.Locker, _ *redlock.Handle) {
+		"gone": {func(t *testing.T, servers []*redistest.Server, _ *redlock.Locker,
+			_ *redlock.Handle) {
 			for _, s := range servers {
 				s.Do(t, "del", "lock:a")
 			}
 		}, redlock.ErrLost, []string{}},
-		"taken over": {func(t *testing.T, servers []*redistest.Server, _ *redlock.Locker, _ *redlock.Handle) {
+		"taken over": {func(t *testing.T, servers []*redistest.Server, _ *redlock.Locker,
+			_ *redlock.Handle) {
 			for _, s := range servers {
 				s.Do(t, "set", "lock:a", "another", "ex", 1000)
 			}
@@ -79,7 +86,8 @@ func TestEndedHandleIsNotExtended(t *testing.T) {
 			for _, s := range servers {
 				waitForKeys(t, s, tt.keys...)
 				if len(tt.keys) > 0 {
-					require.Less(t, keyTTL(t, s, "lock:a"), 30*time.Minute, "nothing of it is extended")
+					require.Less(t, keyTTL(t, s, "lock:a"), 30*time.Minute,
+						"nothing of it is extended")
 				}
 			}
 		})
@@ -118,8 +126,8 @@ func TestExtendEndsWithItsContext(t *testing.T) {
 	require.NoError(t, h.Err())
 }
 
-// Several callers extend by different times, while one that comes late may find a shorter lease than it asked for. What the
-// handle says must be true on the nodes at every moment.
+// Several callers extend by different times, while one that comes late may find a shorter lease
+// than it asked for. What the handle says must be true on the nodes at every moment.
 func TestConcurrentExtensionsNeverPromiseMoreThanTheNodesKeep(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
@@ -127,7 +135,9 @@ func TestConcurrentExtensionsNeverPromiseMoreThanTheNodesKeep(t *testing.T) {
 	h, err := l.TryAcquire(ctx, "a")
 	require.NoError(t, err)
 	var extensions []func() error
-	for _, ttl := range []time.Duration{time.Minute, 10 * time.Second, time.Hour, 20 * time.Second} {
+	for _, ttl := range []time.Duration{
+		time.Minute, 10 * time.Second, time.Hour, 20 * time.Second,
+	} {
 		extensions = append(extensions, func() error { return h.Extend(ctx, ttl) })
 	}
 
@@ -146,7 +156,8 @@ func TestConcurrentExtensionsNeverPromiseMoreThanTheNodesKeep(t *testing.T) {
 	require.NoError(t, h.Release(ctx))
 }
 
-// Row 12: an extension that fails changes nothing, and so do denials from so few nodes that the lock may still be there.
+// Row 12: an extension that fails changes nothing, and so do denials from so few nodes that the
+// lock may still be there.
 func TestFailedExtendLeavesTheLeaseAsItWas(t *testing.T) {
 	ctx := context.Background()
 	for _, fault := range []struct {
@@ -159,7 +170,9 @@ func TestFailedExtendLeavesTheLeaseAsItWas(t *testing.T) {
 		{"two foreign, one hangs", 2, 0, 1},
 		{"one foreign, one empty, three hang", 1, 1, 3},
 	} {
-		for name, ttl := range map[string]time.Duration{"longer": time.Minute, "shorter": 10 * time.Second} {
+		for name, ttl := range map[string]time.Duration{
+			"longer": time.Minute, "shorter": 10 * time.Second,
+		} {
 			t.Run(fault.name+", "+name, func(t *testing.T) {
 				servers, clients := masters(t, 5)
 				l := open(t, clients, redlock.WithNodeTimeout(100*time.Millisecond))

@@ -15,12 +15,12 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// recovery is how long a Locker may take to follow a name that has been moved: go-redis gives connections up one by one, each
-// when it has been told READONLY.
+// recovery is how long a Locker may take to follow a name that has been moved: go-redis gives
+// connections up one by one, each when it has been told READONLY.
 const recovery = 5 * time.Second
 
-// traffic is callers who lock and release, over and over. Each round has a resource of its own: a key that an outage has left
-// behind for a while is in nobody's way.
+// traffic is callers who lock and release, over and over. Each round has a resource of its own: a
+// key that an outage has left behind for a while is in nobody's way.
 type traffic struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -64,7 +64,8 @@ func (f *traffic) stop() {
 	f.wg.Wait()
 }
 
-// flowsSince reports whether all n callers have had a good round that began after the moment. If not it says what hinders one.
+// flowsSince reports whether all n callers have had a good round that began after the moment. If
+// not it says what hinders one.
 func (f *traffic) flowsSince(moment time.Time, n int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,8 +89,8 @@ func (f *traffic) requireFlow(t *testing.T, n int, limit time.Duration) {
 	}
 }
 
-// A managed service replaces the primary: the name leads to the former replica, and the former primary goes on as a replica,
-// with the connections that it has.
+// A managed service replaces the primary: the name leads to the former replica, and the former
+// primary goes on as a replica, with the connections that it has.
 func TestLocksFollowTheNameOfAPrimaryThatWasDemoted(t *testing.T) {
 	const (
 		ttl  = 3 * time.Second
@@ -109,7 +110,8 @@ func TestLocksFollowTheNameOfAPrimaryThatWasDemoted(t *testing.T) {
 
 			f := startTraffic(t, l, busy)
 			f.requireFlow(t, busy, recovery)
-			kept, err := l.TryAcquire(ctx, "kept", redlock.WithTTL(ttl), redlock.WithAutoRenewal(true))
+			kept, err := l.TryAcquire(ctx, "kept", redlock.WithTTL(ttl),
+				redlock.WithAutoRenewal(true))
 			require.NoError(t, err)
 			until(t, recovery, func() bool { return onPrimary(kept) }, "the primary has no vote")
 
@@ -117,7 +119,8 @@ func TestLocksFollowTheNameOfAPrimaryThatWasDemoted(t *testing.T) {
 				pair.Failover(t)
 				outlived := time.After(ttl + ttl/3) // by a lock that is renewed
 				f.requireFlow(t, busy, recovery)
-				// Among three, two can do without the one. Whether it is back shows where an extension puts the key.
+				// Among three, two can do without the one. Whether it is back shows where an
+				// extension puts the key.
 				fresh, err := l.TryAcquire(ctx, fmt.Sprint("fresh ", i))
 				require.NoError(t, err)
 				until(t, recovery, func() bool {

@@ -31,7 +31,8 @@ func fenceKey(resource string) string { return "{" + lockKey(resource) + "}:fenc
 func behind(d time.Duration) context.Context { return wallclock.Ahead(context.Background(), -d) }
 
 // fenceAndRelease takes the lock and gives it back.
-func fenceAndRelease(t *testing.T, ctx context.Context, l *redlock.Locker, resources ...string) uint64 {
+func fenceAndRelease(t *testing.T, ctx context.Context, l *redlock.Locker,
+	resources ...string) uint64 {
 	t.Helper()
 	h, err := l.AcquireMulti(ctx, resources)
 	require.NoError(t, err)
@@ -69,16 +70,19 @@ func TestFenceTakesOneRoundTripWhereClocksAgree(t *testing.T) {
 func takenBack(t *testing.T, servers []*redistest.Server, resource string) {
 	t.Helper()
 	for i, s := range servers {
-		eventually(t, func() bool { return ownerOn(t, s, resource) == "" }, "node %d has the lock still", i)
+		eventually(t, func() bool { return ownerOn(t, s, resource) == "" },
+			"node %d has the lock still", i)
 	}
 }
 
 func TestFencesIncreaseWhateverTheClocksOfClientsShow(t *testing.T) {
 	_, clients := masters(t, 3)
-	lockers := []*redlock.Locker{open(t, clients, redlock.WithFencing()), open(t, clients, redlock.WithFencing())}
+	lockers := []*redlock.Locker{open(t, clients, redlock.WithFencing()),
+		open(t, clients, redlock.WithFencing())}
 	last := uint64(0)
 	for i := range 30 {
-		ctx := behind([]time.Duration{0, 10 * time.Hour, -9 * time.Hour, 400 * 24 * time.Hour, -time.Second}[i%5])
+		ctx := behind([]time.Duration{0, 10 * time.Hour, -9 * time.Hour, 400 * 24 * time.Hour,
+			-time.Second}[i%5])
 		fence := fenceAndRelease(t, ctx, lockers[i%2], "a")
 		require.Greater(t, fence, last, "holder %d", i)
 		last = fence
@@ -116,7 +120,8 @@ func TestFencesIncreaseOverPartialGrants(t *testing.T) {
 		uproot(t, "a", mine...)
 		takenBack(t, servers, "a")
 
-		takeFor(t, time.Minute, "a", servers[i%5], servers[(i+3)%5]) // a quorum of nodes that differ is left
+		// a quorum of nodes that differ is left
+		takeFor(t, time.Minute, "a", servers[i%5], servers[(i+3)%5])
 		fence := fenceAndRelease(t, ctx, l, "a")
 		require.Greater(t, fence, last)
 		uproot(t, "a", servers[i%5], servers[(i+3)%5])
@@ -127,7 +132,8 @@ func TestFencesIncreaseOverPartialGrants(t *testing.T) {
 // A node gets the acquire of an attempt when that has failed and others have had the lock.
 func TestFencesIncreaseWhenRequestsOfEarlierAttemptsAreLate(t *testing.T) {
 	servers, proxies, _ := proxied(t, 3)
-	late := open(t, proxyClients(t, proxies), redlock.WithFencing(), redlock.WithNodeTimeout(100*time.Millisecond))
+	late := open(t, proxyClients(t, proxies), redlock.WithFencing(),
+		redlock.WithNodeTimeout(100*time.Millisecond))
 	l := open(t, redistest.Clients(t, servers), redlock.WithFencing())
 	fenceAndRelease(t, behind(0), late, "a") // every node knows the scripts
 	last := uint64(0)
@@ -188,7 +194,8 @@ func TestLostRepliesChangeNoFence(t *testing.T) {
 	}
 }
 
-// The counters of the nodes that have granted less than the fence are raised, those of late ones too: who has the lock has its fence.
+// The counters of the nodes that have granted less than the fence are raised, those of late ones
+// too: who has the lock has its fence.
 func TestNodesThatJoinALockLateLearnItsFence(t *testing.T) {
 	ctx := behind(time.Hour)
 	servers, proxies, clients := proxied(t, 3)
@@ -201,7 +208,8 @@ func TestNodesThatJoinALockLateLearnItsFence(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, h.Fence(), last)
 	proxies[2].HoldRequests(false)
-	eventually(t, func() bool { return counterOn(t, servers[2], "a") == h.Fence() }, "it does not learn the fence")
+	eventually(t, func() bool { return counterOn(t, servers[2], "a") == h.Fence() },
+		"it does not learn the fence")
 	require.Equal(t, h.Token(), ownerOn(t, servers[2], "a"))
 	require.NoError(t, h.Release(ctx))
 }
@@ -222,7 +230,8 @@ func TestFencesIncreaseOverRestartsOfAMinorityWithoutData(t *testing.T) {
 				last = h.Fence()
 				takenEverywhere(t, h, servers...)
 				for _, s := range servers {
-					eventually(t, func() bool { return counterOn(t, s, "a") >= last }, "a node has the lock and not its fence")
+					eventually(t, func() bool { return counterOn(t, s, "a") >= last },
+						"a node has the lock and not its fence")
 				}
 				require.NoError(t, h.Release(context.Background()))
 				takenBack(t, servers, "a")
@@ -231,18 +240,20 @@ func TestFencesIncreaseOverRestartsOfAMinorityWithoutData(t *testing.T) {
 	}
 }
 
-// All five nodes restart without data, one by one, while a lock is held throughout: none of its quorums, and none of its counters,
-// would have survived without healing.
+// All five nodes restart without data, one by one, while a lock is held throughout: none of its
+// quorums, and none of its counters, would have survived without healing.
 func TestLockAndFenceOutliveARollingRestartOfAllNodes(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 5)
-	l := open(t, clients, redlock.WithFencing(), redlock.WithTTL(2*time.Second), redlock.WithAutoRenewal(true))
+	l := open(t, clients, redlock.WithFencing(), redlock.WithTTL(2*time.Second),
+		redlock.WithAutoRenewal(true))
 	other := open(t, clients, redlock.WithFencing())
 	h := heldEverywhere(t, l, servers, "a")
 	for i, s := range servers {
 		s.Restart(t)
 		takenEverywhere(t, h, s)
-		require.GreaterOrEqual(t, counterOn(t, s, "a"), h.Fence(), "node %d has got the lock again without its fence", i)
+		require.GreaterOrEqual(t, counterOn(t, s, "a"), h.Fence(),
+			"node %d has got the lock again without its fence", i)
 		require.NoError(t, h.Err())
 		_, err := other.TryAcquire(ctx, "a")
 		require.ErrorIs(t, err, redlock.ErrHeld)
@@ -251,7 +262,8 @@ func TestLockAndFenceOutliveARollingRestartOfAllNodes(t *testing.T) {
 	require.Greater(t, fenceAndRelease(t, behind(10*time.Hour), other, "a"), h.Fence())
 }
 
-// What docs/fencing.md says of counters that a quorum has lost: clocks are all that is left to order the holders.
+// What docs/fencing.md says of counters that a quorum has lost: clocks are all that is left to
+// order the holders.
 func TestCountersLostOnAQuorumLeaveTheOrderToTheClocks(t *testing.T) {
 	servers, clients := masters(t, 3)
 	l := open(t, clients, redlock.WithFencing(), redlock.WithNodeTimeout(5*time.Second))
@@ -268,7 +280,8 @@ func TestCountersLostOnAQuorumLeaveTheOrderToTheClocks(t *testing.T) {
 	require.Greater(t, fence, last, "clocks agree")
 
 	lose()
-	require.Less(t, fenceAndRelease(t, behind(10*time.Hour), l, "a"), fence, "a clock that is behind")
+	require.Less(t, fenceAndRelease(t, behind(10*time.Hour), l, "a"), fence,
+		"a clock that is behind")
 }
 
 func TestAdoptKeepsTheFence(t *testing.T) {
@@ -295,7 +308,8 @@ func TestAdoptKeepsTheFence(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, plain.Fence())
 	_, err = l.Adopt(ctx, []string{"c"}, plain.Token())
-	require.EqualError(t, err, `redlock: adopt "c": the lock was taken without fencing, and this Locker has WithFencing`)
+	require.EqualError(t, err,
+		`redlock: adopt "c": the lock was taken without fencing, and this Locker has WithFencing`)
 	require.NoError(t, plain.Release(ctx))
 }
 
@@ -304,7 +318,9 @@ func TestCounterOutlivesItsLockByAWeek(t *testing.T) {
 	servers, clients := masters(t, 1)
 	l := open(t, clients, redlock.WithFencing())
 	const day = 24 * time.Hour
-	for _, c := range []struct{ ttl, least time.Duration }{{time.Minute, 7 * day}, {3 * day, 24 * day}} {
+	for _, c := range []struct{ ttl, least time.Duration }{
+		{time.Minute, 7 * day}, {3 * day, 24 * day},
+	} {
 		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(c.ttl))
 		require.NoError(t, err)
 		servers[0].Do(t, "expire", fenceKey("a"), 1000)
@@ -318,13 +334,15 @@ func TestFenceOfAClockInTheFarFutureIsCutToTheServersDay(t *testing.T) {
 	servers, clients := masters(t, 1)
 	l := open(t, clients, redlock.WithFencing())
 	const years = 365 * 24 * time.Hour
-	for _, ahead := range []time.Duration{10 * years, 200 * years} { // beyond the numbers that scripts can count
+	for _, ahead := range []time.Duration{10 * years, 200 * years} {
+		// beyond the numbers that scripts can count
 		fence := fenceAndRelease(t, behind(-ahead), l, "a")
 		require.InDelta(t, time.Now().Add(24*time.Hour).Unix(), fence/1e6, 60)
 	}
 	require.Positive(t, fenceAndRelease(t, behind(200*years), l, "b"), "before 1970")
 
-	untimed := open(t, []*redis.Client{asUser(t, servers[0], "~*", "&*", "+@all", "-time")}, redlock.WithFencing())
+	untimed := open(t, []*redis.Client{asUser(t, servers[0], "~*", "&*", "+@all", "-time")},
+		redlock.WithFencing())
 	fence := fenceAndRelease(t, behind(-10*years), untimed, "a")
 	require.InDelta(t, time.Now().Add(10*years).Unix(), fence/1e6, 60)
 	_, err := untimed.TryAcquire(behind(-200*years), "a")
@@ -338,7 +356,10 @@ func TestCounterThatIsGoneOrSpoiltIsToldAndGrantsNothing(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 1)
 	l := open(t, clients, redlock.WithFencing())
-	for value, text := range map[string]string{"x": "a fencing counter is not a number", "-1": "not a number", "4503599627370495": "would reach 2^52"} {
+	for value, text := range map[string]string{
+		"x": "a fencing counter is not a number", "-1": "not a number",
+		"4503599627370495": "would reach 2^52",
+	} {
 		servers[0].Do(t, "set", fenceKey("a"), value)
 		_, err := l.TryAcquire(ctx, "a")
 		require.ErrorIs(t, err, redlock.ErrNoQuorum)
@@ -360,7 +381,8 @@ func TestFencedNamesOnARedisCluster(t *testing.T) {
 	cluster := open(t, []locktest.OnePerSlot{{Client: s.Client(t)}}, redlock.WithFencing())
 	single := open(t, []*redis.Client{s.Client(t)}, redlock.WithFencing())
 	for name, fine := range map[string]bool{
-		"a": true, "{u}a": true, "a{u}": true, "a{b": true, "a}b": false, "{}a": false, "{a}}": true, "a{}{b}": false,
+		"a": true, "{u}a": true, "a{u}": true, "a{b": true, "a}b": false, "{}a": false,
+		"{a}}": true, "a{}{b}": false,
 	} {
 		require.Positive(t, fenceAndRelease(t, ctx, single, name), name)
 		h, err := cluster.TryAcquire(ctx, name)
@@ -381,16 +403,19 @@ func TestFencedLocksOnARealRedisCluster(t *testing.T) {
 	noLeak(t)
 	ctx := context.Background()
 	client := redistest.StartCluster(t, 3).Client(t)
-	l := open(t, []*redis.ClusterClient{client}, redlock.WithFencing(), redlock.WithNodeTimeout(5*time.Second))
+	l := open(t, []*redis.ClusterClient{client}, redlock.WithFencing(),
+		redlock.WithNodeTimeout(5*time.Second))
 	last := uint64(0)
 	for i := range 5 {
-		h, err := l.AcquireMulti(behind(time.Duration(i)*time.Hour), []string{"a", "b", "c", "{u}d", "{u}e"})
+		h, err := l.AcquireMulti(behind(time.Duration(i)*time.Hour),
+			[]string{"a", "b", "c", "{u}d", "{u}e"})
 		require.NoError(t, err)
 		require.Greater(t, h.Fence(), last)
 		last = h.Fence()
 		require.NoError(t, h.Extend(ctx, time.Minute))
 		require.NoError(t, h.Release(ctx))
-		fence := fenceAndRelease(t, behind(time.Duration(10+i)*time.Hour), l, []string{"a", "c", "{u}e"}[i%3])
+		fence := fenceAndRelease(t, behind(time.Duration(10+i)*time.Hour), l,
+			[]string{"a", "c", "{u}e"}[i%3])
 		require.Greater(t, fence, last)
 		last = fence
 	}
@@ -400,7 +425,8 @@ func TestManyClientsGetFencesInTheOrderOfTheirTenures(t *testing.T) {
 	_, clients := masters(t, 3)
 	var lockers []*redlock.Locker
 	for range 4 {
-		lockers = append(lockers, open(t, clients, redlock.WithFencing(), redlock.WithRetryInterval(5*time.Millisecond), redlock.WithNodeTimeout(5*time.Second)))
+		lockers = append(lockers, open(t, clients, redlock.WithFencing(),
+			redlock.WithRetryInterval(5*time.Millisecond), redlock.WithNodeTimeout(5*time.Second)))
 	}
 	largest := uint64(0) // guarded by the lock
 	var calls []func() error

@@ -12,11 +12,12 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// forgotten are the nodes whose connections a firewall has forgotten: a majority of one, or of three.
+// forgotten are the nodes whose connections a firewall has forgotten: a majority of one, or of
+// three.
 var forgotten = map[int]int{1: 1, 3: 2}
 
-// A firewall that has forgotten the connection of an idle client costs one call. Where the client has more of them, each may
-// cost one: which one a command gets is for go-redis to say.
+// A firewall that has forgotten the connection of an idle client costs one call. Where the client
+// has more of them, each may cost one: which one a command gets is for go-redis to say.
 func TestConnectionThatAFirewallHasForgottenCostsOneNodeTimeout(t *testing.T) {
 	for nodes, affected := range forgotten {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {

@@ -20,14 +20,16 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// guardTime is the guard's in tests in which the servers' clocks do the waiting, and guardTTL that of their locks.
+// guardTime is the guard's in tests in which the servers' clocks do the waiting, and guardTTL that
+// of their locks.
 const (
 	guardTime = time.Minute
 	guardTTL  = 40 * time.Second
 )
 
 // agedMasters starts n servers that have been up for long, by their clocks.
-func agedMasters(t *testing.T, n int, opts ...redistest.Option) ([]*redistest.Server, []*redis.Client) {
+func agedMasters(t *testing.T, n int,
+	opts ...redistest.Option) ([]*redistest.Server, []*redis.Client) {
 	t.Helper()
 	servers, clients := masters(t, n, append(opts, redistest.WithFakeClock())...)
 	for _, s := range servers {
@@ -40,7 +42,8 @@ func agedMasters(t *testing.T, n int, opts ...redistest.Option) ([]*redistest.Se
 // requireGuardable ends a test on a server with which the guard does not work.
 func requireGuardable(t *testing.T, s *redistest.Server) {
 	t.Helper()
-	if major, err := strconv.Atoi(strings.Split(infoField(t, s, "server", "redis_version"), ".")[0]); err != nil || major < 7 {
+	if major, err := strconv.Atoi(strings.Split(infoField(t, s, "server", "redis_version"),
+		".")[0]); err != nil || major < 7 {
 		t.Skip("this server may know its scripts from before a restart")
 	}
 }
@@ -81,9 +84,12 @@ func guarded(on bool) []redlock.Option {
 	return opts
 }
 
-// Each of these takes a lock on a majority, has servers forget it, and would let somebody else in without the guard.
-var amnesias = map[string]func(t *testing.T, servers []*redistest.Server, hold func() *redlock.Handle){
-	"wipe right after a bare quorum": func(t *testing.T, servers []*redistest.Server, hold func() *redlock.Handle) {
+// Each of these takes a lock on a majority, has servers forget it, and would let somebody else in
+// without the guard.
+var amnesias = map[string]func(t *testing.T, servers []*redistest.Server,
+	hold func() *redlock.Handle){
+	"wipe right after a bare quorum": func(t *testing.T, servers []*redistest.Server,
+		hold func() *redlock.Handle) {
 		h := hold()
 		takenEverywhere(t, h, servers...)
 		uproot(t, "a", servers[2])
@@ -129,7 +135,8 @@ func TestServersThatForgotALockLetNobodyIn(t *testing.T) {
 					return held
 				})
 				if !on {
-					eventually(t, func() bool { // a node that is dialled anew may be too late for a vote that is split
+					eventually(t, func() bool {
+						// a node that is dialled anew may be too late for a vote that is split
 						second, err := yours.TryAcquire(t.Context(), "a")
 						return err == nil && second.Err() == nil
 					}, "without the guard there is a second owner")
@@ -143,7 +150,8 @@ func TestServersThatForgotALockLetNobodyIn(t *testing.T) {
 	}
 }
 
-// requireNoVotes checks that a resource which servers have forgotten is refused, and that the reason is told.
+// requireNoVotes checks that a resource which servers have forgotten is refused, and that the
+// reason is told.
 func requireNoVotes(t *testing.T, l *redlock.Locker) {
 	t.Helper()
 	var err error
@@ -156,7 +164,9 @@ func requireNoVotes(t *testing.T, l *redlock.Locker) {
 	require.False(t, q.Promoted)
 	require.Greater(t, q.Left, guardTime-20*time.Second)
 	require.LessOrEqual(t, q.Left, guardTime+time.Second)
-	require.Regexp(t, `node \d \(127\.0\.0\.1:\d+\): restarted \d+ s ago, has no vote for (4\d|5\d|6[01]) s more`, err.Error())
+	require.Regexp(t,
+		`node \d \(127\.0\.0\.1:\d+\): restarted \d+ s ago, has no vote for (4\d|5\d|6[01]) s more`,
+		err.Error())
 	if locked, err := l.IsLocked(t.Context(), "a"); err == nil {
 		require.True(t, locked, "servers that may have forgotten it say that the lock is free")
 	} else {
@@ -172,7 +182,8 @@ func onlyHandle(t *testing.T, l *redlock.Locker) *redlock.Handle {
 	return h
 }
 
-// Row 29: a majority restarts with its data. Nothing new is had from it, and what there was goes on.
+// Row 29: a majority restarts with its data. Nothing new is had from it, and what there was goes
+// on.
 func TestLocksThatSurviveARestartGoOnUnderTheGuard(t *testing.T) {
 	servers, clients := agedMasters(t, 3, redistest.WithAOF(redistest.FsyncAlways))
 	l := open(t, clients, guarded(true)...)
@@ -209,8 +220,10 @@ func TestNodeThatRestartedIsNotHealedUnderTheGuardBeforeItsTime(t *testing.T) {
 	h := heldEverywhere(t, l, servers, "a")
 	servers[2].Restart(t)
 	require.NoError(t, h.Extend(t.Context(), guardTTL))
-	eventually(t, func() bool { return servers[2].Stats(t)["info"] > 1 }, "nobody has asked how long the node has been up")
-	never(t, 300*time.Millisecond, func() bool { return ownerOn(t, servers[2], "a") != "" }, "healed too early")
+	eventually(t, func() bool { return servers[2].Stats(t)["info"] > 1 },
+		"nobody has asked how long the node has been up")
+	never(t, 300*time.Millisecond, func() bool { return ownerOn(t, servers[2], "a") != "" },
+		"healed too early")
 
 	age(t, servers[2], time.Hour+guardTime+2*time.Second)
 	require.NoError(t, h.Extend(t.Context(), guardTTL))
@@ -223,7 +236,8 @@ func TestNodeThatRestartedIsNotHealedUnderTheGuardBeforeItsTime(t *testing.T) {
 func TestAcquireWaitsUntilRestartedNodesHaveAVote(t *testing.T) {
 	servers, clients := masters(t, 3)
 	requireGuardable(t, servers[0])
-	l := open(t, clients, redlock.WithTTL(time.Second), redlock.WithRestartGuard(time.Second), redlock.WithRetryInterval(time.Hour))
+	l := open(t, clients, redlock.WithTTL(time.Second), redlock.WithRestartGuard(time.Second),
+		redlock.WithRetryInterval(time.Hour))
 	h, err := l.Acquire(t.Context(), "a", redlock.WithMaxWait(time.Minute))
 	require.NoError(t, err)
 	for _, s := range servers[:2] {
@@ -249,7 +263,8 @@ func TestGuardCostsNothingWhileNodesDoNotRestart(t *testing.T) {
 	for _, s := range servers {
 		stats := s.Stats(t)
 		require.Equal(t, 10, stats["evalsha"])
-		require.Zero(t, stats["eval"]+stats["script|load"]+stats["script"]+stats["info"], "%v", stats)
+		require.Zero(t, stats["eval"]+stats["script|load"]+stats["script"]+stats["info"], "%v",
+			stats)
 	}
 }
 
@@ -278,8 +293,8 @@ func (c hijacked) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// The server answers that it has been up for long, and restarts before it is told the script. go-redis would repeat that on
-// another connection.
+// The server answers that it has been up for long, and restarts before it is told the script.
+// go-redis would repeat that on another connection.
 func TestServerThatRestartsBetweenQuestionAndScriptHasNoVote(t *testing.T) {
 	servers, _ := agedMasters(t, 1)
 	var once sync.Once
@@ -310,7 +325,8 @@ func TestPromotedReplicaHasNoVoteBeforeItHasBeenSeenForLong(t *testing.T) {
 	pair := redistest.StartPair(t)
 	requireGuardable(t, pair.Primary())
 	upFor(t, pair.Primary(), long+2*time.Second)
-	l := open(t, []*redis.Client{pair.Name.Client(t)}, redlock.WithTTL(long), redlock.WithRestartGuard(long))
+	l := open(t, []*redis.Client{pair.Name.Client(t)}, redlock.WithTTL(long),
+		redlock.WithRestartGuard(long))
 	h := onlyHandle(t, l)
 	require.NoError(t, h.Release(t.Context()))
 
@@ -333,7 +349,8 @@ func TestPromotedReplicaHasNoVoteBeforeItHasBeenSeenForLong(t *testing.T) {
 	require.True(t, seen[0].Promoted)
 	require.Contains(t, seen[0].Error(), "promoted")
 
-	other := open(t, []*redis.Client{pair.Name.Client(t)}, redlock.WithTTL(long), redlock.WithRestartGuard(long))
+	other := open(t, []*redis.Client{pair.Name.Client(t)}, redlock.WithTTL(long),
+		redlock.WithRestartGuard(long))
 	h = onlyHandle(t, other) // for all others, too
 	require.NoError(t, h.Release(t.Context()))
 }
@@ -347,7 +364,8 @@ func TestMasterOfAClusterThatRestartedHasNoVoteInItsSlots(t *testing.T) {
 	for _, s := range cluster.Nodes {
 		upFor(t, s, long+time.Second)
 	}
-	l := open(t, []*redis.ClusterClient{cluster.Client(t)}, redlock.WithTTL(long), redlock.WithRestartGuard(long))
+	l := open(t, []*redis.ClusterClient{cluster.Client(t)}, redlock.WithTTL(long),
+		redlock.WithRestartGuard(long))
 	resources := make([]string, len(cluster.Nodes)) // one for each master
 	for i := 0; slices.Contains(resources, ""); i++ {
 		name := fmt.Sprintf("r%d", i)
@@ -381,24 +399,31 @@ func TestMasterOfAClusterThatRestartedHasNoVoteInItsSlots(t *testing.T) {
 func TestGuardRefusesLocksThatLiveLonger(t *testing.T) {
 	_, clients := masters(t, 1)
 	for name, opts := range map[string][]redlock.Option{
-		"redlock: TTL (30s) must not be above the restart guard's maximum (10s)": {redlock.WithRestartGuard(10 * time.Second)},
+		"redlock: TTL (30s) must not be above the restart guard's maximum (10s)": {
+			redlock.WithRestartGuard(10 * time.Second),
+		},
 		"redlock: minimum hold (1m0s) must not be above the restart guard's maximum (30s)": {
 			redlock.WithRestartGuard(30 * time.Second), redlock.WithMinHold(time.Minute),
 		},
-		"redlock: restart guard must be 10ms to 10 years, not 0s":  {redlock.WithRestartGuard(0)},
-		"redlock: restart guard must be 10ms to 10 years, not -1s": {redlock.WithRestartGuard(-time.Second)},
+		"redlock: restart guard must be 10ms to 10 years, not 0s": {redlock.WithRestartGuard(0)},
+		"redlock: restart guard must be 10ms to 10 years, not -1s": {redlock.WithRestartGuard(
+			-time.Second)},
 	} {
 		_, err := redlock.New(clients, opts...)
 		require.EqualError(t, err, name)
 	}
-	_, err := redlock.New([]redlock.Node{wrapped{clients[0]}}, redlock.WithRestartGuard(time.Minute))
-	require.EqualError(t, err, "redlock: node 0 is a acceptance_test.wrapped without the method Conn, which the restart guard needs")
+	_, err := redlock.New([]redlock.Node{wrapped{clients[0]}},
+		redlock.WithRestartGuard(time.Minute))
+	require.EqualError(t, err, "redlock: node 0 is a acceptance_test.wrapped without the method "+
+		"Conn, which the restart guard needs")
 
 	l := open(t, clients, redlock.WithRestartGuard(30*time.Second), redlock.WithTTL(time.Second))
 	_, err = l.TryAcquire(t.Context(), "a", redlock.WithTTL(31*time.Second))
-	require.EqualError(t, err, "redlock: TTL (31s) must not be above the restart guard's maximum (30s)")
+	require.EqualError(t, err,
+		"redlock: TTL (31s) must not be above the restart guard's maximum (30s)")
 	_, err = l.Once(t.Context(), "a", time.Minute, func(context.Context) error { return nil })
-	require.EqualError(t, err, "redlock: nine tenths of the interval (54s) must not be above the restart guard's maximum (30s)")
+	require.EqualError(t, err, "redlock: nine tenths of the interval (54s) must not be above the "+
+		"restart guard's maximum (30s)")
 }
 
 // The user of the README, with what it says that the guard needs, and without.

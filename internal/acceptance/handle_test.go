@@ -46,7 +46,8 @@ func TestValidityIsOnTheMonotonicClock(t *testing.T) {
 	requireMonotonic(t, adopted.ValidUntil())
 }
 
-// requireMonotonic checks that a time carries a reading of the monotonic clock, which is what Go then compares.
+// requireMonotonic checks that a time carries a reading of the monotonic clock, which is what Go
+// then compares.
 func requireMonotonic(t *testing.T, at time.Time) {
 	t.Helper()
 	require.Contains(t, at.String(), " m=", "a time with a monotonic reading shows it")
@@ -59,8 +60,10 @@ func TestHandleEndsForGood(t *testing.T) {
 		end  func(l *redlock.Locker, h *redlock.Handle) error
 		want error
 	}{
-		"released": {func(_ *redlock.Locker, h *redlock.Handle) error { return h.Release(ctx) }, redlock.ErrReleased},
-		"closed":   {func(l *redlock.Locker, _ *redlock.Handle) error { return l.Close() }, redlock.ErrClosed},
+		"released": {func(_ *redlock.Locker, h *redlock.Handle) error { return h.Release(ctx) },
+			redlock.ErrReleased},
+		"closed": {func(l *redlock.Locker, _ *redlock.Handle) error { return l.Close() },
+			redlock.ErrClosed},
 		"lost": {func(_ *redlock.Locker, h *redlock.Handle) error {
 			err := h.Extend(ctx, 500*time.Millisecond)
 			<-h.Done()
@@ -94,23 +97,40 @@ func TestHandleEndsForGood(t *testing.T) {
 	}
 }
 
-// A process that was stopped finds the clock ahead of its timers. So does one that keeps its only processor busy.
+// A process that was stopped finds the clock ahead of its timers. So does one that keeps its only
+// processor busy.
 func TestFirstLookAfterAPauseTellsTheTruth(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	ctx := context.Background()
 	_, clients := masters(t, 1)
 	l := open(t, clients)
 	for name, ended := range map[string]func(h *redlock.Handle, lockCtx context.Context) bool{
-		"Err":           func(h *redlock.Handle, _ context.Context) bool { return h.Err() == redlock.ErrLost },
-		"Done":          func(h *redlock.Handle, _ context.Context) bool { return isClosed(h.Done()) },
-		"Context.Err":   func(_ *redlock.Handle, c context.Context) bool { return c.Err() != nil },
-		"Context.Done":  func(_ *redlock.Handle, c context.Context) bool { return isClosed(c.Done()) },
-		"context.Cause": func(_ *redlock.Handle, c context.Context) bool { return context.Cause(c) == redlock.ErrLost },
-		"a new Context": func(h *redlock.Handle, _ context.Context) bool { return h.Context(ctx).Err() != nil },
+		"Err": func(h *redlock.Handle,
+			_ context.Context) bool {
+			return h.Err() == redlock.ErrLost
+		},
+		"Done": func(h *redlock.Handle,
+			_ context.Context) bool {
+			return isClosed(h.Done())
+		},
+		"Context.Err": func(_ *redlock.Handle, c context.Context) bool { return c.Err() != nil },
+		"Context.Done": func(_ *redlock.Handle,
+			c context.Context) bool {
+			return isClosed(c.Done())
+		},
+		"context.Cause": func(_ *redlock.Handle,
+			c context.Context) bool {
+			return context.Cause(c) == redlock.ErrLost
+		},
+		"a new Context": func(h *redlock.Handle,
+			_ context.Context) bool {
+			return h.Context(ctx).Err() != nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i := range 5 {
-				h, err := l.TryAcquire(ctx, fmt.Sprint(name, i), redlock.WithTTL(30*time.Millisecond))
+				h, err := l.TryAcquire(ctx, fmt.Sprint(name, i),
+					redlock.WithTTL(30*time.Millisecond))
 				if err != nil {
 					continue // too slow for such a short lock
 				}
@@ -150,16 +170,20 @@ func TestLossThatAQuorumReportsIsALossAtOnce(t *testing.T) {
 					l := open(t, clients, redlock.WithTTL(20*time.Second))
 					warmUp(t, clients)
 					resetStats(t, servers...)
-					h, err := l.TryAcquireMulti(ctx, resources, redlock.WithAutoRenewal(notice.name == "renewal"))
+					h, err := l.TryAcquireMulti(ctx, resources,
+						redlock.WithAutoRenewal(notice.name == "renewal"))
 					require.NoError(t, err)
 					calls := 1
 					if notice.name == "renewal" {
-						// A third of the twenty seconds is not worth waiting for. Shortening takes two calls.
+						// A third of the twenty seconds is not worth waiting for. Shortening takes
+						// two calls.
 						require.NoError(t, h.Extend(ctx, 1500*time.Millisecond))
 						calls = 3
 					}
-					for _, s := range servers { // an extension that comes after the damage would heal it
-						eventually(t, func() bool { return s.CommandCount(t, "evalsha") == calls }, "not called")
+					for _, s := range servers {
+						// an extension that comes after the damage would heal it
+						eventually(t, func() bool { return s.CommandCount(t, "evalsha") == calls },
+							"not called")
 					}
 					takenEverywhere(t, h, servers...)
 					work := h.Context(ctx)
@@ -187,7 +211,8 @@ func TestLossThatAQuorumReportsIsALossAtOnce(t *testing.T) {
 						require.Zero(t, s.CommandCount(t, "set"), "made anew on node %d", i)
 						if i < damage.foreign {
 							require.Equal(t, stranger, ownerOn(t, s, "a"))
-							require.Greater(t, s.Do(t, "pttl", lockKey("a")), int64(30_000), "a stranger's key was cut")
+							require.Greater(t, s.Do(t, "pttl", lockKey("a")), int64(30_000),
+								"a stranger's key was cut")
 						}
 					}
 				})

@@ -11,14 +11,16 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// Row 11: every node restarts empty, one after the other, and the renewal puts the key back each time.
+// Row 11: every node restarts empty, one after the other, and the renewal puts the key back each
+// time.
 func TestRenewalHealsNodesThatRestartEmpty(t *testing.T) {
 	noLeak(t)
 	ctx := context.Background()
 	for number, resources := range oneAndSeveral {
 		runAlongside(t, number, func(t *testing.T) {
 			servers, clients := masters(t, 3)
-			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
+			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond),
+				redlock.WithAutoRenewal(true))
 			h := heldEverywhere(t, l, servers, resources...)
 
 			for _, s := range servers {
@@ -32,13 +34,15 @@ func TestRenewalHealsNodesThatRestartEmpty(t *testing.T) {
 	}
 }
 
-// Row 11: a node is down when the lock is taken, or for longer than a renewal, and gets the key when it is back.
+// Row 11: a node is down when the lock is taken, or for longer than a renewal, and gets the key
+// when it is back.
 func TestRenewalHealsANodeThatWasDownForLong(t *testing.T) {
 	ctx := context.Background()
 	for _, when := range []string{"before the acquisition", "after the acquisition"} {
 		t.Run(when, func(t *testing.T) {
 			servers, clients := masters(t, 3)
-			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
+			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond),
+				redlock.WithAutoRenewal(true))
 			if when == "before the acquisition" {
 				require.NoError(t, servers[2].Kill())
 			}
@@ -61,7 +65,9 @@ func TestRenewalHealsANodeThatWasDownForLong(t *testing.T) {
 // Row 11: the same by hand.
 func TestExtendHealsANodeThatRestartedEmpty(t *testing.T) {
 	ctx := context.Background()
-	for name, ttl := range map[string]time.Duration{"longer": time.Minute, "shorter": 10 * time.Second} {
+	for name, ttl := range map[string]time.Duration{
+		"longer": time.Minute, "shorter": 10 * time.Second,
+	} {
 		t.Run(name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients)
@@ -84,14 +90,16 @@ func TestExtendHealsANodeThatRestartedEmpty(t *testing.T) {
 	}
 }
 
-// Row 11: a node was down while the lease was shortened, and comes back empty: it gets its key again.
+// Row 11: a node was down while the lease was shortened, and comes back empty: it gets its key
+// again.
 func TestNodeThatMissedAShorteningIsHealed(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	l := open(t, clients)
 	h := heldEverywhere(t, l, servers, "a")
 
-	gaveUp := failuresOf(clients[2], 1) // the look whether the lock is there, without which it is not told to cut its time
+	// the look whether the lock is there, without which it is not told to cut its time
+	gaveUp := failuresOf(clients[2], 1)
 	require.NoError(t, servers[2].Kill())
 	require.NoError(t, h.Extend(ctx, 20*time.Second))
 	await(t, gaveUp, "the shortening to fail on the node that is down")
@@ -131,7 +139,8 @@ func TestNothingIsHealedAfterTheEndOfTheLock(t *testing.T) {
 	} {
 		t.Run(end.name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
-			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
+			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond),
+				redlock.WithAutoRenewal(true))
 			h := heldEverywhere(t, l, servers, "a")
 			end.end(t, servers, h)
 			noKeys(t, servers)

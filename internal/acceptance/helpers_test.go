@@ -46,13 +46,14 @@ func takenEverywhere(t *testing.T, h *redlock.Handle, servers ...*redistest.Serv
 	t.Helper()
 	for i, s := range servers {
 		for _, r := range h.Resources() {
-			eventually(t, func() bool { return ownerOn(t, s, r) == h.Token() }, "%s not taken on node %d", r, i)
+			eventually(t, func() bool { return ownerOn(t, s, r) == h.Token() },
+				"%s not taken on node %d", r, i)
 		}
 	}
 }
 
-// warmUp makes every node know its scripts and every client have a connection, so that what follows is one command each. It
-// leaves nothing behind and nothing under way.
+// warmUp makes every node know its scripts and every client have a connection, so that what follows
+// is one command each. It leaves nothing behind and nothing under way.
 func warmUp(t *testing.T, clients []*redis.Client) {
 	t.Helper()
 	ctx := context.Background()
@@ -136,13 +137,15 @@ func await(t *testing.T, event <-chan struct{}, what string) {
 	}
 }
 
-// noKeysBut checks that nothing but some resources' keys is left on any of the servers, as noKeys does.
+// noKeysBut checks that nothing but some resources' keys is left on any of the servers, as noKeys
+// does.
 func noKeysBut(t *testing.T, servers []*redistest.Server, resources ...string) {
 	t.Helper()
 	for i, s := range servers {
 		eventually(t, func() bool {
 			return !slices.ContainsFunc(s.Keys(t), func(key string) bool {
-				return !slices.ContainsFunc(resources, func(r string) bool { return key == lockKey(r) })
+				return !slices.ContainsFunc(resources,
+					func(r string) bool { return key == lockKey(r) })
 			})
 		}, "keys left on node %d", i)
 	}
@@ -165,7 +168,8 @@ func takeFor(t *testing.T, px time.Duration, resource string, servers ...*redist
 	}
 }
 
-// keysOutlive checks that servers keep a resource for at least as long as the handle trusts them to.
+// keysOutlive checks that servers keep a resource for at least as long as the handle trusts them
+// to.
 func keysOutlive(t *testing.T, h *redlock.Handle, servers ...*redistest.Server) {
 	t.Helper()
 	for _, s := range servers {
@@ -187,7 +191,8 @@ func allowScripts(t *testing.T, s *redistest.Server) {
 	s.Do(t, "acl", "setuser", "default", "+eval", "+evalsha")
 }
 
-// orphan makes a server the replica of a master that is not there. It answers every script with an error.
+// orphan makes a server the replica of a master that is not there. It answers every script with an
+// error.
 func orphan(t *testing.T, s *redistest.Server) {
 	t.Helper()
 	s.Do(t, "config", "set", "replica-serve-stale-data", "no")
@@ -211,8 +216,10 @@ func scriptCalls(t *testing.T, s *redistest.Server) int {
 	return stats["evalsha"] + stats["eval"]
 }
 
-// heldEverywhere locks resources and waits until all the servers have them, where a call returns with a quorum.
-func heldEverywhere(t *testing.T, l *redlock.Locker, servers []*redistest.Server, resources ...string) *redlock.Handle {
+// heldEverywhere locks resources and waits until all the servers have them, where a call returns
+// with a quorum.
+func heldEverywhere(t *testing.T, l *redlock.Locker, servers []*redistest.Server,
+	resources ...string) *redlock.Handle {
 	t.Helper()
 	h, err := l.TryAcquireMulti(context.Background(), resources)
 	require.NoError(t, err)
@@ -237,8 +244,8 @@ func waitForKeys(t *testing.T, s *redistest.Server, want ...string) {
 	}, 5*time.Second, time.Millisecond, "not exactly the keys %q", want)
 }
 
-// shortLived are the options for locks that are to expire soon. The nodes get nearly all that time to answer: the machine may
-// be busy.
+// shortLived are the options for locks that are to expire soon. The nodes get nearly all that time
+// to answer: the machine may be busy.
 func shortLived(ttl time.Duration) []redlock.Option {
 	return []redlock.Option{redlock.WithTTL(ttl), redlock.WithNodeTimeout(ttl * 9 / 10)}
 }
@@ -259,7 +266,8 @@ func nodesNamed(e *redlock.QuorumError) []int {
 	return named
 }
 
-// requireOnly checks that an error is the wanted one of the library's and none of the others. nil: there is no error.
+// requireOnly checks that an error is the wanted one of the library's and none of the others. nil:
+// there is no error.
 func requireOnly(t *testing.T, err, want error, msgAndArgs ...any) {
 	t.Helper()
 	require.ErrorIs(t, err, want, msgAndArgs...)
@@ -270,9 +278,11 @@ func requireOnly(t *testing.T, err, want error, msgAndArgs ...any) {
 func requireNoneBut(t *testing.T, err, want error, msgAndArgs ...any) {
 	t.Helper()
 	for _, other := range []error{
-		redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrMisconfigured, redlock.ErrLost, redlock.ErrReleased, redlock.ErrClosed,
+		redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrMisconfigured, redlock.ErrLost,
+		redlock.ErrReleased, redlock.ErrClosed,
 	} {
-		if other != want && !(other == redlock.ErrMisconfigured && want == redlock.ErrNoQuorum) { // which matches both
+		if other != want && !(other == redlock.ErrMisconfigured && want == redlock.ErrNoQuorum) {
+			// which matches both
 			require.NotErrorIs(t, err, other, msgAndArgs...)
 		}
 	}
@@ -321,5 +331,6 @@ func together(fns ...func() error) error {
 	return errors.Join(errs...)
 }
 
-// wrapped is a client in a wrapper, as programs have them for tracing or metrics. What is inside cannot be told.
+// wrapped is a client in a wrapper, as programs have them for tracing or metrics. What is inside
+// cannot be told.
 type wrapped struct{ redis.UniversalClient }

@@ -14,7 +14,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// splits calls f with every way to divide n nodes between the free, those of A, those of B and the sick.
+// splits calls f with every way to divide n nodes between the free, those of A, those of B and the
+// sick.
 func splits(n int, f func(free, a, b, sick int)) {
 	for sick := range n + 1 {
 		for a := range n - sick + 1 {
@@ -33,40 +34,41 @@ func TestIsLockedIsFalseOnlyIfNoOwnerCanHaveAQuorum(t *testing.T) {
 			l := open(t, clients, redlock.WithNodeTimeout(20*time.Second))
 			quorum := n/2 + 1
 			splits(n, func(free, a, b, sick int) {
-				t.Run(fmt.Sprintf("%d free, %d A, %d B, %d sick", free, a, b, sick), func(t *testing.T) {
-					for i, s := range servers {
-						s.Do(t, "flushall")
-						allowScripts(t, s)
-						switch {
-						case i < a:
-							s.Do(t, "set", "lock:r", "A", "px", 60000)
-						case i < a+b:
-							s.Do(t, "set", "lock:r", "B", "px", 60000)
-						case i < a+b+sick:
-							denyAllScripts(t, s)
+				t.Run(fmt.Sprintf("%d free, %d A, %d B, %d sick", free, a, b, sick),
+					func(t *testing.T) {
+						for i, s := range servers {
+							s.Do(t, "flushall")
+							allowScripts(t, s)
+							switch {
+							case i < a:
+								s.Do(t, "set", "lock:r", "A", "px", 60000)
+							case i < a+b:
+								s.Do(t, "set", "lock:r", "B", "px", 60000)
+							case i < a+b+sick:
+								denyAllScripts(t, s)
+							}
 						}
-					}
-					possible := max(a, b)+sick >= quorum
-					locked, err := l.IsLocked(ctx, "r")
-					status, err2 := l.Inspect(ctx, "r")
-					require.Equal(t, err == nil, err2 == nil)
-					require.Equal(t, locked, status.Locked)
-					require.Equal(t, "r", status.Resource)
-					if possible && n-sick < quorum {
-						requireOnly(t, err, redlock.ErrNoQuorum)
-						require.False(t, locked)
-						var q *redlock.QuorumError
-						require.ErrorAs(t, err, &q)
-						require.Equal(t, "inspect", q.Op)
-						require.Equal(t, quorum, q.Need)
-						return
-					}
-					require.NoError(t, err)
-					require.Equal(t, possible, locked)
-					if !locked {
-						require.Equal(t, redlock.Status{Resource: "r"}, status)
-					}
-				})
+						possible := max(a, b)+sick >= quorum
+						locked, err := l.IsLocked(ctx, "r")
+						status, err2 := l.Inspect(ctx, "r")
+						require.Equal(t, err == nil, err2 == nil)
+						require.Equal(t, locked, status.Locked)
+						require.Equal(t, "r", status.Resource)
+						if possible && n-sick < quorum {
+							requireOnly(t, err, redlock.ErrNoQuorum)
+							require.False(t, locked)
+							var q *redlock.QuorumError
+							require.ErrorAs(t, err, &q)
+							require.Equal(t, "inspect", q.Op)
+							require.Equal(t, quorum, q.Need)
+							return
+						}
+						require.NoError(t, err)
+						require.Equal(t, possible, locked)
+						if !locked {
+							require.Equal(t, redlock.Status{Resource: "r"}, status)
+						}
+					})
 			})
 		})
 	}
@@ -94,25 +96,26 @@ func TestIsLockedWithDeadNodes(t *testing.T) {
 		{5, 3, []string{"A", "A"}, false, true},
 	}
 	for _, test := range tests {
-		t.Run(fmt.Sprintf("%d of %d dead, %q", test.killed, test.nodes, test.values), func(t *testing.T) {
-			servers, clients := masters(t, test.nodes)
-			l := open(t, clients, redlock.WithNodeTimeout(2*time.Second))
-			for i, v := range test.values {
-				if v != "" {
-					servers[i].Do(t, "set", "lock:r", v, "px", 60000)
+		t.Run(fmt.Sprintf("%d of %d dead, %q", test.killed, test.nodes, test.values),
+			func(t *testing.T) {
+				servers, clients := masters(t, test.nodes)
+				l := open(t, clients, redlock.WithNodeTimeout(2*time.Second))
+				for i, v := range test.values {
+					if v != "" {
+						servers[i].Do(t, "set", "lock:r", v, "px", 60000)
+					}
 				}
-			}
-			for _, s := range servers[len(test.values):] {
-				require.NoError(t, s.Kill())
-			}
-			locked, err := l.IsLocked(context.Background(), "r")
-			if test.fails {
-				require.ErrorIs(t, err, redlock.ErrNoQuorum)
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, test.locked, locked)
-		})
+				for _, s := range servers[len(test.values):] {
+					require.NoError(t, s.Kill())
+				}
+				locked, err := l.IsLocked(context.Background(), "r")
+				if test.fails {
+					require.ErrorIs(t, err, redlock.ErrNoQuorum)
+					return
+				}
+				require.NoError(t, err)
+				require.Equal(t, test.locked, locked)
+			})
 	}
 }
 
@@ -121,7 +124,8 @@ func TestInspectShowsTheOwnersLabel(t *testing.T) {
 	servers, clients := masters(t, 3)
 	asking := open(t, clients, redlock.WithOwner("somebody who only asks"))
 	labels := []string{
-		"worker-1", "worker-10", "worker-1:", "host:4711", "", ":", "a b", "\x00\xff\r\n", "%s", "ключ", strings.Repeat("w", 256),
+		"worker-1", "worker-10", "worker-1:", "host:4711", "", ":", "a b", "\x00\xff\r\n", "%s",
+		"ключ", strings.Repeat("w", 256),
 	}
 	for _, label := range labels {
 		t.Run(fmt.Sprintf("%.20q", label), func(t *testing.T) {
@@ -144,9 +148,12 @@ func TestInspectShowsTheOwnersLabel(t *testing.T) {
 func TestLockersWhoseLabelsAreAlikeAreDifferentOwners(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
-	for _, labels := range [][2]string{{"worker-1", "worker-10"}, {"worker-10", "worker-1"}, {"worker-1", "worker-1"}, {"", ""}} {
+	for _, labels := range [][2]string{
+		{"worker-1", "worker-10"}, {"worker-10", "worker-1"}, {"worker-1", "worker-1"}, {"", ""},
+	} {
 		t.Run(fmt.Sprintf("%q", labels), func(t *testing.T) {
-			first, second := open(t, clients, redlock.WithOwner(labels[0])), open(t, clients, redlock.WithOwner(labels[1]))
+			first, second := open(t, clients, redlock.WithOwner(labels[0])),
+				open(t, clients, redlock.WithOwner(labels[1]))
 			h, err := first.TryAcquire(ctx, "r")
 			require.NoError(t, err)
 			_, err = second.TryAcquire(ctx, "r")
@@ -175,7 +182,8 @@ func TestInspectOfKeysThatAreNotOurs(t *testing.T) {
 	servers, clients := masters(t, 3)
 	l := open(t, clients)
 	for _, value := range []string{
-		"", "x", "unknown", "0123456789012345678901", "worker-1", "\x00", ":", "::::::::::::::::::::::::::",
+		"", "x", "unknown", "0123456789012345678901", "worker-1", "\x00", ":",
+		"::::::::::::::::::::::::::",
 		strings.Repeat("x", 1<<16), "aGVsbG8gd29ybGQhIQ==", "550e8400-e29b-41d4-a716-446655440000",
 	} {
 		t.Run(fmt.Sprintf("%.24q", value), func(t *testing.T) {
@@ -204,7 +212,8 @@ func TestInspectTellsWhatIsLeftAtMost(t *testing.T) {
 		least  time.Duration
 	}{
 		{"the same everywhere", []int64{60000, 60000, 60000}, time.Minute, 50 * time.Second},
-		// Two of the first three answer first, and the one that did not could carry the longer one on.
+		// Two of the first three answer first, and the one that did not could carry the longer one
+		// on.
 		{"without end", []int64{never, never, never}, -1, -1 << 62},
 		{"without end where it counts", []int64{60000, never, never}, -1, -1 << 62},
 		{"for ages", []int64{forAges, forAges, forAges}, 1<<63 - 1, 1 << 62},
@@ -235,7 +244,8 @@ func TestInspectTellsWhatIsLeftAtMost(t *testing.T) {
 func TestInspectNeverUnderstatesHowLongAQuorumKeepsTheLock(t *testing.T) {
 	servers, clients := masters(t, 5)
 	l := open(t, clients)
-	lives := []time.Duration{time.Minute, 2 * time.Minute, 3 * time.Minute, 4 * time.Minute, 5 * time.Minute}
+	lives := []time.Duration{time.Minute, 2 * time.Minute, 3 * time.Minute, 4 * time.Minute,
+		5 * time.Minute}
 	for shift := range servers {
 		for i, s := range servers {
 			s.Do(t, "set", "lock:r", "x", "px", lives[(i+shift)%len(lives)].Milliseconds())
@@ -255,8 +265,10 @@ func TestInspectDoesNotUnderstateTheTimeOfAnyOwnerWhoMayHaveTheLock(t *testing.T
 		atLeast   time.Duration
 		unbounded bool
 	}{
-		{"the one asked first for shorter", []any{"px", 10000}, []any{"px", 60000}, 50 * time.Second, false},
-		{"the one asked first for longer", []any{"px", 60000}, []any{"px", 10000}, 50 * time.Second, false},
+		{"the one asked first for shorter", []any{"px", 10000}, []any{"px", 60000},
+			50 * time.Second, false},
+		{"the one asked first for longer", []any{"px", 60000}, []any{"px", 10000}, 50 * time.Second,
+			false},
 		{"one of them for ever", []any{"px", 10000}, nil, 0, true},
 	}
 	for _, test := range tests {
@@ -327,7 +339,8 @@ func TestLookingChangesNothingOnTheServers(t *testing.T) {
 		}
 		require.NoError(t, l.WaitForUnlock(ctx, "free"))
 		_, err := l.Inspect(ctx, "list")
-		require.ErrorIs(t, err, redlock.ErrNoQuorum, "a node that cannot read the key has not said anything")
+		require.ErrorIs(t, err, redlock.ErrNoQuorum,
+			"a node that cannot read the key has not said anything")
 	}
 	for i, s := range servers {
 		require.Equal(t, before[i], dirty(s))

@@ -16,7 +16,9 @@ import (
 var errStop = errors.New("the operator wants to stop")
 
 // lead campaigns in the background. Each term is told on a channel, by its context.
-func lead(l *redlock.Locker, opts ...redlock.AcquireOption) (terms <-chan context.Context, stop context.CancelCauseFunc, result <-chan error) {
+func lead(l *redlock.Locker,
+	opts ...redlock.AcquireOption) (terms <-chan context.Context, stop context.CancelCauseFunc,
+	result <-chan error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	told := make(chan context.Context, 100)
 	return told, stop, inBackground(func() error {
@@ -30,7 +32,8 @@ func lead(l *redlock.Locker, opts ...redlock.AcquireOption) (terms <-chan contex
 
 func TestLeaderThatStopsHandsOverAtOnce(t *testing.T) {
 	servers, clients := masters(t, 3)
-	long := []redlock.Option{redlock.WithTTL(10 * time.Minute), redlock.WithRetryInterval(10 * time.Millisecond)}
+	long := []redlock.Option{redlock.WithTTL(10 * time.Minute),
+		redlock.WithRetryInterval(10 * time.Millisecond)}
 	first, stopFirst, firstResult := lead(open(t, clients, long...))
 	outcome(t, first, "the first leader")
 	second, stopSecond, secondResult := lead(open(t, clients, long...))
@@ -56,7 +59,8 @@ func TestLeaderThatLosesTheLeadershipStepsDownAndCampaignsAgain(t *testing.T) {
 	stop(errStop)
 	require.Equal(t, errStop, outcome(t, result, "the end"))
 
-	terms, stop, result = lead(l, redlock.WithAutoRenewal(false), redlock.WithTTL(200*time.Millisecond))
+	terms, stop, result = lead(l, redlock.WithAutoRenewal(false),
+		redlock.WithTTL(200*time.Millisecond))
 	term = outcome(t, terms, "a term without renewal")
 	await(t, term.Done(), "its end")
 	outcome(t, terms, "another one")
@@ -72,7 +76,8 @@ func TestLeadersNeverOverlap(t *testing.T) {
 	var leading, terms, resigned atomic.Int32
 	var candidates []func() error
 	for i := range 5 {
-		l := open(t, clients, redlock.WithTTL(time.Second), redlock.WithRetryInterval(5*time.Millisecond))
+		l := open(t, clients, redlock.WithTTL(time.Second),
+			redlock.WithRetryInterval(5*time.Millisecond))
 		candidates = append(candidates, func() error {
 			err := l.Lead(ctx, "leader", func(ctx context.Context) error {
 				defer leading.Add(-1)
@@ -104,7 +109,8 @@ func TestLeadReturnsWhatIsTheFunctionsOwn(t *testing.T) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	own := errors.New("own")
 	require.Equal(t, own, l.Lead(ctx, "leader", func(context.Context) error { return own }))
-	require.Equal(t, context.Canceled, l.Lead(ctx, "leader", func(context.Context) error { return context.Canceled }),
+	require.Equal(t, context.Canceled, l.Lead(ctx, "leader",
+		func(context.Context) error { return context.Canceled }),
 		"not what the end of its context told it")
 	terms := 0
 	require.Equal(t, own, l.Lead(ctx, "leader", func(ctx context.Context) error {
@@ -139,9 +145,11 @@ func TestCandidateGoesOnThroughAnOutage(t *testing.T) {
 	for _, s := range servers[:2] {
 		orphan(t, s)
 	}
-	l := open(t, clients, redlock.WithMaxWait(time.Millisecond), redlock.WithMaxOutage(time.Millisecond))
+	l := open(t, clients, redlock.WithMaxWait(time.Millisecond),
+		redlock.WithMaxOutage(time.Millisecond))
 	terms, stop, result := lead(l)
-	never(t, 300*time.Millisecond, func() bool { return len(terms)+len(result) > 0 }, "led, or gave up")
+	never(t, 300*time.Millisecond, func() bool { return len(terms)+len(result) > 0 },
+		"led, or gave up")
 	for _, s := range servers[:2] {
 		s.Do(t, "replicaof", "no", "one")
 	}
@@ -160,8 +168,10 @@ func TestCandidateGoesOnThroughAnOutage(t *testing.T) {
 func TestObserverIsToldWhoLeads(t *testing.T) {
 	servers, clients := masters(t, 3)
 	var r recorder
-	l := open(t, clients, redlock.WithTTL(time.Second), redlock.WithObserver(&r), redlock.WithRetryInterval(10*time.Millisecond))
-	h, err := open(t, clients).TryAcquire(context.Background(), "leader", redlock.WithTTL(time.Minute))
+	l := open(t, clients, redlock.WithTTL(time.Second), redlock.WithObserver(&r),
+		redlock.WithRetryInterval(10*time.Millisecond))
+	h, err := open(t, clients).TryAcquire(context.Background(), "leader",
+		redlock.WithTTL(time.Minute))
 	require.NoError(t, err)
 	terms, stop, result := lead(l)
 	latest[redlock.Waiting](t, &r, 1)
@@ -179,7 +189,8 @@ func TestObserverIsToldWhoLeads(t *testing.T) {
 	outcome(t, terms, "another term")
 	all := told[redlock.LeaderChanged](&r)
 	require.Len(t, all, 3)
-	require.Equal(t, []any{false, redlock.CauseGone, time.Duration(0)}, []any{all[1].Leading, all[1].Cause, all[1].Gap})
+	require.Equal(t, []any{false, redlock.CauseGone, time.Duration(0)},
+		[]any{all[1].Leading, all[1].Cause, all[1].Gap})
 	require.True(t, all[2].Leading)
 	require.Positive(t, all[2].Gap)
 	require.Less(t, all[2].Gap, time.Since(takenFrom))

@@ -39,7 +39,8 @@ func TestMaxOutageEndsAWaitSoon(t *testing.T) {
 			t.Run(fmt.Sprint(name, " ", nodes), func(t *testing.T) {
 				ctx := context.Background()
 				servers, clients := masters(t, nodes)
-				l := open(t, clients, redlock.WithMaxOutage(tt.outage), redlock.WithNodeTimeout(200*time.Millisecond))
+				l := open(t, clients, redlock.WithMaxOutage(tt.outage),
+					redlock.WithNodeTimeout(200*time.Millisecond))
 				warmUp(t, clients)
 				for _, s := range servers {
 					tt.fault.strike(t, s)
@@ -84,7 +85,8 @@ func TestMaxOutageBeginsAnewAfterAnAnswer(t *testing.T) {
 		since := time.Since(began)
 		return since < 3*time.Second && since%(300*time.Millisecond) > 100*time.Millisecond
 	})
-	l := open(t, []wrapped{{clients[0]}}, redlock.WithMaxOutage(outage), redlock.WithRetryInterval(time.Millisecond))
+	l := open(t, []wrapped{{clients[0]}}, redlock.WithMaxOutage(outage),
+		redlock.WithRetryInterval(time.Millisecond))
 	got := inBackground(func() error { return onlyError(l.Acquire(ctx, "a")) })
 	never(t, 2*time.Second, func() bool { return len(got) > 0 }, "given up")
 	uproot(t, "a", servers[0])
@@ -120,19 +122,21 @@ func TestMaxOutageIsForOneCallOrForAll(t *testing.T) {
 	require.Empty(t, servers[0].Keys(t))
 }
 
-// Of those who wait for one resource in a Locker one asks the nodes for all. The others are not to wait for an outage one after
-// the other.
+// Of those who wait for one resource in a Locker one asks the nodes for all. The others are not to
+// wait for an outage one after the other.
 func TestMaxOutageIsTheSameForAllWhoWaitInALocker(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 1)
 	const outage = 600 * time.Millisecond
-	l := open(t, clients, redlock.WithMaxOutage(outage), redlock.WithNodeTimeout(200*time.Millisecond))
+	l := open(t, clients, redlock.WithMaxOutage(outage),
+		redlock.WithNodeTimeout(200*time.Millisecond))
 	warmUp(t, clients)
 	down.strike(t, servers[0])
 	began := time.Now()
 	var waiting []<-chan error
 	for range 8 {
-		waiting = append(waiting, inBackground(func() error { return onlyError(l.Acquire(ctx, "a")) }))
+		waiting = append(waiting, inBackground(
+			func() error { return onlyError(l.Acquire(ctx, "a")) }))
 	}
 	for _, w := range waiting {
 		requireOnly(t, outcome(t, w, "a waiter"), redlock.ErrNoQuorum)

@@ -45,7 +45,8 @@ func TestEndedHandleIsForgotten(t *testing.T) {
 		h.Done()
 		require.NoError(t, h.Release(ctx))
 	}
-	requireCollected(t, handles) // neither by the Locker, nor by a timer, nor by the parent of its contexts
+	// neither by the Locker, nor by a timer, nor by the parent of its contexts
+	requireCollected(t, handles)
 	runtime.KeepAlive(l)
 }
 
@@ -86,7 +87,8 @@ func requireCollected(t *testing.T, want int64) {
 	}, 20*time.Second, 10*time.Millisecond)
 }
 
-// What a node that hangs has never heard of need not be taken back there, however long it was held elsewhere.
+// What a node that hangs has never heard of need not be taken back there, however long it was held
+// elsewhere.
 func TestNodeThatHangsCollectsNoReleases(t *testing.T) {
 	const rounds, half, timeout = 6, 300, 250 * time.Millisecond
 	ctx := context.Background()
@@ -112,5 +114,6 @@ func TestNodeThatHangsCollectsNoReleases(t *testing.T) {
 	}
 	require.NoError(t, hung.Resume())
 	require.NoError(t, l.Close())
-	require.Less(t, scriptCalls(t, hung), rounds*half, "scripts for %d locks, none of which is held any more", rounds*2*half)
+	require.Less(t, scriptCalls(t, hung), rounds*half,
+		"scripts for %d locks, none of which is held any more", rounds*2*half)
 }

@@ -47,14 +47,16 @@ func holdUntilKilled(addr, minHold string) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// keptUntil checks that a resource is locked on each of the servers until the given time after began, by the servers' count
-// and not less, and not much longer.
-func keptUntil(t *testing.T, began time.Time, hold time.Duration, resource string, servers ...*redistest.Server) {
+// keptUntil checks that a resource is locked on each of the servers until the given time after
+// began, by the servers' count and not less, and not much longer.
+func keptUntil(t *testing.T, began time.Time, hold time.Duration, resource string,
+	servers ...*redistest.Server) {
 	t.Helper()
 	for i, s := range servers {
 		left := keyTTL(t, s, lockKey(resource)) // rounded down by at most a millisecond
 		until := time.Since(began) + left
-		require.Greater(t, until, hold-5*time.Millisecond, "node %d lets %s go too early", i, resource)
+		require.Greater(t, until, hold-5*time.Millisecond, "node %d lets %s go too early", i,
+			resource)
 		require.Less(t, until, hold+3*time.Second, "node %d keeps %s for too long", i, resource)
 	}
 }
@@ -74,7 +76,8 @@ func TestMinHoldKeepsTheKeysAfterRelease(t *testing.T) {
 					servers, clients := masters(t, nodes)
 					l, other := open(t, clients), open(t, clients)
 					began := time.Now()
-					h, err := l.TryAcquireMulti(ctx, resources, append(opts, redlock.WithMinHold(hold))...)
+					h, err := l.TryAcquireMulti(ctx, resources,
+						append(opts, redlock.WithMinHold(hold))...)
 					require.NoError(t, err)
 					takenEverywhere(t, h, servers...)
 
@@ -84,7 +87,8 @@ func TestMinHoldKeepsTheKeysAfterRelease(t *testing.T) {
 					require.Equal(t, redlock.ErrReleased, h.Err())
 					require.True(t, isClosed(h.Done()))
 					for _, r := range resources {
-						eventually(t, func() bool { // the release of a minority is in the background
+						eventually(t, func() bool {
+							// the release of a minority is in the background
 							for _, s := range servers {
 								if keyTTL(t, s, lockKey(r)) > hold {
 									return false
@@ -130,19 +134,24 @@ func TestMinHoldSurvivesAnExtensionToLessAndToMore(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients)
 			began := time.Now()
-			h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(5*time.Second), redlock.WithMinHold(hold))
+			h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(5*time.Second),
+				redlock.WithMinHold(hold))
 			require.NoError(t, err)
 			takenEverywhere(t, h, servers...)
 			for _, ttl := range ttls {
 				require.NoError(t, h.Extend(ctx, ttl))
 			}
-			require.LessOrEqual(t, time.Until(h.ValidUntil()), ttls[len(ttls)-1], "the lease is what was asked for")
-			eventually(t, func() bool { return slicesAllEqual(ownersOn(t, servers, "a")) }, "a minority has not heard of it")
+			require.LessOrEqual(t, time.Until(h.ValidUntil()), ttls[len(ttls)-1],
+				"the lease is what was asked for")
+			eventually(t, func() bool { return slicesAllEqual(ownersOn(t, servers, "a")) },
+				"a minority has not heard of it")
 			for _, s := range servers { // also if the process died here
-				require.Greater(t, time.Since(began)+keyTTL(t, s, lockKey("a")), hold-5*time.Millisecond)
+				require.Greater(t, time.Since(began)+keyTTL(t, s, lockKey("a")),
+					hold-5*time.Millisecond)
 			}
 			require.NoError(t, h.Release(ctx))
-			eventually(t, func() bool { return slicesAllEqual(ownersOn(t, servers, "a")) }, "not released on a minority")
+			eventually(t, func() bool { return slicesAllEqual(ownersOn(t, servers, "a")) },
+				"not released on a minority")
 			keptUntil(t, began, hold, "a", servers...)
 		})
 	}
@@ -158,8 +167,8 @@ func slicesAllEqual(s []string) bool {
 	return true
 }
 
-// A late Release is one that comes when the lease has ended and the minimum hold has not: with a large drift, or after an
-// extension to less, there is time between the two.
+// A late Release is one that comes when the lease has ended and the minimum hold has not: with a
+// large drift, or after an extension to less, there is time between the two.
 func TestMinHoldSurvivesAReleaseAfterTheEndOfTheLease(t *testing.T) {
 	const hold = 10 * time.Second
 	ctx := context.Background()
@@ -194,7 +203,8 @@ func TestMinHoldOutlivesAProcessThatIsKilled(t *testing.T) {
 	child, err := redistest.LaunchChild(cmd)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, child.Kill()) })
-	eventually(t, func() bool { return s.Do(t, "get", "result") != nil }, "the process has not locked anything")
+	eventually(t, func() bool { return s.Do(t, "get", "result") != nil },
+		"the process has not locked anything")
 	require.Equal(t, "<nil>", s.Do(t, "get", "result"))
 	require.NoError(t, child.Kill())
 
@@ -227,7 +237,8 @@ func TestLateCopyOfAReleaseInTheMinHoldChangesNothing(t *testing.T) {
 
 	before := scriptCalls(t, s)
 	c.proxy.HoldRequests(false)
-	eventually(t, func() bool { return scriptCalls(t, s) > before }, "the late copy has not arrived")
+	eventually(t, func() bool { return scriptCalls(t, s) > before },
+		"the late copy has not arrived")
 	keptUntil(t, began, hold, "a", s)
 
 	// Nor what the next owner has.
@@ -239,7 +250,8 @@ func TestLateCopyOfAReleaseInTheMinHoldChangesNothing(t *testing.T) {
 	require.NoError(t, next.Release(ctx))
 }
 
-// A node that comes back when the lock was released long ago must not keep it for longer because of that.
+// A node that comes back when the lock was released long ago must not keep it for longer because of
+// that.
 func TestMinHoldEndsInTimeOnANodeThatWasDownAtRelease(t *testing.T) {
 	const hold, outage = 20 * time.Second, 4 * time.Second
 	ctx := context.Background()
@@ -270,11 +282,12 @@ func TestReleaseInTheMinHoldSaysWhatItFinds(t *testing.T) {
 		change func(change func(node int, command ...any))
 		want   error
 	}{
-		"all there":             {func(func(int, ...any)) {}, nil},
-		"a minority lost it":    {func(do func(int, ...any)) { do(0, "del", "lock:a") }, nil},
-		"gone":                  {onAllNodes("del", "lock:a"), redlock.ErrLost},
-		"another owner":         {onAllNodes("set", "lock:a", "another"), redlock.ErrLost},
-		"a minority is foreign": {func(do func(int, ...any)) { do(0, "set", "lock:a", "another") }, nil},
+		"all there":          {func(func(int, ...any)) {}, nil},
+		"a minority lost it": {func(do func(int, ...any)) { do(0, "del", "lock:a") }, nil},
+		"gone":               {onAllNodes("del", "lock:a"), redlock.ErrLost},
+		"another owner":      {onAllNodes("set", "lock:a", "another"), redlock.ErrLost},
+		"a minority is foreign": {func(do func(int, ...any)) { do(0, "set", "lock:a", "another") },
+			nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
@@ -289,15 +302,16 @@ func TestReleaseInTheMinHoldSaysWhatItFinds(t *testing.T) {
 			require.Equal(t, redlock.ErrReleased, h.Err())
 			for _, s := range servers {
 				if owner := ownerOn(t, s, "a"); owner != "" {
-					require.True(t, owner == "another" || strings.HasSuffix(owner, h.Token()) || strings.HasSuffix(h.Token(), owner))
+					require.True(t, owner == "another" || strings.HasSuffix(owner, h.Token()) ||
+						strings.HasSuffix(h.Token(), owner))
 				}
 			}
 		})
 	}
 }
 
-// A job that is done before the last node has granted the lock still leaves the lock on all of them: also if that grant comes when
-// the lock has ended and the nodes have not been told yet.
+// A job that is done before the last node has granted the lock still leaves the lock on all of
+// them: also if that grant comes when the lock has ended and the nodes have not been told yet.
 func TestMinHoldIsKeptByANodeThatGrantsTheLockAfterTheRelease(t *testing.T) {
 	for name, early := range map[string]bool{"told by then": false, "not told yet": true} {
 		t.Run(name, func(t *testing.T) {
@@ -322,7 +336,8 @@ func TestMinHoldIsKeptByANodeThatGrantsTheLockAfterTheRelease(t *testing.T) {
 			warmUp(t, clients)
 			taps[2].onSend(func(string) error { slow.pass(); return nil })
 			began := time.Now()
-			h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Minute), redlock.WithMinHold(hold))
+			h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Minute),
+				redlock.WithMinHold(hold))
 			require.NoError(t, err)
 			require.NoError(t, h.Release(ctx))
 			if !early {

@@ -35,7 +35,8 @@ func connected(t *testing.T, o *redis.Options) *redis.Client {
 	return client
 }
 
-// servedTo is a mistake in the options of a client, made with a server that has the given configuration.
+// servedTo is a mistake in the options of a client, made with a server that has the given
+// configuration.
 func servedTo(o redis.Options, config ...redistest.Option) func(t *testing.T) redlock.Node {
 	return func(t *testing.T) redlock.Node {
 		mine := o
@@ -50,31 +51,40 @@ func permitted(rules ...any) func(t *testing.T) redlock.Node {
 }
 
 var mistakes = []mistake{
-	{"a wrong password", "", servedTo(redis.Options{Password: "wrong"}, redistest.WithConfig("requirepass", "right"))},
-	{"no password", "password", servedTo(redis.Options{}, redistest.WithConfig("requirepass", "right"))},
+	{"a wrong password", "", servedTo(redis.Options{Password: "wrong"},
+		redistest.WithConfig("requirepass", "right"))},
+	{"no password", "password", servedTo(redis.Options{},
+		redistest.WithConfig("requirepass", "right"))},
 	{"an unknown user", "", servedTo(redis.Options{Username: "nobody", Password: "any"})},
 	{"no right to run scripts", "README", permitted("~*", "&*", "+@all", "-@scripting")},
 	{"no right to EVAL", "README", permitted("~*", "&*", "+@all", "-eval")},
 	{"no right to the keys", "README", permitted("~other:*", "&*", "+@all")},
 	{"no right to SET", "README", permitted("~*", "&*", "+@all", "-set")},
-	{"no EVALSHA", "EVALSHA", servedTo(redis.Options{}, redistest.WithConfig("rename-command", `evalsha ""`))},
-	{"no EVAL", "EVAL", servedTo(redis.Options{}, redistest.WithConfig("rename-command", `eval ""`))},
-	{"no SET", "README", servedTo(redis.Options{}, redistest.WithConfig("rename-command", `set ""`))},
+	{"no EVALSHA", "EVALSHA", servedTo(redis.Options{},
+		redistest.WithConfig("rename-command", `evalsha ""`))},
+	{"no EVAL", "EVAL", servedTo(redis.Options{},
+		redistest.WithConfig("rename-command", `eval ""`))},
+	{"no SET", "README", servedTo(redis.Options{},
+		redistest.WithConfig("rename-command", `set ""`))},
 	{"a database that there is not", "DB", servedTo(redis.Options{DB: 99})},
 	// A cluster has no databases, or as Valkey 9 a few.
 	{"a database on a cluster", "(the server ", func(t *testing.T) redlock.Node {
-		return connected(t, &redis.Options{Addr: redistest.StartCluster(t, 1).Nodes[0].Addr(), DB: 1})
+		return connected(t, &redis.Options{Addr: redistest.StartCluster(t, 1).Nodes[0].Addr(),
+			DB: 1})
 	}},
 	{"a cluster client of a single server", "redis.NewClient", func(t *testing.T) redlock.Node {
-		c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{redistest.Start(t).Addr()}})
+		c := redis.NewClusterClient(
+			&redis.ClusterOptions{Addrs: []string{redistest.Start(t).Addr()}})
 		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}},
 	{"a certificate that nobody knows", "certificate", func(t *testing.T) redlock.Node {
-		return connected(t, &redis.Options{Addr: overTLS(t, redistest.Start(t)), TLSConfig: &tls.Config{ServerName: "redis.example"}})
+		return connected(t, &redis.Options{Addr: overTLS(t, redistest.Start(t)),
+			TLSConfig: &tls.Config{ServerName: "redis.example"}})
 	}},
 	{"a certificate for another name", "certificate", func(t *testing.T) redlock.Node {
-		return connected(t, &redis.Options{Addr: overTLS(t, redistest.Start(t)), TLSConfig: &tls.Config{}})
+		return connected(t, &redis.Options{Addr: overTLS(t, redistest.Start(t)),
+			TLSConfig: &tls.Config{}})
 	}},
 	{"a closed client", "closed", func(t *testing.T) redlock.Node {
 		c := redistest.Start(t).Client(t)
@@ -88,7 +98,8 @@ func overTLS(t *testing.T, s *redistest.Server) (addr string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"redis.example"},
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"redis.example"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
@@ -146,10 +157,14 @@ func requireMisconfigured(t *testing.T, hint string, node redlock.Node, opts ...
 	l := open(t, []redlock.Node{node}, opts...)
 	ctx := context.Background()
 	for name, wait := range map[string]func() error{
-		"Acquire":      func() error { return onlyError(l.Acquire(ctx, "r")) },
-		"AcquireMulti": func() error { return onlyError(l.AcquireMulti(ctx, []string{"{r}1", "{r}2"})) },
-		"Do":           func() error { return l.Do(ctx, "r", func(context.Context) error { return nil }) },
-		"TryAcquire":   func() error { return onlyError(l.TryAcquire(ctx, "r")) },
+		"Acquire": func() error { return onlyError(l.Acquire(ctx, "r")) },
+		"AcquireMulti": func() error {
+			return onlyError(l.AcquireMulti(ctx, []string{"{r}1", "{r}2"}))
+		},
+		"Do": func() error {
+			return l.Do(ctx, "r", func(context.Context) error { return nil })
+		},
+		"TryAcquire": func() error { return onlyError(l.TryAcquire(ctx, "r")) },
 	} {
 		err := outcome(t, inBackground(wait), name)
 		require.ErrorIs(t, err, redlock.ErrMisconfigured, name)
@@ -179,7 +194,9 @@ func TestPlainClientOfAClusterIsAPermanentMistake(t *testing.T) {
 		require.ErrorContains(t, err, "redis.NewClusterClient")
 		var reply redis.Error
 		require.ErrorAs(t, err, &reply)
-		refused[reply.Error()[:5]] = outcome(t, inBackground(func() error { return onlyError(l.AcquireMulti(ctx, resources)) }), "Acquire")
+		refused[reply.Error()[:5]] = outcome(t,
+			inBackground(func() error { return onlyError(l.AcquireMulti(ctx, resources)) }),
+			"Acquire")
 	}
 	require.Contains(t, refused, "MOVED")
 	require.Contains(t, refused, "CROSS")

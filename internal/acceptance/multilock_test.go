@@ -34,7 +34,9 @@ func TestOverlappingMultiLocksInOppositeOrdersAllMakeProgress(t *testing.T) {
 	holders := map[string]*atomic.Int32{"a": {}, "b": {}, "c": {}}
 	var wg sync.WaitGroup
 	errs := make(chan error, 1000)
-	for _, resources := range [][]string{{"a", "b"}, {"b", "a"}, {"b", "c"}, {"c", "b", "a"}, {"b"}} {
+	for _, resources := range [][]string{
+		{"a", "b"}, {"b", "a"}, {"b", "c"}, {"c", "b", "a"}, {"b"},
+	} {
 		l := open(t, clients, redlock.WithRetryInterval(5*time.Millisecond))
 		wg.Add(1)
 		go func() {
@@ -133,11 +135,15 @@ func TestMultiAsksEachNodeOnceWhateverTheNumberOfResources(t *testing.T) {
 				resetStats(t, servers...)
 				require.NoError(t, call())
 				for _, s := range servers { // the third node need not have been waited for
-					require.Eventually(t, func() bool { return s.CommandCount(t, "evalsha") == 1 }, 5*time.Second, 2*time.Millisecond, what)
+					require.Eventually(t, func() bool { return s.CommandCount(t, "evalsha") == 1 },
+						5*time.Second, 2*time.Millisecond, what)
 				}
 			}
 			var h *redlock.Handle
-			counted("acquire", func() (err error) { h, err = l.TryAcquireMulti(ctx, manyNames(n)); return err })
+			counted("acquire", func() (err error) {
+				h, err = l.TryAcquireMulti(ctx, manyNames(n))
+				return err
+			})
 			for _, s := range servers {
 				require.Len(t, s.Keys(t), n)
 			}
@@ -183,8 +189,14 @@ func TestMultiIsUndoneInFullWhereverNodesFail(t *testing.T) {
 
 // breakMulti is what can happen to one resource of a multi lock on a server.
 var breakMulti = map[string]func(t *testing.T, s *redistest.Server, resource string){
-	"gone":    func(t *testing.T, s *redistest.Server, resource string) { s.Do(t, "del", "lock:"+resource) },
-	"foreign": func(t *testing.T, s *redistest.Server, resource string) { takeFor(t, time.Minute, resource, s) },
+	"gone": func(t *testing.T, s *redistest.Server,
+		resource string) {
+		s.Do(t, "del", "lock:"+resource)
+	},
+	"foreign": func(t *testing.T, s *redistest.Server,
+		resource string) {
+		takeFor(t, time.Minute, resource, s)
+	},
 }
 
 func TestReleaseTellsWhenAMultiLockIsPartlyGone(t *testing.T) {
@@ -210,7 +222,8 @@ func TestReleaseTellsWhenAMultiLockIsPartlyGone(t *testing.T) {
 					if what == "foreign" {
 						for _, s := range servers[:nodes] {
 							require.Equal(t, stranger, ownerOn(t, s, victim))
-							require.Eventually(t, func() bool { return len(s.Keys(t)) == 1 }, 5*time.Second, 2*time.Millisecond)
+							require.Eventually(t, func() bool { return len(s.Keys(t)) == 1 },
+								5*time.Second, 2*time.Millisecond)
 							s.Do(t, "flushall")
 						}
 					}
@@ -227,7 +240,8 @@ func TestReleaseOfAMultiLockThatIsGoneAltogetherHasNothingToComplainAbout(t *tes
 	for _, s := range servers {
 		s.Do(t, "flushall")
 	}
-	require.NoError(t, h.Release(context.Background()), "nothing is left, as after a release whose answer was lost")
+	require.NoError(t, h.Release(context.Background()),
+		"nothing is left, as after a release whose answer was lost")
 }
 
 func TestExtendOfAMultiLockThatIsPartlyGoneIsALossAndRecreatesNothing(t *testing.T) {
@@ -248,7 +262,8 @@ func TestExtendOfAMultiLockThatIsPartlyGoneIsALossAndRecreatesNothing(t *testing
 				if what == "foreign" {
 					for _, s := range servers[:2] {
 						require.Equal(t, stranger, ownerOn(t, s, victim))
-						require.LessOrEqual(t, s.Do(t, "pttl", "lock:"+victim), time.Minute.Milliseconds())
+						require.LessOrEqual(t, s.Do(t, "pttl", "lock:"+victim),
+							time.Minute.Milliseconds())
 						s.Do(t, "del", "lock:"+victim)
 					}
 				}
@@ -265,7 +280,8 @@ func TestExtendHealsAMultiLockOnAMinority(t *testing.T) {
 	h := heldEverywhere(t, open(t, clients), servers, names...)
 	servers[1].Do(t, "del", "lock:b")
 	require.NoError(t, h.Extend(ctx, time.Hour))
-	require.Eventually(t, func() bool { return servers[1].Do(t, "get", "lock:b") == h.Token() }, 5*time.Second, 2*time.Millisecond)
+	require.Eventually(t, func() bool { return servers[1].Do(t, "get", "lock:b") == h.Token() },
+		5*time.Second, 2*time.Millisecond)
 	require.Greater(t, servers[1].Do(t, "pttl", "lock:b"), (59 * time.Minute).Milliseconds())
 	require.NoError(t, h.Release(ctx))
 	noKeys(t, servers)
@@ -291,14 +307,25 @@ func TestListsOfResourcesThatCannotBeLockedAreRefusedUnsent(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			asked := slices.Clone(test.resources)
 			for op, call := range map[string]func() (*redlock.Handle, error){
-				"TryAcquireMulti": func() (*redlock.Handle, error) { return l.TryAcquireMulti(context.Background(), asked) },
-				"AcquireMulti":    func() (*redlock.Handle, error) { return l.AcquireMulti(context.Background(), asked) },
-				"Adopt":           func() (*redlock.Handle, error) { return l.Adopt(context.Background(), asked, "token") },
+				"TryAcquireMulti": func() (*redlock.Handle,
+					error) {
+					return l.TryAcquireMulti(context.Background(), asked)
+				},
+				"AcquireMulti": func() (*redlock.Handle,
+					error) {
+					return l.AcquireMulti(context.Background(), asked)
+				},
+				"Adopt": func() (*redlock.Handle,
+					error) {
+					return l.Adopt(context.Background(), asked, "token")
+				},
 			} {
 				h, err := call()
 				require.Nil(t, h, op)
 				require.ErrorContains(t, err, test.says, op)
-				for _, other := range []error{redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrLost} {
+				for _, other := range []error{
+					redlock.ErrHeld, redlock.ErrNoQuorum, redlock.ErrLost,
+				} {
 					require.NotErrorIs(t, err, other, op)
 				}
 			}
@@ -312,12 +339,14 @@ func TestNamesMayHoldAnyBytes(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	names := []string{
-		"\x00", "a\x00b", "a", "\xff\xfe", "\r\n", "a\r\nb", " ", "%s%d", "a:b", ":", "lock:a", "{", "}", "{}", "}{", "{a}", "{a", "a}",
+		"\x00", "a\x00b", "a", "\xff\xfe", "\r\n", "a\r\nb", " ", "%s%d", "a:b", ":", "lock:a", "{",
+		"}", "{}", "}{", "{a}", "{a", "a}",
 		"$-1", "*1", `"quoted"`, `\`, "ключ", "鍵", strings.Repeat("x", 1<<20),
 	}
 	for _, prefix := range []string{"lock", "", "{}", "\x00"} {
 		t.Run(fmt.Sprintf("prefix %q", prefix), func(t *testing.T) {
-			mine, theirs := open(t, clients, redlock.WithKeyPrefix(prefix)), open(t, clients, redlock.WithKeyPrefix(prefix))
+			mine, theirs := open(t, clients, redlock.WithKeyPrefix(prefix)),
+				open(t, clients, redlock.WithKeyPrefix(prefix))
 			h, err := mine.TryAcquireMulti(ctx, names)
 			require.NoError(t, err)
 			sorted := slices.Sorted(slices.Values(names))

@@ -12,12 +12,13 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// Some servers refuse TIME in scripts that write: those that replicate the script and not its effects. A user who may not
-// use TIME stands for them.
+// Some servers refuse TIME in scripts that write: those that replicate the script and not its
+// effects. A user who may not use TIME stands for them.
 func TestLocksAreExtendedAndRenewedWhereScriptsMayNotAskForTheTime(t *testing.T) {
 	ctx := context.Background()
 	s := redistest.Start(t)
-	l := open(t, []*redis.Client{asUser(t, s, "~*", "&*", "+@all", "-time")}, redlock.WithNodeTimeout(time.Second))
+	l := open(t, []*redis.Client{asUser(t, s, "~*", "&*", "+@all", "-time")},
+		redlock.WithNodeTimeout(time.Second))
 
 	h, err := l.Acquire(ctx, "extended", redlock.WithTTL(5*time.Second))
 	require.NoError(t, err)
@@ -44,11 +45,13 @@ func TestLocksAreExtendedAndRenewedWhereScriptsMayNotAskForTheTime(t *testing.T)
 	requireEmpty(t, s)
 }
 
-// Without a clock nobody in a queue could ever be forgotten: a waiter that is gone, or frozen, must not hold up the others.
+// Without a clock nobody in a queue could ever be forgotten: a waiter that is gone, or frozen, must
+// not hold up the others.
 func TestWaiterThatIsGoneHoldsNobodyUpWhereScriptsMayNotAskForTheTime(t *testing.T) {
 	ctx := context.Background()
 	s := redistest.Start(t)
-	client, gone := asUser(t, s, "~*", "&*", "+@all", "-time"), redis.NewClient(&redis.Options{Addr: s.Addr(), Username: "locker", Password: "secret"})
+	client, gone := asUser(t, s, "~*", "&*", "+@all", "-time"),
+		redis.NewClient(&redis.Options{Addr: s.Addr(), Username: "locker", Password: "secret"})
 	l := open(t, []*redis.Client{client})
 	first, err := redlock.New([]*redis.Client{gone})
 	require.NoError(t, err)
@@ -61,7 +64,8 @@ func TestWaiterThatIsGoneHoldsNobodyUpWhereScriptsMayNotAskForTheTime(t *testing
 	eventually(t, func() bool { return s.CommandCount(t, "evalsha") > before+3 }, "nobody waits")
 	frozen := newGate(t) // what it sends does not arrive any more, nor that it leaves
 	tapOf(gone).onSend(func(string) error { frozen.pass(); return context.Canceled })
-	next := inBackground(func() error { return onlyError(l.Acquire(ctx, "r", redlock.WithMaxWait(12*time.Second))) })
+	next := inBackground(
+		func() error { return onlyError(l.Acquire(ctx, "r", redlock.WithMaxWait(12*time.Second))) })
 	require.NoError(t, h.Release(ctx))
 	require.NoError(t, outcome(t, next, "the next waiter"))
 	cancel()

@@ -23,7 +23,8 @@ func TestObserverIsToldOfAcquisitions(t *testing.T) {
 		}
 	}}
 	l := open(t, clients, redlock.WithObserver(&r), redlock.WithTTL(time.Minute))
-	other := open(t, clients, redlock.WithObserver(&r2), redlock.WithRetryInterval(time.Millisecond))
+	other := open(t, clients, redlock.WithObserver(&r2),
+		redlock.WithRetryInterval(time.Millisecond))
 	before := time.Now()
 	h, err := l.TryAcquireMulti(from("a"), []string{"b", "a"})
 	require.NoError(t, err)
@@ -74,7 +75,8 @@ func TestObserverIsToldOfThoseWhoStandInLineInTheirLocker(t *testing.T) {
 	_, clients := masters(t, 1)
 	var r recorder
 	r.then = func(e redlock.Event) {
-		if call, ok := e.(redlock.NodeCall); ok && callerIn(call.Context) == "third" && len(told[redlock.Waiting](&r)) < 2 {
+		if call, ok := e.(redlock.NodeCall); ok && callerIn(call.Context) == "third" &&
+			len(told[redlock.Waiting](&r)) < 2 {
 			t.Error("a node was asked first")
 		}
 	}
@@ -106,7 +108,8 @@ func TestObserverIsToldOfThoseWhoStandInLineInTheirLocker(t *testing.T) {
 	require.Len(t, told[redlock.Waiting](&r), 2)
 }
 
-// Each way in which a lock can end, for handles that somebody watches and for those that nobody has any more.
+// Each way in which a lock can end, for handles that somebody watches and for those that nobody has
+// any more.
 func TestObserverIsToldOnceHowEachLockEnds(t *testing.T) {
 	ctx := context.Background()
 	short := redlock.WithTTL(300 * time.Millisecond)
@@ -134,15 +137,20 @@ func TestObserverIsToldOnceHowEachLockEnds(t *testing.T) {
 				require.ErrorIs(t, h.Extend(ctx, time.Minute), redlock.ErrLost)
 			}},
 		{redlock.CauseMaxHold, redlock.ErrLost, false,
-			[]redlock.AcquireOption{short, redlock.WithAutoRenewal(true), redlock.WithMaxHold(600 * time.Millisecond)}, nil},
+			[]redlock.AcquireOption{short, redlock.WithAutoRenewal(true),
+				redlock.WithMaxHold(600 * time.Millisecond)}, nil},
 		{redlock.CauseClosed, redlock.ErrClosed, true, nil,
-			func(t *testing.T, l *redlock.Locker, _ *redlock.Handle, _, _ func()) { require.NoError(t, l.Close()) }},
+			func(t *testing.T, l *redlock.Locker, _ *redlock.Handle, _,
+				_ func()) {
+				require.NoError(t, l.Close())
+			}},
 	} {
 		for _, watched := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/watched=%v", end.cause, watched), func(t *testing.T) {
 				servers, clients := masters(t, 3)
 				var r recorder
-				l := open(t, clients, redlock.WithObserver(&r), redlock.WithNodeTimeout(250*time.Millisecond))
+				l := open(t, clients, redlock.WithObserver(&r),
+					redlock.WithNodeTimeout(250*time.Millisecond))
 				h, err := l.TryAcquire(from("owner"), "a", end.opts...)
 				require.NoError(t, err)
 				takenEverywhere(t, h, servers...)
@@ -151,7 +159,8 @@ func TestObserverIsToldOnceHowEachLockEnds(t *testing.T) {
 					require.NoError(t, h.Context(ctx).Err())
 				}
 				if end.act != nil {
-					end.act(t, l, h, func() { uproot(t, "a", servers...) }, func() { takeFor(t, time.Second, "a", servers...) })
+					end.act(t, l, h, func() { uproot(t, "a", servers...) },
+						func() { takeFor(t, time.Second, "a", servers...) })
 				}
 				e := latest[redlock.LeaseEnded](t, &r, 1)
 				require.Equal(t, end.cause, e.Cause)
@@ -175,14 +184,16 @@ func TestObserverIsToldOfAsManyEndsAsBeginnings(t *testing.T) {
 	ctx := context.Background()
 	_, clients := masters(t, 1)
 	var r recorder
-	l := open(t, clients, redlock.WithObserver(&r), redlock.WithTTL(40*time.Millisecond), redlock.WithNodeTimeout(35*time.Millisecond))
+	l := open(t, clients, redlock.WithObserver(&r), redlock.WithTTL(40*time.Millisecond),
+		redlock.WithNodeTimeout(35*time.Millisecond))
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
 			for n := range 40 {
-				h, err := l.TryAcquire(ctx, fmt.Sprint(i), redlock.WithAutoRenewal(n%2 == 0), redlock.WithMinHold(0))
+				h, err := l.TryAcquire(ctx, fmt.Sprint(i), redlock.WithAutoRenewal(n%2 == 0),
+					redlock.WithMinHold(0))
 				if err != nil {
 					continue
 				}
@@ -192,8 +203,12 @@ func TestObserverIsToldOfAsManyEndsAsBeginnings(t *testing.T) {
 					<-h.Done() // or renewed, and then until Close
 				default:
 					_ = together(
-						func() error { return h.Extend(ctx, 20*time.Millisecond+time.Duration(n)*time.Millisecond) },
-						func() error { return h.Release(ctx) }, func() error { return h.Release(ctx) })
+						func() error {
+							return h.Extend(ctx,
+								20*time.Millisecond+time.Duration(n)*time.Millisecond)
+						},
+						func() error { return h.Release(ctx) },
+						func() error { return h.Release(ctx) })
 				}
 			}
 		}()
@@ -307,12 +322,15 @@ func TestObserverIsToldOfReleases(t *testing.T) {
 	by := theOne[redlock.AcquireDone](t, &r).Locker
 	require.NotZero(t, by)
 	require.Equal(t, []uint64{by, by, by}, []uint64{
-		theOne[redlock.ExtendDone](t, &r).Locker, theOne[redlock.LeaseEnded](t, &r).Locker, theOne[redlock.ReleaseDone](t, &r).Locker,
+		theOne[redlock.ExtendDone](t, &r).Locker, theOne[redlock.LeaseEnded](t, &r).Locker,
+		theOne[redlock.ReleaseDone](t, &r).Locker,
 	})
 	var r2 recorder
-	_, err = open(t, clients, redlock.WithObserver(&r2)).TryAcquire(from("acquire"), "b", redlock.WithTTL(100*time.Millisecond))
+	_, err = open(t, clients, redlock.WithObserver(&r2)).TryAcquire(from("acquire"), "b",
+		redlock.WithTTL(100*time.Millisecond))
 	require.NoError(t, err)
-	require.Greater(t, theOne[redlock.AcquireDone](t, &r2).Locker, by, "another Locker has another number")
+	require.Greater(t, theOne[redlock.AcquireDone](t, &r2).Locker, by,
+		"another Locker has another number")
 	require.NoError(t, h.Release(from("again")))
 	e := theOne[redlock.ReleaseDone](t, &r)
 	require.Equal(t, "release", callerIn(e.Context))
@@ -324,7 +342,8 @@ func TestObserverIsToldOfReleases(t *testing.T) {
 	require.NoError(t, err)
 	over := h.ValidUntil()
 	await(t, h.Done(), "the end of the lease")
-	eventually(t, func() bool { return time.Since(over) > 50*time.Millisecond }, "time stands still")
+	eventually(t, func() bool { return time.Since(over) > 50*time.Millisecond },
+		"time stands still")
 	require.ErrorIs(t, h.Release(from("release")), redlock.ErrLost)
 	e = told[redlock.ReleaseDone](&r)[1]
 	require.GreaterOrEqual(t, e.Overrun, 50*time.Millisecond)
@@ -408,7 +427,8 @@ func TestObserverIsToldWhenANodeFailsAndWhenItAnswersAgain(t *testing.T) {
 		return len(told[redlock.NodeState](&r)) > 0
 	}, "no failure told")
 	e := theOne[redlock.NodeState](t, &r)
-	require.Equal(t, []any{1, servers[1].Addr(), false, 2, 2, "inspect"}, []any{e.Node, e.Addr, e.Up, e.Reachable, e.Needed, e.Op})
+	require.Equal(t, []any{1, servers[1].Addr(), false, 2, 2, "inspect"},
+		[]any{e.Node, e.Addr, e.Up, e.Reachable, e.Needed, e.Op})
 	require.Error(t, e.Err)
 
 	servers[1].Do(t, "replicaof", "no", "one")
@@ -422,11 +442,15 @@ func TestObserverIsToldWhenANodeFailsAndWhenItAnswersAgain(t *testing.T) {
 	require.Positive(t, e.Failed)
 }
 
-// No event is told under a lock of the library's: whatever an observer calls back, it gets an answer.
+// No event is told under a lock of the library's: whatever an observer calls back, it gets an
+// answer.
 func TestObserverMayCallBack(t *testing.T) {
 	ctx := context.Background()
 	for how, end := range map[string]func(t *testing.T, h *redlock.Handle, uproot func()){
-		"released": func(t *testing.T, h *redlock.Handle, _ func()) { require.NoError(t, h.Release(ctx)) },
+		"released": func(t *testing.T, h *redlock.Handle,
+			_ func()) {
+			require.NoError(t, h.Release(ctx))
+		},
 		"denied to Extend": func(t *testing.T, h *redlock.Handle, uproot func()) {
 			uproot()
 			require.ErrorIs(t, h.Extend(ctx, time.Minute), redlock.ErrLost)
@@ -440,7 +464,8 @@ func TestObserverMayCallBack(t *testing.T) {
 			servers, clients := masters(t, 3)
 			c := &caller{kinds: make(map[string]int)}
 			r := recorder{then: c.callBack}
-			l := open(t, clients, redlock.WithObserver(&r), redlock.WithTTL(time.Second), redlock.WithAutoRenewal(true))
+			l := open(t, clients, redlock.WithObserver(&r), redlock.WithTTL(time.Second),
+				redlock.WithAutoRenewal(true))
 			c.l = l
 			h, err := l.Acquire(ctx, "a")
 			require.NoError(t, err)

@@ -30,7 +30,9 @@ func TestOnceRunsOnceInEachIntervalOverAllLockers(t *testing.T) {
 		l := open(t, clients)
 		tick = append(tick, func() error {
 			for n := range intervals {
-				<-time.After(time.Until(began.Add(time.Duration(n)*every + time.Duration(i)*30*time.Millisecond)))
+				<-time.After(
+					time.Until(began.Add(time.Duration(n)*every +
+						time.Duration(i)*30*time.Millisecond)))
 				ok, err := l.Once(ctx, "job", every, func(context.Context) error {
 					mu.Lock()
 					defer mu.Unlock()
@@ -59,15 +61,18 @@ func TestOnceSaysWhetherItRan(t *testing.T) {
 	require.True(t, ran)
 	for range 3 {
 		for _, again := range []*redlock.Locker{l, other} {
-			ran, err = again.Once(ctx, "job", time.Hour, func(context.Context) error { panic("twice") })
+			ran, err = again.Once(ctx, "job", time.Hour,
+				func(context.Context) error { panic("twice") })
 			require.NoError(t, err)
 			require.False(t, ran)
 		}
 	}
-	eventually(t, func() bool { return slicesAllEqual(ownersOn(t, servers, "job")) }, "not kept by a minority")
+	eventually(t, func() bool { return slicesAllEqual(ownersOn(t, servers, "job")) },
+		"not kept by a minority")
 	for _, s := range servers {
 		until := time.Since(began) + keyTTL(t, s, lockKey("job"))
-		require.InDelta(t, time.Hour-time.Minute, until, float64(time.Second), "a minute before the next tick")
+		require.InDelta(t, time.Hour-time.Minute, until, float64(time.Second),
+			"a minute before the next tick")
 	}
 }
 
@@ -113,7 +118,8 @@ func TestOnceReturnsOutagesAndBadArguments(t *testing.T) {
 	require.False(t, ran)
 }
 
-// A run that takes longer than the interval is renewed, and nobody else runs meanwhile; when it is over the next one may.
+// A run that takes longer than the interval is renewed, and nobody else runs meanwhile; when it is
+// over the next one may.
 func TestOnceIsRenewedWhileItRunsLongerThanTheInterval(t *testing.T) {
 	const every = 500 * time.Millisecond
 	ctx := context.Background()
@@ -149,7 +155,8 @@ func TestOnceIsRenewedWhileItRunsLongerThanTheInterval(t *testing.T) {
 	require.True(t, ran)
 }
 
-// The end of the maximum hold is a loss, also where the interval keeps the resource locked for longer.
+// The end of the maximum hold is a loss, also where the interval keeps the resource locked for
+// longer.
 func TestOnceEndsWithTheMaximumHold(t *testing.T) {
 	ctx := context.Background()
 	_, clients := masters(t, 3)

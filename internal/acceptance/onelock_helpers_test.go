@@ -16,7 +16,8 @@ import (
 // callers is how many call at once: enough for their calls to be sent together.
 const callers = 200
 
-// patient is for callers who may have to wait for each other on a busy machine: a late answer must not look like an outage.
+// patient is for callers who may have to wait for each other on a busy machine: a late answer must
+// not look like an outage.
 var patient = redlock.WithNodeTimeout(15 * time.Second)
 
 // atOnce makes n calls at the same moment and returns what each of them returned.
@@ -50,7 +51,8 @@ func requireNoErrors(t *testing.T, errs []error, what string, args ...any) {
 		}
 	}
 	if count > 0 {
-		require.FailNow(t, fmt.Sprintf("%s: %d of %d failed", fmt.Sprintf(what, args...), count, len(errs)), "the first: %v", first)
+		require.FailNow(t, fmt.Sprintf("%s: %d of %d failed", fmt.Sprintf(what, args...), count,
+			len(errs)), "the first: %v", first)
 	}
 }
 
@@ -58,7 +60,8 @@ func requireNoErrors(t *testing.T, errs []error, what string, args ...any) {
 func requireEmpty(t *testing.T, servers ...*redistest.Server) {
 	t.Helper()
 	for i, s := range servers {
-		until(t, 10*time.Second, func() bool { return len(lockKeysOn(t, s)) == 0 }, "keys left on server %d", i)
+		until(t, 10*time.Second, func() bool { return len(lockKeysOn(t, s)) == 0 },
+			"keys left on server %d", i)
 	}
 }
 

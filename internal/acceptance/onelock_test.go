@@ -15,24 +15,29 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// A lock is nobody else's business: whatever stands between the library and the keys sees each lock by itself. What these
-// tests have in common are callers of different resources who call at the same moment.
+// A lock is nobody else's business: whatever stands between the library and the keys sees each lock
+// by itself. What these tests have in common are callers of different resources who call at the
+// same moment.
 
-// passThrough acquires, extends and releases many different resources at once, one for each caller. Then it does so again with
-// the call that waits.
+// passThrough acquires, extends and releases many different resources at once, one for each caller.
+// Then it does so again with the call that waits.
 func passThrough(t *testing.T, l *redlock.Locker) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	type acquire func(ctx context.Context, resource string, opts ...redlock.AcquireOption) (*redlock.Handle, error)
+	type acquire func(ctx context.Context, resource string,
+		opts ...redlock.AcquireOption) (*redlock.Handle, error)
 	for _, acquire := range []acquire{l.TryAcquire, l.Acquire} {
 		handles := make([]*redlock.Handle, callers)
 		requireNoErrors(t, atOnce(callers, func(i int) (err error) {
 			handles[i], err = acquire(ctx, fmt.Sprint("resource ", i))
 			return err
 		}), "acquire")
-		requireNoErrors(t, atOnce(callers, func(i int) error { return handles[i].Extend(ctx, time.Minute) }), "extend")
-		requireNoErrors(t, atOnce(callers, func(i int) error { return handles[i].Release(ctx) }), "release")
+		requireNoErrors(t, atOnce(callers, func(i int) error {
+			return handles[i].Extend(ctx, time.Minute)
+		}), "extend")
+		requireNoErrors(t, atOnce(callers, func(i int) error { return handles[i].Release(ctx) }),
+			"release")
 
 		// The calls of different verbs meet.
 		requireNoErrors(t, atOnce(callers, func(i int) error {
@@ -45,8 +50,8 @@ func passThrough(t *testing.T, l *redlock.Locker) {
 	}
 }
 
-// Some managed services run in cluster mode even where there is one shard only: a plain client works, but the keys of a
-// command must share a slot.
+// Some managed services run in cluster mode even where there is one shard only: a plain client
+// works, but the keys of a command must share a slot.
 func TestCrowdOnAClusterOfOneBehindAPlainClient(t *testing.T) {
 	c := redistest.StartCluster(t, 1)
 	passThrough(t, open(t, []*redis.Client{c.Nodes[0].Client(t)}, patient))
@@ -90,9 +95,12 @@ func TestCrowdBehindAShardingProxyKeepsEachKeyOnItsServer(t *testing.T) {
 			require.Equal(t, h.Token(), proxy.ServerOf(key).Do(t, "get", key))
 			require.NoError(t, h.Err())
 		}
-		requireNoErrors(t, atOnce(callers, func(i int) error { return handles[i].Extend(ctx, time.Minute) }), "extend")
+		requireNoErrors(t, atOnce(callers, func(i int) error {
+			return handles[i].Extend(ctx, time.Minute)
+		}), "extend")
 		inPlace("extended")
-		requireNoErrors(t, atOnce(callers, func(i int) error { return handles[i].Release(ctx) }), "release")
+		requireNoErrors(t, atOnce(callers, func(i int) error { return handles[i].Release(ctx) }),
+			"release")
 		requireEmpty(t, servers...)
 	}
 }
@@ -143,7 +151,8 @@ func TestCompetitorsBehindAShardingProxyExcludeEachOther(t *testing.T) {
 		var holders [resources]holder
 		requireNoErrors(t, atOnce(callers, func(i int) error {
 			r := i / 2 % resources
-			h, err := lockers[i%2].Acquire(ctx, fmt.Sprint("shared ", r), redlock.WithRetryInterval(2*time.Millisecond))
+			h, err := lockers[i%2].Acquire(ctx, fmt.Sprint("shared ", r),
+				redlock.WithRetryInterval(2*time.Millisecond))
 			if err != nil {
 				return err
 			}

@@ -22,18 +22,29 @@ var badAcquireOptions = map[string]struct {
 	opts []redlock.AcquireOption
 	want []string
 }{
-	"TTL of zero":           {[]redlock.AcquireOption{redlock.WithTTL(0)}, []string{"TTL", "not 0s"}},
-	"TTL below zero":        {[]redlock.AcquireOption{redlock.WithTTL(-time.Second)}, []string{"TTL", "-1s"}},
-	"TTL too short":         {[]redlock.AcquireOption{redlock.WithTTL(9999 * time.Microsecond)}, []string{"TTL", "9.999ms"}},
-	"TTL too long":          {[]redlock.AcquireOption{redlock.WithTTL(tenYears + 1)}, []string{"TTL", "87600h0m0.000000001s"}},
-	"wait below zero":       {[]redlock.AcquireOption{redlock.WithMaxWait(-1)}, []string{"wait", "-1ns"}},
-	"no retry interval":     {[]redlock.AcquireOption{redlock.WithRetryInterval(0)}, []string{"retry interval", "0s"}},
-	"retry below zero":      {[]redlock.AcquireOption{redlock.WithRetryInterval(-time.Minute)}, []string{"retry interval", "-1m0s"}},
-	"hold below zero":       {[]redlock.AcquireOption{redlock.WithMaxHold(-time.Hour)}, []string{"hold", "-1h0m0s"}},
-	"hold below the TTL":    {[]redlock.AcquireOption{redlock.WithMaxHold(29 * time.Second)}, []string{"hold", "29s", "TTL", "30s"}},
-	"TTL above the hold":    {[]redlock.AcquireOption{redlock.WithMaxHold(time.Minute), redlock.WithTTL(61 * time.Second)}, []string{"hold", "1m0s", "TTL", "1m1s"}},
-	"nil option":            {[]redlock.AcquireOption{nil}, []string{"option 0", "nil"}},
-	"nil among the options": {[]redlock.AcquireOption{redlock.WithTTL(time.Minute), nil}, []string{"option 1", "nil"}},
+	"TTL of zero": {[]redlock.AcquireOption{redlock.WithTTL(0)},
+		[]string{"TTL", "not 0s"}},
+	"TTL below zero": {[]redlock.AcquireOption{redlock.WithTTL(-time.Second)},
+		[]string{"TTL", "-1s"}},
+	"TTL too short": {[]redlock.AcquireOption{redlock.WithTTL(9999 * time.Microsecond)},
+		[]string{"TTL", "9.999ms"}},
+	"TTL too long": {[]redlock.AcquireOption{redlock.WithTTL(tenYears + 1)},
+		[]string{"TTL", "87600h0m0.000000001s"}},
+	"wait below zero": {[]redlock.AcquireOption{redlock.WithMaxWait(-1)},
+		[]string{"wait", "-1ns"}},
+	"no retry interval": {[]redlock.AcquireOption{redlock.WithRetryInterval(0)},
+		[]string{"retry interval", "0s"}},
+	"retry below zero": {[]redlock.AcquireOption{redlock.WithRetryInterval(-time.Minute)},
+		[]string{"retry interval", "-1m0s"}},
+	"hold below zero": {[]redlock.AcquireOption{redlock.WithMaxHold(-time.Hour)},
+		[]string{"hold", "-1h0m0s"}},
+	"hold below the TTL": {[]redlock.AcquireOption{redlock.WithMaxHold(29 * time.Second)},
+		[]string{"hold", "29s", "TTL", "30s"}},
+	"TTL above the hold": {[]redlock.AcquireOption{redlock.WithMaxHold(time.Minute),
+		redlock.WithTTL(61 * time.Second)}, []string{"hold", "1m0s", "TTL", "1m1s"}},
+	"nil option": {[]redlock.AcquireOption{nil}, []string{"option 0", "nil"}},
+	"nil among the options": {[]redlock.AcquireOption{redlock.WithTTL(time.Minute), nil},
+		[]string{"option 1", "nil"}},
 }
 
 // The same for settings that only a Locker has.
@@ -41,17 +52,28 @@ var badOptions = map[string]struct {
 	opts []redlock.Option
 	want []string
 }{
-	"node timeout of zero":       {[]redlock.Option{redlock.WithNodeTimeout(0)}, []string{"node timeout", "0s"}},
-	"node timeout below zero":    {[]redlock.Option{redlock.WithNodeTimeout(-time.Second)}, []string{"node timeout", "-1s"}},
-	"node timeout like the TTL":  {[]redlock.Option{redlock.WithNodeTimeout(30 * time.Second)}, []string{"node timeout", "30s", "TTL"}},
-	"TTL below the node timeout": {[]redlock.Option{redlock.WithNodeTimeout(time.Second), redlock.WithTTL(900 * time.Millisecond)}, []string{"node timeout", "1s", "TTL", "900ms"}},
-	"drift below zero":           {[]redlock.Option{redlock.WithDriftFactor(-0.01)}, []string{"drift", "-0.01"}},
-	"drift of one":               {[]redlock.Option{redlock.WithDriftFactor(1)}, []string{"drift", "not 1"}},
-	"infinite drift":             {[]redlock.Option{redlock.WithDriftFactor(math.Inf(1))}, []string{"drift", "Inf"}},
-	"drift that is no number":    {[]redlock.Option{redlock.WithDriftFactor(math.NaN())}, []string{"drift", "NaN"}},
-	"drift that leaves nothing":  {[]redlock.Option{redlock.WithDriftFactor(0.8), redlock.WithTTL(10 * time.Millisecond)}, []string{"drift", "0.8", "TTL", "10ms"}},
-	"owner too long":             {[]redlock.Option{redlock.WithOwner(strings.Repeat("x", 257))}, []string{"owner", "257"}},
-	"nil option":                 {[]redlock.Option{redlock.WithTTL(time.Minute), nil}, []string{"option 1", "nil"}},
+	"node timeout of zero": {[]redlock.Option{redlock.WithNodeTimeout(0)},
+		[]string{"node timeout", "0s"}},
+	"node timeout below zero": {[]redlock.Option{redlock.WithNodeTimeout(-time.Second)},
+		[]string{"node timeout", "-1s"}},
+	"node timeout like the TTL": {[]redlock.Option{redlock.WithNodeTimeout(30 * time.Second)},
+		[]string{"node timeout", "30s", "TTL"}},
+	"TTL below the node timeout": {[]redlock.Option{redlock.WithNodeTimeout(time.Second),
+		redlock.WithTTL(900 * time.Millisecond)}, []string{"node timeout", "1s", "TTL", "900ms"}},
+	"drift below zero": {[]redlock.Option{redlock.WithDriftFactor(-0.01)},
+		[]string{"drift", "-0.01"}},
+	"drift of one": {[]redlock.Option{redlock.WithDriftFactor(1)},
+		[]string{"drift", "not 1"}},
+	"infinite drift": {[]redlock.Option{redlock.WithDriftFactor(math.Inf(1))},
+		[]string{"drift", "Inf"}},
+	"drift that is no number": {[]redlock.Option{redlock.WithDriftFactor(math.NaN())},
+		[]string{"drift", "NaN"}},
+	"drift that leaves nothing": {[]redlock.Option{redlock.WithDriftFactor(0.8),
+		redlock.WithTTL(10 * time.Millisecond)}, []string{"drift", "0.8", "TTL", "10ms"}},
+	"owner too long": {[]redlock.Option{redlock.WithOwner(strings.Repeat("x", 257))},
+		[]string{"owner", "257"}},
+	"nil option": {[]redlock.Option{redlock.WithTTL(time.Minute), nil},
+		[]string{"option 1", "nil"}},
 }
 
 func TestNewRefusesBadOptions(t *testing.T) {
@@ -134,7 +156,8 @@ func TestBadResourcesAreRefusedBeforeAnythingIsSent(t *testing.T) {
 func TestExtendRefusesABadTTLAndKeepsTheLease(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
-	l := open(t, clients, redlock.WithNodeTimeout(500*time.Millisecond), redlock.WithDriftFactor(0.1))
+	l := open(t, clients, redlock.WithNodeTimeout(500*time.Millisecond),
+		redlock.WithDriftFactor(0.1))
 	h, err := l.TryAcquire(ctx, "a")
 	require.NoError(t, err)
 	until := h.ValidUntil()
@@ -157,7 +180,8 @@ func TestExtendRefusesABadTTLAndKeepsTheLease(t *testing.T) {
 }
 
 func TestNewRefusesBadNodes(t *testing.T) {
-	one, two := redis.NewClient(&redis.Options{}), redis.NewClient(&redis.Options{Addr: "elsewhere:6379"})
+	one, two := redis.NewClient(&redis.Options{}),
+		redis.NewClient(&redis.Options{Addr: "elsewhere:6379"})
 	ring := redis.NewRing(&redis.RingOptions{})
 	t.Cleanup(func() {
 		for _, c := range []redis.UniversalClient{one, two, ring} {
@@ -170,10 +194,13 @@ func TestNewRefusesBadNodes(t *testing.T) {
 	requireNamed(t, newError([]*redis.Client{one, nil}), []string{"node 1", "nil"})
 	requireNamed(t, newError([]*redis.ClusterClient{nil}), []string{"node 0", "nil"})
 	requireNamed(t, newError([]redlock.Node{one, two, nil}), []string{"node 2", "nil"})
-	requireNamed(t, newError([]redis.UniversalClient{one, (*redis.Client)(nil)}), []string{"node 1", "nil"})
-	requireNamed(t, newError([]redlock.Node{one, (*redis.ClusterClient)(nil)}), []string{"node 1", "nil"})
+	requireNamed(t, newError([]redis.UniversalClient{one, (*redis.Client)(nil)}),
+		[]string{"node 1", "nil"})
+	requireNamed(t, newError([]redlock.Node{one, (*redis.ClusterClient)(nil)}),
+		[]string{"node 1", "nil"})
 	requireNamed(t, newError([]*redis.Client{one, two, one}), []string{"nodes 0 and 2", "same"})
-	requireNamed(t, newError([]redlock.Node{one, redis.UniversalClient(one)}), []string{"nodes 0 and 1", "same"})
+	requireNamed(t, newError([]redlock.Node{one, redis.UniversalClient(one)}),
+		[]string{"nodes 0 and 1", "same"})
 	requireNamed(t, newError([]*redis.Ring{ring}), []string{"node 0", "Ring"})
 	requireNamed(t, newError([]redis.UniversalClient{one, ring}), []string{"node 1", "Ring"})
 }
@@ -232,7 +259,8 @@ func TestHugeRetryIntervalIsRefused(t *testing.T) {
 func TestLimitsAreAllowed(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 1)
-	l := open(t, clients, redlock.WithOwner(strings.Repeat("x", 256)), redlock.WithDriftFactor(0), redlock.WithLogger(nil),
+	l := open(t, clients, redlock.WithOwner(strings.Repeat("x", 256)), redlock.WithDriftFactor(0),
+		redlock.WithLogger(nil),
 		redlock.WithMaxWait(0), redlock.WithMaxHold(0), redlock.WithRetryInterval(1))
 
 	h, err := l.TryAcquire(ctx, "long", redlock.WithTTL(tenYears), redlock.WithMaxHold(tenYears))
@@ -287,7 +315,8 @@ func TestOptionOfACallOverridesTheLockersAndOnlyForThatCall(t *testing.T) {
 		{nil, time.Hour},
 		{[]redlock.AcquireOption{redlock.WithTTL(10 * time.Minute)}, 10 * time.Minute},
 		{nil, time.Hour},
-		{[]redlock.AcquireOption{redlock.WithTTL(time.Hour), redlock.WithTTL(20 * time.Minute)}, 20 * time.Minute},
+		{[]redlock.AcquireOption{redlock.WithTTL(time.Hour), redlock.WithTTL(20 * time.Minute)},
+			20 * time.Minute},
 	} {
 		h, err := l.TryAcquire(ctx, "a", tt.opts...)
 		require.NoError(t, err)
@@ -318,23 +347,37 @@ func TestFractionsOfAMillisecondAreRoundedUpOnTheNodes(t *testing.T) {
 }
 
 // acquisitions are the calls that lock a resource and take options.
-func acquisitions(l *redlock.Locker, resource string) map[string]func(opts ...redlock.AcquireOption) error {
+func acquisitions(l *redlock.Locker,
+	resource string) map[string]func(opts ...redlock.AcquireOption) error {
 	ctx := context.Background()
 	type options = []redlock.AcquireOption
-	of := func(f func(opts options) (*redlock.Handle, error)) func(opts ...redlock.AcquireOption) error {
+	of := func(f func(opts options) (*redlock.Handle,
+		error)) func(opts ...redlock.AcquireOption) error {
 		return func(opts ...redlock.AcquireOption) error {
 			_, err := f(opts)
 			return err
 		}
 	}
 	return map[string]func(opts ...redlock.AcquireOption) error{
-		"TryAcquire": of(func(o options) (*redlock.Handle, error) { return l.TryAcquire(ctx, resource, o...) }),
-		"Acquire":    of(func(o options) (*redlock.Handle, error) { return l.Acquire(ctx, resource, o...) }),
+		"TryAcquire": of(func(o options) (*redlock.Handle,
+			error) {
+			return l.TryAcquire(ctx, resource, o...)
+		}),
+		"Acquire": of(func(o options) (*redlock.Handle,
+			error) {
+			return l.Acquire(ctx, resource, o...)
+		}),
 		"TryAcquireMulti": of(func(o options) (*redlock.Handle, error) {
 			return l.TryAcquireMulti(ctx, []string{resource}, o...)
 		}),
-		"AcquireMulti": of(func(o options) (*redlock.Handle, error) { return l.AcquireMulti(ctx, []string{resource}, o...) }),
-		"Adopt":        of(func(o options) (*redlock.Handle, error) { return l.Adopt(ctx, []string{resource}, "token", o...) }),
+		"AcquireMulti": of(func(o options) (*redlock.Handle,
+			error) {
+			return l.AcquireMulti(ctx, []string{resource}, o...)
+		}),
+		"Adopt": of(func(o options) (*redlock.Handle,
+			error) {
+			return l.Adopt(ctx, []string{resource}, "token", o...)
+		}),
 		"Do": func(opts ...redlock.AcquireOption) error {
 			return l.Do(ctx, resource, func(context.Context) error { return nil }, opts...)
 		},
@@ -361,12 +404,13 @@ func requireNothingSent(t *testing.T, servers []*redistest.Server) {
 	}
 }
 
-// sentToAll waits until every server has been asked to run so many scripts, and checks that it were not more. The first
-// use of a script takes two requests, of which the first fails.
+// sentToAll waits until every server has been asked to run so many scripts, and checks that it were
+// not more. The first use of a script takes two requests, of which the first fails.
 func sentToAll(t *testing.T, servers []*redistest.Server, scripts int) {
 	t.Helper()
 	for i, s := range servers {
-		require.Eventually(t, func() bool { return s.CommandCount(t, "eval") >= scripts }, 10*time.Second, time.Millisecond,
+		require.Eventually(t, func() bool { return s.CommandCount(t, "eval") >= scripts },
+			10*time.Second, time.Millisecond,
 			"node %d", i)
 		require.Equal(t, scripts, s.CommandCount(t, "eval"), "node %d", i)
 	}

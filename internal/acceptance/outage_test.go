@@ -39,8 +39,11 @@ func TestMinorityThatIsDownHungOrSlowDelaysNoCall(t *testing.T) {
 		},
 		{
 			name: "slow", proxied: true,
-			strike: func(s setting, i int) error { s.proxies[i].Delay(150 * time.Millisecond); return nil },
-			cure:   func(s setting, i int) error { s.proxies[i].Delay(0); return nil },
+			strike: func(s setting, i int) error {
+				s.proxies[i].Delay(150 * time.Millisecond)
+				return nil
+			},
+			cure: func(s setting, i int) error { s.proxies[i].Delay(0); return nil },
 		},
 	} {
 		for _, n := range []int{3, 5} {
@@ -58,7 +61,8 @@ func TestMinorityThatIsDownHungOrSlowDelaysNoCall(t *testing.T) {
 					for range 9 {
 						callEverything(t, mine, theirs, w)
 					}
-					return w, func() { require.NoError(t, errors.Join(mine.Close(), theirs.Close())) }
+					return w,
+						func() { require.NoError(t, errors.Join(mine.Close(), theirs.Close())) }
 				}
 				healthy, settle := measure()
 				settle() // what nodes were not waited for is over on all of them
@@ -82,7 +86,8 @@ func TestMinorityThatIsDownHungOrSlowDelaysNoCall(t *testing.T) {
 	}
 }
 
-// callEverything makes each call of the API, with the outcome that it has when the nodes are healthy.
+// callEverything makes each call of the API, with the outcome that it has when the nodes are
+// healthy.
 func callEverything(t *testing.T, mine, theirs *redlock.Locker, w stopwatch) {
 	t.Helper()
 	ctx := context.Background()
@@ -110,7 +115,8 @@ func callEverything(t *testing.T, mine, theirs *redlock.Locker, w stopwatch) {
 	w.time(t, "Extend to longer", func() error { return h.Extend(ctx, time.Minute) })
 	w.time(t, "Extend to shorter", func() error { return h.Extend(ctx, 20*time.Second) })
 	former := h
-	w.time(t, "Adopt", func() error { return acquired(theirs.Adopt(ctx, []string{"a"}, h.Token())) })
+	w.time(t, "Adopt",
+		func() error { return acquired(theirs.Adopt(ctx, []string{"a"}, h.Token())) })
 	w.time(t, "Release", release)
 	w.time(t, "Release again", release)
 	w.time(t, "Release by the former owner", func() error { return former.Release(ctx) })
@@ -129,7 +135,8 @@ func callEverything(t *testing.T, mine, theirs *redlock.Locker, w stopwatch) {
 	w.time(t, "Acquire", func() error { return acquired(mine.Acquire(ctx, "a")) })
 	w.time(t, "Release", release)
 
-	w.time(t, "TryAcquireMulti", func() error { return acquired(mine.TryAcquireMulti(ctx, several)) })
+	w.time(t, "TryAcquireMulti",
+		func() error { return acquired(mine.TryAcquireMulti(ctx, several)) })
 	w.time(t, "TryAcquireMulti of held locks", func() error {
 		_, err := theirs.TryAcquireMulti(ctx, several)
 		require.ErrorIs(t, err, redlock.ErrHeld)
@@ -162,7 +169,8 @@ func (w stopwatch) median(name string) time.Duration {
 	return sorted[len(sorted)/2]
 }
 
-// Rows 1, 2 and 19: a node that fails at once has voted, and nobody waits until its clean-up has worked.
+// Rows 1, 2 and 19: a node that fails at once has voted, and nobody waits until its clean-up has
+// worked.
 func TestNodesThatFailAtOnceAreNotWaitedFor(t *testing.T) {
 	ctx := context.Background()
 	const nodeTimeout = 4 * time.Second
@@ -189,7 +197,8 @@ func TestNodesThatFailAtOnceAreNotWaitedFor(t *testing.T) {
 			warmUp(t, clients)
 			for i := range 2 {
 				fault.strike(t, servers[i])
-				proxies[i].Delay(20 * time.Millisecond) // so that the third node's grant is there first
+				// so that the third node's grant is there first
+				proxies[i].Delay(20 * time.Millisecond)
 			}
 
 			start := time.Now()
@@ -225,13 +234,21 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 			}{
 				{"acquire", func() error { _, err := l.TryAcquire(ctx, "a"); return err }},
 				{"acquire", func() error { _, err := l.TryAcquireMulti(ctx, several); return err }},
-				{"acquire", func() error { return l.Do(expiring(t), "a", func(context.Context) error { return nil }) }},
+				{"acquire", func() error {
+					return l.Do(expiring(t), "a", func(context.Context) error { return nil })
+				}},
 				{"acquire", func() error { _, err := l.Acquire(expiring(t), "a"); return err }},
-				{"acquire", func() error { _, err := l.AcquireMulti(expiring(t), several); return err }},
+				{"acquire", func() error {
+					_, err := l.AcquireMulti(expiring(t), several)
+					return err
+				}},
 				{"inspect", func() error { _, err := l.IsLocked(ctx, "held"); return err }},
 				{"inspect", func() error { _, err := l.Inspect(ctx, "held"); return err }},
 				{"inspect", func() error { return l.WaitForUnlock(expiring(t), "held") }},
-				{"adopt", func() error { _, err := l.Adopt(ctx, []string{"held"}, h.Token()); return err }},
+				{"adopt", func() error {
+					_, err := l.Adopt(ctx, []string{"held"}, h.Token())
+					return err
+				}},
 				{"extend", func() error { return h.Extend(ctx, time.Minute) }},
 				{"extend", func() error { return h.Extend(ctx, time.Second) }},
 				{"release", func() error { return h.Release(ctx) }},
@@ -240,7 +257,8 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 				err := call.run()
 				took := time.Since(start)
 				requireOnly(t, err, redlock.ErrNoQuorum, call.op)
-				require.Less(t, took, 1500*time.Millisecond, "%s waits for the client's own timeout", call.op)
+				require.Less(t, took, 1500*time.Millisecond,
+					"%s waits for the client's own timeout", call.op)
 
 				var short *redlock.QuorumError
 				require.ErrorAs(t, err, &short)

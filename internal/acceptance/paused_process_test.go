@@ -39,16 +39,27 @@ func init() {
 	}
 }
 
-// firstLooks are the ways to learn of a loss. Each has a handle of its own, whose first use after the sleep it is.
+// firstLooks are the ways to learn of a loss. Each has a handle of its own, whose first use after
+// the sleep it is.
 var firstLooks = []struct {
 	name string
 	look func(h *redlock.Handle, work context.Context) bool
 }{
 	{"Done", func(h *redlock.Handle, _ context.Context) bool { return isClosed(h.Done()) }},
-	{"Err", func(h *redlock.Handle, _ context.Context) bool { return errors.Is(h.Err(), redlock.ErrLost) }},
-	{"Context's Done", func(_ *redlock.Handle, work context.Context) bool { return isClosed(work.Done()) }},
-	{"Context's Err", func(_ *redlock.Handle, work context.Context) bool { return work.Err() != nil }},
-	{"new Context", func(h *redlock.Handle, _ context.Context) bool { return h.Context(context.Background()).Err() != nil }},
+	{"Err", func(h *redlock.Handle, _ context.Context) bool {
+		return errors.Is(h.Err(), redlock.ErrLost)
+	}},
+	{"Context's Done", func(_ *redlock.Handle,
+		work context.Context) bool {
+		return isClosed(work.Done())
+	}},
+	{"Context's Err", func(_ *redlock.Handle,
+		work context.Context) bool {
+		return work.Err() != nil
+	}},
+	{"new Context", func(h *redlock.Handle, _ context.Context) bool {
+		return h.Context(context.Background()).Err() != nil
+	}},
 	{"Extend", func(h *redlock.Handle, _ context.Context) bool {
 		return errors.Is(h.Extend(context.Background(), time.Minute), redlock.ErrLost)
 	}},
@@ -63,14 +74,15 @@ type awakened map[string]struct {
 	Err, Cause, Extend, Left bool // so did these, later; Release leaves it
 }
 
-// sleepThroughTheTTL takes and renews a lock for each first look, says so, and waits until its clock jumps. What the looks
-// say then goes to standard output.
+// sleepThroughTheTTL takes and renews a lock for each first look, says so, and waits until its
+// clock jumps. What the looks say then goes to standard output.
 func sleepThroughTheTTL(nodes []string) error {
 	clients := make([]*redis.Client, len(nodes))
 	for i, addr := range nodes {
 		clients[i] = redis.NewClient(&redis.Options{Addr: addr})
 	}
-	l, err := redlock.New(clients, redlock.WithTTL(sleeperTTL), redlock.WithNodeTimeout(sleeperTTL/2), redlock.WithAutoRenewal(true))
+	l, err := redlock.New(clients, redlock.WithTTL(sleeperTTL),
+		redlock.WithNodeTimeout(sleeperTTL/2), redlock.WithAutoRenewal(true))
 	if err != nil {
 		return err
 	}
@@ -110,7 +122,8 @@ func sleepThroughTheTTL(nodes []string) error {
 	return errors.Join(l.Close(), json.NewEncoder(os.Stdout).Encode(report))
 }
 
-// Row 9: a process is stopped for longer than its TTL while it renews, and goes on when another one has its locks.
+// Row 9: a process is stopped for longer than its TTL while it renews, and goes on when another one
+// has its locks.
 func TestStoppedProcessKnowsTheLossAtItsFirstLook(t *testing.T) {
 	servers, clients := masters(t, 3)
 	addrs := make([]string, len(servers))
@@ -146,7 +159,8 @@ func TestStoppedProcessKnowsTheLossAtItsFirstLook(t *testing.T) {
 		taken[f.name] = h
 		for _, s := range servers {
 			require.Eventually(t, func() bool { // where the old lock lived a little longer, too
-				return h.Extend(ctx, 30*time.Second) == nil && s.Do(t, "get", "lock:"+f.name) == h.Token()
+				return h.Extend(ctx, 30*time.Second) == nil &&
+					s.Do(t, "get", "lock:"+f.name) == h.Token()
 			}, 10*time.Second, 5*time.Millisecond)
 		}
 	}
@@ -164,8 +178,10 @@ func TestStoppedProcessKnowsTheLossAtItsFirstLook(t *testing.T) {
 		h := taken[f.name]
 		require.NoError(t, h.Err())
 		for i, s := range servers {
-			require.Equal(t, h.Token(), s.Do(t, "get", "lock:"+f.name), "the new owner of %s on node %d", f.name, i)
-			require.Greater(t, s.Do(t, "pttl", "lock:"+f.name), int64(15_000), "the new owner's time was cut on node %d", i)
+			require.Equal(t, h.Token(), s.Do(t, "get", "lock:"+f.name),
+				"the new owner of %s on node %d", f.name, i)
+			require.Greater(t, s.Do(t, "pttl", "lock:"+f.name), int64(15_000),
+				"the new owner's time was cut on node %d", i)
 			require.LessOrEqual(t, s.Do(t, "pttl", "lock:"+f.name), int64(30_000), "or extended")
 		}
 		require.NoError(t, h.Release(ctx))

@@ -11,8 +11,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// Five processes wait, each with two callers. The clock of each caller is behind that of the one before, so that it is not the clock
-// that makes the fence larger.
+// Five processes wait, each with two callers. The clock of each caller is behind that of the one
+// before, so that it is not the clock that makes the fence larger.
 func TestLockThatWasWaitedForHasALargerFenceThanThoseBefore(t *testing.T) {
 	for _, nodes := range []int{1, 3, 5} {
 		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
@@ -37,7 +37,8 @@ func TestLockThatWasWaitedForHasALargerFenceThanThoseBefore(t *testing.T) {
 					served <- h.Fence()
 					return h.Release(ctx)
 				}))
-				if i%2 == 0 { // the second one of a process stands in its line, and then in its place
+				if i%2 == 0 {
+					// the second one of a process stands in its line, and then in its place
 					inLine(t, watcher, "r", i/2+1)
 				}
 			}
@@ -59,12 +60,14 @@ func TestLockThatWasWaitedForHasALargerFenceThanThoseBefore(t *testing.T) {
 	}
 }
 
-// A counter that cannot be raised grants nothing to somebody who waits either, and they go on waiting.
+// A counter that cannot be raised grants nothing to somebody who waits either, and they go on
+// waiting.
 func TestWaiterWhoseFenceFailsHasTakenNothing(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	holder := open(t, clients, redlock.WithFencing())
-	waiter := processes(t, servers, 1, redlock.WithFencing(), redlock.WithMaxOutage(time.Millisecond), byEvent)[0]
+	waiter := processes(t, servers, 1, redlock.WithFencing(),
+		redlock.WithMaxOutage(time.Millisecond), byEvent)[0]
 	h, err := holder.TryAcquire(ctx, "r")
 	require.NoError(t, err)
 	takenEverywhere(t, h, servers...)

@@ -47,7 +47,8 @@ func waitAndRelease(nodes []string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.Release(context.Background()), l.Close()) // else a node that is late would keep the key
+	// else a node that is late would keep the key
+	return errors.Join(h.Release(context.Background()), l.Close())
 }
 
 // A process that is first in line, and cannot come when it is called.
@@ -68,7 +69,8 @@ func TestProcessThatIsKilledOrStoppedInLineHoldsNobodyUp(t *testing.T) {
 				addrs[i] = s.Addr()
 			}
 			cmd := exec.Command(os.Args[0])
-			cmd.Env, cmd.Stderr = append(os.Environ(), waiterNodes+"="+strings.Join(addrs, ",")), os.Stderr
+			cmd.Env, cmd.Stderr = append(os.Environ(), waiterNodes+"="+strings.Join(addrs, ",")),
+				os.Stderr
 			first, err := redistest.LaunchChild(cmd)
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = first.Kill() }) // it may have ended
@@ -90,18 +92,21 @@ func TestProcessThatIsKilledOrStoppedInLineHoldsNobodyUp(t *testing.T) {
 			require.NoError(t, outcome(t, done, "the second in line"))
 			took := (<-got).Sub(released)
 			t.Logf("the second in line had the lock after %v", took)
-			require.Less(t, took, 3*time.Second, "it was the next poll, or the end of a patience, that helped")
+			require.Less(t, took, 3*time.Second,
+				"it was the next poll, or the end of a patience, that helped")
 			if name == "stopped" {
 				require.NoError(t, first.Resume())
 				require.Zero(t, first.ExitCode(), "it gets its turn when it goes on")
 			}
-			// A node that had to call it before it saw that it was gone keeps its place for its patience, if nobody comes there again.
+			// A node that had to call it before it saw that it was gone keeps its place for its
+			// patience, if nobody comes there again.
 			locktest.NoKeysWithin(t, 13*time.Second, servers)
 		})
 	}
 }
 
-// sureOf waits until so many stand in the queue of r on every server, where it would be noticed that they are gone.
+// sureOf waits until so many stand in the queue of r on every server, where it would be noticed
+// that they are gone.
 func sureOf(t *testing.T, servers []*redistest.Server, waiters int) {
 	t.Helper()
 	for _, s := range servers {

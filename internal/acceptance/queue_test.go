@@ -30,7 +30,8 @@ func inLine(t *testing.T, l *redlock.Locker, resource string, waiters int) {
 }
 
 // processes returns Lockers as several processes have them: each with clients of its own.
-func processes(t *testing.T, servers []*redistest.Server, n int, opts ...redlock.Option) []*redlock.Locker {
+func processes(t *testing.T, servers []*redistest.Server, n int,
+	opts ...redlock.Option) []*redlock.Locker {
 	t.Helper()
 	lockers := make([]*redlock.Locker, n)
 	for i := range lockers {
@@ -121,7 +122,8 @@ func TestWaiterThatIsCancelledPassesItsTurnOn(t *testing.T) {
 			require.NoError(t, err)
 			bored, cancel := context.WithCancelCause(ctx)
 			defer cancel(nil)
-			leaving := inBackground(func() error { return onlyError(first.AcquireMulti(bored, resources)) })
+			leaving := inBackground(
+				func() error { return onlyError(first.AcquireMulti(bored, resources)) })
 			inLine(t, first, "a", 1)
 			next := inBackground(func() error {
 				h, err := lockers[1].AcquireMulti(ctx, resources)
@@ -160,7 +162,8 @@ func TestWaitersThatGiveUpLeaveNothingBehind(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, uint64(i)))
 			for range rounds {
 				resources := [][]string{{"a"}, {"b"}, {"a", "b"}}[random.IntN(3)]
-				patience, cancel := context.WithTimeout(ctx, time.Duration(random.Int64N(int64(60*time.Millisecond))))
+				patience, cancel := context.WithTimeout(ctx,
+					time.Duration(random.Int64N(int64(60*time.Millisecond))))
 				h, err := lockers[i%len(lockers)].AcquireMulti(patience, resources)
 				cancel()
 				if err != nil {
@@ -196,7 +199,8 @@ func TestWaitersForSeveralResourcesDoNotBlockEachOther(t *testing.T) {
 			go func() {
 				defer all.Done()
 				for range 15 {
-					h, err := l.AcquireMulti(ctx, []string{fmt.Sprint(i), fmt.Sprint((i + 1) % len(lockers))})
+					h, err := l.AcquireMulti(ctx,
+						[]string{fmt.Sprint(i), fmt.Sprint((i + 1) % len(lockers))})
 					if err == nil {
 						err = h.Release(ctx)
 					}
@@ -215,11 +219,17 @@ func TestWaitersForSeveralResourcesDoNotBlockEachOther(t *testing.T) {
 
 // interferences are what keeps messages from a waiter.
 var interferences = map[string]func(t *testing.T, s *redistest.Server){
-	"subscriptions killed": func(t *testing.T, s *redistest.Server) { s.Do(t, "client", "kill", "type", "pubsub") },
-	"scripts flushed":      func(t *testing.T, s *redistest.Server) { s.Do(t, "script", "flush") },
+	"subscriptions killed": func(t *testing.T,
+		s *redistest.Server) {
+		s.Do(t, "client", "kill", "type", "pubsub")
+	},
+	"scripts flushed": func(t *testing.T, s *redistest.Server) { s.Do(t, "script", "flush") },
 	"a wrong message": func(t *testing.T, s *redistest.Server) {
 		for _, channel := range s.Do(t, "pubsub", "channels").([]any) {
-			for _, text := range []any{"", "come", "come 1 x", "come x 1", "stand-by 1 1", "free 1 1", "come 1 1", "come 77 9999999999999999"} {
+			for _, text := range []any{
+				"", "come", "come 1 x", "come x 1", "stand-by 1 1", "free 1 1", "come 1 1",
+				"come 77 9999999999999999",
+			} {
 				s.Do(t, "publish", channel, text)
 			}
 		}
@@ -273,12 +283,14 @@ func TestWaitersPollAndSaySoWhereTheyMayNotSubscribe(t *testing.T) {
 			ctx := context.Background()
 			s := redistest.Start(t)
 			var told atomic.Int64
-			l := open(t, []*redis.Client{asUser(t, s, rules...)}, redlock.WithNodeTimeout(time.Second), loggingTo(func(r slog.Record) {
-				if strings.Contains(r.Message, "no messages from a node") {
-					told.Add(1)
-				}
-			}))
-			other := open(t, []*redis.Client{asUser(t, s, rules...)}, redlock.WithNodeTimeout(time.Second))
+			l := open(t, []*redis.Client{asUser(t, s, rules...)},
+				redlock.WithNodeTimeout(time.Second), loggingTo(func(r slog.Record) {
+					if strings.Contains(r.Message, "no messages from a node") {
+						told.Add(1)
+					}
+				}))
+			other := open(t, []*redis.Client{asUser(t, s, rules...)},
+				redlock.WithNodeTimeout(time.Second))
 			h, err := other.TryAcquire(ctx, "r")
 			require.NoError(t, err)
 			done := inBackground(func() error {
@@ -318,7 +330,9 @@ func TestWatchersAreToldAndHoldNobodyUp(t *testing.T) {
 	}
 	begun.Wait()
 	for _, s := range servers {
-		eventually(t, func() bool { return s.Do(t, "zcount", "{lock:r}:queue", "inf", "inf").(int64) == 2 }, "not both processes watch")
+		eventually(t, func() bool {
+			return s.Do(t, "zcount", "{lock:r}:queue", "inf", "inf").(int64) == 2
+		}, "not both processes watch")
 	}
 	status, err := holder.Inspect(ctx, "r")
 	require.NoError(t, err)
@@ -347,7 +361,8 @@ func TestWatcherThatGivesUpLeavesNothingAndTheOthersGoOn(t *testing.T) {
 	defer cancel(nil)
 	first := inBackground(func() error { return l.WaitForUnlock(bored, "r") })
 	for _, s := range servers {
-		eventually(t, func() bool { return s.Do(t, "exists", "{lock:r}:queue").(int64) == 1 }, "nobody watches")
+		eventually(t, func() bool { return s.Do(t, "exists", "{lock:r}:queue").(int64) == 1 },
+			"nobody watches")
 	}
 	second := inBackground(func() error { return l.WaitForUnlock(ctx, "r") })
 	cancel(errBored)
@@ -391,7 +406,8 @@ func TestExpiryIsNoticedByTheFirstOfManyWaiters(t *testing.T) {
 	}
 	first := <-got
 	t.Logf("served %v after the end of the TTL", first.Sub(expires))
-	require.Less(t, first.Sub(expires), 2*time.Second, "neither the expiry nor the grace has woken anybody")
+	require.Less(t, first.Sub(expires), 2*time.Second,
+		"neither the expiry nor the grace has woken anybody")
 	noKeys(t, servers)
 }
 
@@ -452,7 +468,8 @@ func TestWaitersSurviveNodesThatRestartEmptyOrHang(t *testing.T) {
 	noKeys(t, servers)
 }
 
-// However short the longest wait is, there is one attempt, and the error says what it saw and why there is no other.
+// However short the longest wait is, there is one attempt, and the error says what it saw and why
+// there is no other.
 func TestShortestWaitBehindOthersInALocker(t *testing.T) {
 	ctx := context.Background()
 	_, clients := masters(t, 3)
@@ -479,7 +496,8 @@ func TestShortestWaitBehindOthersInALocker(t *testing.T) {
 	require.NoError(t, h.Release(ctx))
 }
 
-// What waiters leave in the queue of a node that has another owner, when their locks end without a release.
+// What waiters leave in the queue of a node that has another owner, when their locks end without a
+// release.
 func TestLocksThatEndWithoutAReleaseHoldNobodyUp(t *testing.T) {
 	const waiters = 12
 	for name, end := range map[string]func(h *redlock.Handle) error{
@@ -493,7 +511,8 @@ func TestLocksThatEndWithoutAReleaseHoldNobodyUp(t *testing.T) {
 			servers[2].Do(t, "set", "lock:r", "AAAAAAAAAAAAAAAAAAAAAA:somebody")
 			h, err := former.TryAcquire(ctx, "r")
 			require.NoError(t, err)
-			opts := []redlock.AcquireOption{redlock.WithTTL(20 * time.Second), redlock.WithMinHold(30 * time.Millisecond)}
+			opts := []redlock.AcquireOption{redlock.WithTTL(20 * time.Second),
+				redlock.WithMinHold(30 * time.Millisecond)}
 			if name == "their expiry" {
 				opts = []redlock.AcquireOption{redlock.WithTTL(50 * time.Millisecond)}
 			}
@@ -521,7 +540,8 @@ func TestLocksThatEndWithoutAReleaseHoldNobodyUp(t *testing.T) {
 			began := time.Now()
 			h, err = next.Acquire(ctx, "r")
 			require.NoError(t, err)
-			require.Less(t, time.Since(began), 3*time.Second, "those who were there before hold it up")
+			require.Less(t, time.Since(began), 3*time.Second,
+				"those who were there before hold it up")
 			require.NoError(t, h.Release(ctx))
 		})
 	}
@@ -537,7 +557,8 @@ func TestWaitForALockThatExpiresLeavesNothingBehind(t *testing.T) {
 	noKeys(t, servers) // within 5 s, and a place in line lives for 11
 }
 
-// A leftover on the node that is nearest: the grant of a node that is far away is worth waiting for.
+// A leftover on the node that is nearest: the grant of a node that is far away is worth waiting
+// for.
 func TestWaiterGetsALockThatIsFreeOnFarNodes(t *testing.T) {
 	ctx := context.Background()
 	servers, _ := masters(t, 3)
@@ -568,7 +589,8 @@ func TestWaiterGetsALockThatIsFreeOnFarNodes(t *testing.T) {
 	require.Less(t, got.Sub(released), 5*time.Second)
 }
 
-// Another waiter of the same Locker leaves while this one makes its first attempt, for which it has no place yet.
+// Another waiter of the same Locker leaves while this one makes its first attempt, for which it has
+// no place yet.
 func TestWaiterThatGetsAPlaceWhileItTriesStandsThere(t *testing.T) {
 	ctx := context.Background()
 	servers, clients, taps := tapped(t, 3)
@@ -577,14 +599,16 @@ func TestWaiterThatGetsAPlaceWhileItTriesStandsThere(t *testing.T) {
 	require.NoError(t, err)
 	short, stop := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer stop()
-	require.ErrorIs(t, onlyError(l.Acquire(short, "another")), redlock.ErrHeld) // now it knows the nodes' time
+	// now it knows the nodes' time
+	require.ErrorIs(t, onlyError(l.Acquire(short, "another")), redlock.ErrHeld)
 	require.NoError(t, former.Release(ctx))
 
 	h, err := other.TryAcquire(ctx, "r")
 	require.NoError(t, err)
 	watched, unwatch := context.WithCancel(ctx)
 	watching := inBackground(func() error { return l.WaitForUnlock(watched, "r") })
-	eventually(t, func() bool { return servers[0].Do(t, "exists", "{lock:r}:queue").(int64) == 1 }, "nobody watches")
+	eventually(t, func() bool { return servers[0].Do(t, "exists", "{lock:r}:queue").(int64) == 1 },
+		"nobody watches")
 	g := newGate(t)
 	for _, tap := range taps {
 		tap.onSend(func(string) error { g.pass(); return nil })

@@ -13,8 +13,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// What a server says to a release is told at once, and not hidden behind the repetitions that go on meanwhile. When the server
-// can again, the key is deleted.
+// What a server says to a release is told at once, and not hidden behind the repetitions that go on
+// meanwhile. When the server can again, the key is deleted.
 func TestReleaseTellsWhatTheServersSay(t *testing.T) {
 	for name, tt := range map[string]struct {
 		strike, cure func(t *testing.T, s *redistest.Server)
@@ -23,7 +23,9 @@ func TestReleaseTellsWhatTheServersSay(t *testing.T) {
 		"NOPERM": {denyAllScripts, allowScripts, "NOPERM"},
 		"MISCONF": {
 			failToSave,
-			func(t *testing.T, s *redistest.Server) { s.Do(t, "config", "set", "stop-writes-on-bgsave-error", "no") },
+			func(t *testing.T, s *redistest.Server) {
+				s.Do(t, "config", "set", "stop-writes-on-bgsave-error", "no")
+			},
 			"MISCONF",
 		},
 		"READONLY": {
@@ -33,42 +35,46 @@ func TestReleaseTellsWhatTheServersSay(t *testing.T) {
 		},
 	} {
 		for _, nodes := range []int{1, 3} {
-			runAlongside(t, name+map[int]string{1: " on one", 3: " on three"}[nodes], func(t *testing.T) {
-				ctx := context.Background()
-				servers := redistest.StartN(t, nodes)
-				l := open(t, redistest.Clients(t, servers), redlock.WithNodeTimeout(15*time.Second))
-				h := heldEverywhere(t, l, servers, "a")
-				for _, s := range servers {
-					tt.strike(t, s)
-				}
-				began := time.Now()
-				err := h.Release(ctx)
-				took := time.Since(began)
-				require.ErrorIs(t, err, redlock.ErrNoQuorum)
-				require.ErrorContains(t, err, tt.says)
-				require.NotContains(t, err.Error(), "no answer")
-				var failed *redlock.QuorumError
-				require.ErrorAs(t, err, &failed)
-				said := 0
-				for _, n := range failed.Nodes {
-					if strings.Contains(n.Err.Error(), tt.says) {
-						said++
+			runAlongside(t, name+map[int]string{1: " on one", 3: " on three"}[nodes],
+				func(t *testing.T) {
+					ctx := context.Background()
+					servers := redistest.StartN(t, nodes)
+					l := open(t, redistest.Clients(t, servers),
+						redlock.WithNodeTimeout(15*time.Second))
+					h := heldEverywhere(t, l, servers, "a")
+					for _, s := range servers {
+						tt.strike(t, s)
 					}
-				}
-				require.GreaterOrEqual(t, said, nodes/2+1, "%v", err)
-				require.Less(t, took, 7*time.Second, "READONLY has go-redis try again; nobody waits for more than that")
-				require.Equal(t, err, h.Release(ctx))
+					began := time.Now()
+					err := h.Release(ctx)
+					took := time.Since(began)
+					require.ErrorIs(t, err, redlock.ErrNoQuorum)
+					require.ErrorContains(t, err, tt.says)
+					require.NotContains(t, err.Error(), "no answer")
+					var failed *redlock.QuorumError
+					require.ErrorAs(t, err, &failed)
+					said := 0
+					for _, n := range failed.Nodes {
+						if strings.Contains(n.Err.Error(), tt.says) {
+							said++
+						}
+					}
+					require.GreaterOrEqual(t, said, nodes/2+1, "%v", err)
+					require.Less(t, took, 7*time.Second,
+						"READONLY has go-redis try again; nobody waits for more than that")
+					require.Equal(t, err, h.Release(ctx))
 
-				for _, s := range servers {
-					tt.cure(t, s)
-				}
-				noKeys(t, servers)
-			})
+					for _, s := range servers {
+						tt.cure(t, s)
+					}
+					noKeys(t, servers)
+				})
 		}
 	}
 }
 
-// The repetition is not a second vote: what it brings changes nothing of what Release says, or has said.
+// The repetition is not a second vote: what it brings changes nothing of what Release says, or has
+// said.
 func TestReleaseCountsTheFirstAnswerOfEachNode(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
@@ -110,7 +116,8 @@ func TestReleaseInTheMinHoldTellsWhatTheServersSay(t *testing.T) {
 	require.Less(t, time.Since(began), 2*time.Second)
 	for _, s := range servers {
 		allowScripts(t, s)
-		eventually(t, func() bool { return keyTTL(t, s, lockKey("a")) <= time.Minute }, "not cut when the server could again")
+		eventually(t, func() bool { return keyTTL(t, s, lockKey("a")) <= time.Minute },
+			"not cut when the server could again")
 	}
 }
 

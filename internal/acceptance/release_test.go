@@ -17,7 +17,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// Row 8: a release is held up on its way to two of five nodes until another owner has the lock there too.
+// Row 8: a release is held up on its way to two of five nodes until another owner has the lock
+// there too.
 func TestDelayedReleaseLeavesTheNextOwnersKeysAlone(t *testing.T) {
 	ctx := context.Background()
 	servers, proxies, clients := proxied(t, 5)
@@ -35,7 +36,8 @@ func TestDelayedReleaseLeavesTheNextOwnersKeysAlone(t *testing.T) {
 	resetStats(t, slow...)
 	arrive()
 	for _, s := range slow {
-		eventually(t, func() bool { return s.CommandCount(t, "evalsha") > 0 }, "the release never arrived")
+		eventually(t, func() bool { return s.CommandCount(t, "evalsha") > 0 },
+			"the release never arrived")
 	}
 	for _, s := range servers {
 		require.Equal(t, h2.Token(), ownerOn(t, s, "a"))
@@ -119,21 +121,29 @@ func TestReleaseSaysWhatItFinds(t *testing.T) {
 	const a, b = "lock:a", "lock:b"
 	for name, tt := range map[string]struct {
 		resources []string
-		change    func(change func(node int, command ...any)) // of the nodes, of which there are three
-		want      error
-		left      []string // on every node
+		// of the nodes, of which there are three
+		change func(change func(node int, command ...any))
+		want   error
+		left   []string // on every node
 	}{
-		"all there":                        {[]string{"a"}, func(func(int, ...any)) {}, nil, nil},
-		"a minority has lost it":           {[]string{"a"}, func(do func(int, ...any)) { do(0, "del", a) }, nil, nil},
-		"nothing there":                    {[]string{"a"}, onAllNodes("del", a), nil, nil},
-		"a minority has another owner":     {[]string{"a"}, func(do func(int, ...any)) { do(0, "set", a, "another", "px", 100) }, nil, nil},
-		"another owner":                    {[]string{"a"}, onAllNodes("set", a, "another"), redlock.ErrLost, []string{a}},
-		"an owner with our token and more": {[]string{"a"}, onAllNodes("append", a, "0"), redlock.ErrLost, []string{a}},
-		"several":                          {[]string{"a", "b"}, func(func(int, ...any)) {}, nil, nil},
-		"several, nothing there":           {[]string{"a", "b"}, onAllNodes("del", a, b), nil, nil},
-		"several, partly gone":             {[]string{"a", "b"}, onAllNodes("del", b), redlock.ErrLost, nil},
-		"several, gone on a minority":      {[]string{"a", "b"}, func(do func(int, ...any)) { do(2, "del", b) }, nil, nil},
-		"several, partly another's":        {[]string{"a", "b"}, onAllNodes("set", b, "another"), redlock.ErrLost, []string{b}},
+		"all there": {[]string{"a"}, func(func(int, ...any)) {}, nil, nil},
+		"a minority has lost it": {[]string{"a"},
+			func(do func(int, ...any)) { do(0, "del", a) }, nil, nil},
+		"nothing there": {[]string{"a"}, onAllNodes("del", a), nil, nil},
+		"a minority has another owner": {[]string{"a"},
+			func(do func(int, ...any)) { do(0, "set", a, "another", "px", 100) }, nil, nil},
+		"another owner": {[]string{"a"}, onAllNodes("set", a, "another"),
+			redlock.ErrLost, []string{a}},
+		"an owner with our token and more": {[]string{"a"}, onAllNodes("append", a, "0"),
+			redlock.ErrLost, []string{a}},
+		"several":                {[]string{"a", "b"}, func(func(int, ...any)) {}, nil, nil},
+		"several, nothing there": {[]string{"a", "b"}, onAllNodes("del", a, b), nil, nil},
+		"several, partly gone": {[]string{"a", "b"}, onAllNodes("del", b), redlock.ErrLost,
+			nil},
+		"several, gone on a minority": {[]string{"a", "b"},
+			func(do func(int, ...any)) { do(2, "del", b) }, nil, nil},
+		"several, partly another's": {[]string{"a", "b"}, onAllNodes("set", b, "another"),
+			redlock.ErrLost, []string{b}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
@@ -145,7 +155,8 @@ func TestReleaseSaysWhatItFinds(t *testing.T) {
 				err := h.Release(ctx)
 				requireOnly(t, err, tt.want)
 			}
-			require.Equal(t, redlock.ErrReleased, h.Err(), "the handle was not lost: it was released")
+			require.Equal(t, redlock.ErrReleased, h.Err(),
+				"the handle was not lost: it was released")
 			for _, s := range servers {
 				waitForKeys(t, s, tt.left...)
 			}
@@ -301,7 +312,8 @@ func TestReleaseDoesNotOvertakeAnAcquireWhenItDropsAnExtend(t *testing.T) {
 	}
 }
 
-// Row 1: two nodes hang, and what they were never asked counts for nothing. A lock that was released is free on the others.
+// Row 1: two nodes hang, and what they were never asked counts for nothing. A lock that was
+// released is free on the others.
 func TestReleaseIsConfirmedByNodesThatHadTheLock(t *testing.T) {
 	ctx := context.Background()
 	servers, proxies, clients := proxied(t, 5)
@@ -309,7 +321,9 @@ func TestReleaseIsConfirmedByNodesThatHadTheLock(t *testing.T) {
 	warmUp(t, clients)
 	hung, alive := []*redistest.Server{servers[0], servers[1]}, servers[2:]
 	freeze(t, hung...)
-	for range 4 { // until all that the Locker sends to the hung nodes waits behind something that they do not answer
+	for range 4 {
+		// until all that the Locker sends to the hung nodes waits behind something that they do not
+		// answer
 		_, err := l.IsLocked(ctx, "a")
 		require.NoError(t, err)
 	}

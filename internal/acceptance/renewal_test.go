@@ -14,14 +14,16 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// Row 12: a quorum of the nodes answers the renewals with errors or not at all. They are tried again until the lease ends.
+// Row 12: a quorum of the nodes answers the renewals with errors or not at all. They are tried
+// again until the lease ends.
 func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
 	noLeak(t)
 	for _, fault := range []fault{hung, down, refusing} {
 		runAlongside(t, fault.name, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5)
-			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
+			l := open(t, clients, redlock.WithTTL(1500*time.Millisecond),
+				redlock.WithAutoRenewal(true))
 			warmUp(t, clients)
 			looked, err := l.TryAcquire(ctx, "looked at")
 			require.NoError(t, err)
@@ -44,7 +46,8 @@ func TestRenewalIsRetriedUntilTheLeaseEndsAndNoLonger(t *testing.T) {
 					require.False(t, after.Before(until), "lost %v too early", until.Sub(after))
 					break
 				}
-				require.True(t, before.Before(until), "not lost %v after the end", before.Sub(until))
+				require.True(t, before.Before(until), "not lost %v after the end",
+					before.Sub(until))
 				<-time.After(time.Millisecond)
 			}
 			await(t, done, "the loss of the other lock")
@@ -81,12 +84,14 @@ func TestLockSurvivesAnOutageShorterThanItsLease(t *testing.T) {
 				fault.strike(t, s)
 			}
 			servers[4].ResetStats(t)
-			eventually(t, func() bool { return servers[4].CommandCount(t, "evalsha") >= 2 }, "not tried again")
+			eventually(t, func() bool { return servers[4].CommandCount(t, "evalsha") >= 2 },
+				"not tried again")
 			until := h.ValidUntil()
 			for _, s := range servers[:3] {
 				fault.cure(t, s)
 			}
-			eventually(t, func() bool { return h.ValidUntil().After(until) || h.Err() != nil }, "neither renewed nor lost")
+			eventually(t, func() bool { return h.ValidUntil().After(until) || h.Err() != nil },
+				"neither renewed nor lost")
 			require.NoError(t, h.Err())
 			require.NoError(t, h.Release(ctx))
 			noKeys(t, servers)
@@ -99,7 +104,8 @@ func TestRenewalGoesOnAfterAFailedOneAndALongExtend(t *testing.T) {
 	_, clients, taps := tapped(t, 1)
 	logger, failed := onceLogged("renewal failed")
 	l := open(t, clients, logger)
-	h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(1500*time.Millisecond), redlock.WithAutoRenewal(true))
+	h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(1500*time.Millisecond),
+		redlock.WithAutoRenewal(true))
 	require.NoError(t, err)
 
 	taps[0].onSend(func(string) error { return errPartition })
@@ -108,7 +114,8 @@ func TestRenewalGoesOnAfterAFailedOneAndALongExtend(t *testing.T) {
 	require.NoError(t, h.Extend(ctx, 2500*time.Millisecond))
 	long := h.ValidUntil()
 
-	require.Eventually(t, func() bool { return h.ValidUntil().After(long) }, 10*time.Second, 5*time.Millisecond, "not renewed")
+	require.Eventually(t, func() bool { return h.ValidUntil().After(long) }, 10*time.Second,
+		5*time.Millisecond, "not renewed")
 	require.NoError(t, h.Err())
 	require.NoError(t, h.Release(ctx))
 }
@@ -123,7 +130,8 @@ func TestRenewalsDoNotPileUpForANodeThatHangs(t *testing.T) {
 	const locks = 5
 	var held []*redlock.Handle
 	for i := range locks {
-		h, err := l.TryAcquire(ctx, fmt.Sprint("r", i), redlock.WithTTL(600*time.Millisecond), redlock.WithAutoRenewal(true))
+		h, err := l.TryAcquire(ctx, fmt.Sprint("r", i), redlock.WithTTL(600*time.Millisecond),
+			redlock.WithAutoRenewal(true))
 		require.NoError(t, err)
 		held = append(held, h)
 	}
@@ -134,10 +142,11 @@ func TestRenewalsDoNotPileUpForANodeThatHangs(t *testing.T) {
 		renewals.Add(int32(strings.Count(sent, " keep]")))
 		return nil
 	})
-	// Renewals are sent beside those that hang, on other connections, but only so many workers may be stuck. There are more
-	// rounds of renewals than that.
+	// Renewals are sent beside those that hang, on other connections, but only so many workers may
+	// be stuck. There are more rounds of renewals than that.
 	const workers = 2 + 8
-	require.Eventually(t, func() bool { return renewals.Load() >= 2*workers*locks }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return renewals.Load() >= 2*workers*locks }, 10*time.Second,
+		5*time.Millisecond)
 	for _, h := range held {
 		require.NoError(t, h.Err(), "two nodes are enough")
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Servers that check a script's text before they run it want to see where its keys come from: the key of each call is an
-// element of KEYS, by that name.
+// Servers that check a script's text before they run it want to see where its keys come from: the
+// key of each call is an element of KEYS, by that name.
 
 // keyless has the commands that have no key.
 var keyless = []string{"TIME", "PUBLISH", "SPUBLISH"}
@@ -43,7 +43,8 @@ func scriptComplaints(source string) []string {
 		switch {
 		case command == nil:
 			complaints = append(complaints, fmt.Sprintf("%s: the command cannot be told", call))
-		case !slices.Contains(keyless, strings.ToUpper(command[1])) && !luaKey.MatchString(command[2]):
+		case !slices.Contains(keyless, strings.ToUpper(command[1])) &&
+			!luaKey.MatchString(command[2]):
 			complaints = append(complaints, fmt.Sprintf("%s: the key is not KEYS[...]", call))
 		}
 	}

@@ -50,7 +50,9 @@ func TestHandleNeverShowsItsToken(t *testing.T) {
 			type box struct{ h *redlock.Handle }
 			holder := struct{ H *redlock.Handle }{h}
 			for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
-				for _, value := range []any{h, holder, &holder, []*redlock.Handle{h}, map[string]*redlock.Handle{"h": h}} {
+				for _, value := range []any{
+					h, holder, &holder, []*redlock.Handle{h}, map[string]*redlock.Handle{"h": h},
+				} {
 					shown := fmt.Sprintf(format, value)
 					require.NotContains(t, shown, secret, format)
 					require.NotContains(t, shown, fmt.Sprintf("%x", secret), format)
@@ -69,7 +71,8 @@ func TestHandleNeverShowsItsToken(t *testing.T) {
 				func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
 			} {
 				var b bytes.Buffer
-				slog.New(handler(&b)).Info("locked", "handle", h, "holder", holder, "list", []*redlock.Handle{h}, "locker", "x")
+				slog.New(handler(&b)).Info("locked", "handle", h, "holder", holder,
+					"list", []*redlock.Handle{h}, "locker", "x")
 				require.NotContains(t, b.String(), secret)
 				require.Contains(t, b.String(), "handle")
 			}
@@ -91,14 +94,15 @@ func TestTokenIsNotSeenWhereAServerQuotesIt(t *testing.T) {
 			observed <- e.Err.Error()
 		}
 	}}
-	l := open(t, append(clients, deaf), redlock.WithObserver(watcher), loggingTo(func(r slog.Record) {
-		r.Attrs(func(a slog.Attr) bool {
-			if a.Key == "error" {
-				logged <- a.Value.String()
-			}
-			return true
-		})
-	}))
+	l := open(t, append(clients, deaf), redlock.WithObserver(watcher),
+		loggingTo(func(r slog.Record) {
+			r.Attrs(func(a slog.Attr) bool {
+				if a.Key == "error" {
+					logged <- a.Value.String()
+				}
+				return true
+			})
+		}))
 	h, err := l.TryAcquire(context.Background(), "r")
 	require.NoError(t, err)
 	for _, said := range []<-chan string{logged, observed} {
@@ -135,13 +139,15 @@ func TestErrorsAndLogsNeverContainATokenInAStorm(t *testing.T) {
 	stop := make(chan struct{})
 	var users []func() error
 	for i := range 6 {
-		l := open(t, clients, redlock.WithLogger(logger), redlock.WithTTL(500*time.Millisecond), redlock.WithOwner(fmt.Sprint("user ", i)))
+		l := open(t, clients, redlock.WithLogger(logger), redlock.WithTTL(500*time.Millisecond),
+			redlock.WithOwner(fmt.Sprint("user ", i)))
 		users = append(users, func() error {
 			shared := fmt.Sprint("shared ", i/2)
 			long, err := l.TryAcquire(ctx, fmt.Sprint("long ", i), redlock.WithAutoRenewal(true))
 			tell(long, err)
 			for n := 0; !isClosed(stop); n++ {
-				h, err := l.TryAcquireMulti(ctx, []string{shared, fmt.Sprint(i, n%3)}, redlock.WithAutoRenewal(n%2 == 0))
+				h, err := l.TryAcquireMulti(ctx, []string{shared, fmt.Sprint(i, n%3)},
+					redlock.WithAutoRenewal(n%2 == 0))
 				tell(h, err)
 				if err != nil {
 					tell(nil, onlyError(l.Inspect(ctx, shared)))
@@ -167,7 +173,8 @@ func TestErrorsAndLogsNeverContainATokenInAStorm(t *testing.T) {
 	enough := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(secrets) > 20 && !slices.ContainsFunc(must, func(what string) bool { return !strings.Contains(said.String(), what) })
+		return len(secrets) > 20 && !slices.ContainsFunc(must,
+			func(what string) bool { return !strings.Contains(said.String(), what) })
 	}
 	for n := 0; n < 40 || n < 400 && !enough(); n++ {
 		p, s := proxies[n%3], servers[(n+1)%3]
@@ -220,7 +227,8 @@ func TestOwnerOfOneCallIsShownToOthers(t *testing.T) {
 	takenEverywhere(t, h, servers...)
 	shorter := func(t *testing.T) {
 		require.NoError(t, h.Extend(ctx, 10*time.Second)) // puts a number in front
-		eventually(t, func() bool { return slicesAllEqual(ownersOn(t, servers, "a")) }, "not everywhere")
+		eventually(t, func() bool { return slicesAllEqual(ownersOn(t, servers, "a")) },
+			"not everywhere")
 	}
 	for _, prepare := range []func(t *testing.T){func(*testing.T) {}, shorter} {
 		prepare(t)

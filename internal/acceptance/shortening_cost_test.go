@@ -15,7 +15,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// A lock may be shortened for as long as the process lives: no request grows, and neither does the handle or the key.
+// A lock may be shortened for as long as the process lives: no request grows, and neither does the
+// handle or the key.
 func TestTenThousandShorteningsCostNoMoreThanTheFirst(t *testing.T) {
 	const shortenings = 10_000
 	ctx := context.Background()
@@ -27,7 +28,8 @@ func TestTenThousandShorteningsCostNoMoreThanTheFirst(t *testing.T) {
 		for _, cmd := range sent1 {
 			sent.Add(1)
 			size := int64(len(fmt.Sprint(cmd.Args()...)))
-			for l := longest.Load(); size > l && !longest.CompareAndSwap(l, size); l = longest.Load() {
+			for l := longest.Load(); size > l &&
+				!longest.CompareAndSwap(l, size); l = longest.Load() {
 			}
 		}
 		return send()
@@ -61,7 +63,8 @@ func TestTenThousandShorteningsCostNoMoreThanTheFirst(t *testing.T) {
 	runtime.KeepAlive(h)
 }
 
-// Whatever is lost on the way: the lease is what it was, or the shorter one, and no node lets the lock go before its end.
+// Whatever is lost on the way: the lease is what it was, or the shorter one, and no node lets the
+// lock go before its end.
 func TestQuorumLostDuringAShorteningLeavesTheOldLeaseOrTheShorterOne(t *testing.T) {
 	for round := 1; round <= 2; round++ { // the first proves that the lock is ours, the second cuts
 		for _, lost := range []string{"request", "reply"} {
@@ -108,8 +111,11 @@ func TestQuorumLostDuringAShorteningLeavesTheOldLeaseOrTheShorterOne(t *testing.
 					}
 					require.NoError(t, h.Extend(ctx, 30*time.Minute))
 					require.Greater(t, time.Until(h.ValidUntil()), 29*time.Minute)
-					for _, s := range servers { // a quorum has it by now, and which nodes that are nobody knows
-						eventually(t, func() bool { return keyTTL(t, s, "lock:a") > time.Until(h.ValidUntil()) }, "the lease outlives the key")
+					for _, s := range servers {
+						// a quorum has it by now, and which nodes that are nobody knows
+						eventually(t, func() bool {
+							return keyTTL(t, s, "lock:a") > time.Until(h.ValidUntil())
+						}, "the lease outlives the key")
 					}
 					require.NoError(t, h.Release(ctx))
 					noKeys(t, servers)
@@ -160,7 +166,8 @@ func TestShorteningThatIsCancelled(t *testing.T) {
 	require.True(t, errors.Is(err, context.Canceled))
 	require.Less(t, time.Until(h.ValidUntil()), time.Minute, "the shorter one")
 	gate.open()
-	eventually(t, func() bool { return keyTTL(t, servers[0], lockKey("a")) <= time.Minute }, "not cut")
+	eventually(t, func() bool { return keyTTL(t, servers[0], lockKey("a")) <= time.Minute },
+		"not cut")
 	keysOutlive(t, h, servers...)
 	taps[0].onSend(nil)
 	require.NoError(t, h.Extend(ctx, time.Hour))

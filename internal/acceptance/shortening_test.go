@@ -45,7 +45,8 @@ func TestTwoShorteningsAtOnceNeverLeaveALeaseThatOutlivesItsKeys(t *testing.T) {
 	// The first call shortens the lease while the second one is under way.
 	first.open()
 	outcome(t, second.reached, "the second call's request on its way")
-	require.Eventually(t, func() bool { return time.Until(h.ValidUntil()) < time.Minute }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return time.Until(h.ValidUntil()) < time.Minute },
+		10*time.Second, time.Millisecond)
 	second.open()
 	require.NoError(t, outcome(t, short, "the first call"))
 	_ = outcome(t, long, "the second call") // its shortening may not have got through
@@ -54,7 +55,8 @@ func TestTwoShorteningsAtOnceNeverLeaveALeaseThatOutlivesItsKeys(t *testing.T) {
 	keysOutlive(t, h, servers...)
 }
 
-// forked is a client with two ways to its server. New connections take the proxy until direct is set.
+// forked is a client with two ways to its server. New connections take the proxy until direct is
+// set.
 type forked struct {
 	*redis.Client
 	proxy  *redistest.Proxy
@@ -84,14 +86,16 @@ func TestLateCopyOfAShorteningCutsNothing(t *testing.T) {
 	}{
 		{"the client has repeated it with success", 1, time.Hour},
 		{"nothing else got through, and the lease grows beyond the old expiry", -1, 2 * time.Hour},
-		{"nothing else got through, and the lease stays within the old expiry", -1, 30 * time.Minute},
+		{"nothing else got through, and the lease stays within the old expiry", -1,
+			30 * time.Minute},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			ctx := context.Background()
 			noLeak(t)
 			s := redistest.Start(t)
-			c := newForked(t, s, &redis.Options{ReadTimeout: 200 * time.Millisecond, MaxRetries: test.retries})
+			c := newForked(t, s, &redis.Options{ReadTimeout: 200 * time.Millisecond,
+				MaxRetries: test.retries})
 			watch := tapOf(c.Client)
 			l := open(t, []*redis.Client{c.Client}, redlock.WithNodeTimeout(20*time.Second))
 			h, err := l.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
@@ -117,7 +121,8 @@ func TestLateCopyOfAShorteningCutsNothing(t *testing.T) {
 
 			before := s.CommandCount(t, "evalsha")
 			c.proxy.HoldRequests(false)
-			require.Eventually(t, func() bool { return s.CommandCount(t, "evalsha") > before }, 10*time.Second, time.Millisecond,
+			require.Eventually(t, func() bool { return s.CommandCount(t, "evalsha") > before },
+				10*time.Second, time.Millisecond,
 				"the late copy has not arrived")
 			keysOutlive(t, h, s)
 			require.NoError(t, h.Extend(ctx, test.then))
@@ -164,8 +169,8 @@ func makeConnections(t *testing.T, client *redis.Client, n int) {
 	}
 }
 
-// Rows 6 and 12: the client library repeats a shortening, and the shortening itself arrives when the lease has been extended
-// since. It must not take away what is trusted by then.
+// Rows 6 and 12: the client library repeats a shortening, and the shortening itself arrives when
+// the lease has been extended since. It must not take away what is trusted by then.
 func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
 	ctx := context.Background()
 	servers, proxies, clients := proxied(t, 3)
@@ -175,7 +180,8 @@ func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
 	for i, s := range servers {
 		makeConnections(t, clients[i], 2) // go-redis does not repeat what it had no connection for
 		s.ResetStats(t)
-		proxies[i].DelayReplies(100 * time.Millisecond) // time to delay what follows the first of the two rounds
+		// time to delay what follows the first of the two rounds
+		proxies[i].DelayReplies(100 * time.Millisecond)
 	}
 	shortened := inBackground(func() error { return h.Extend(ctx, 15*time.Second) })
 	for i, s := range servers {
@@ -197,7 +203,8 @@ func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
 	for i, s := range servers {
 		left := keyTTL(t, s, lockKey("a"))
 		require.Greater(t, left, time.Until(h.ValidUntil()),
-			"node %d lets the key go before the end of the lease; the extension's answer was: %v", i, extended)
+			"node %d lets the key go before the end of the lease; the extension's answer was: %v",
+			i, extended)
 	}
 	require.NoError(t, h.Release(ctx))
 	noKeys(t, servers)

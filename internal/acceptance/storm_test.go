@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	stormTTL  = 1500 * time.Millisecond // renewed every half second: a busy machine may stall for a second
+	// renewed every half second: a busy machine may stall for a second
+	stormTTL  = 1500 * time.Millisecond
 	stormTime = 3 * time.Second
 	stormSize = 16 // handles at a time
 )
@@ -52,7 +53,8 @@ func (s *storm) extend(ttl, pause time.Duration) error {
 		if err != nil && (began || s.ending.Load()) && endedOnPurpose(err) {
 			return nil
 		}
-		// A node that forgets the lock in the middle of a shortening may cost it its quorum, but never the lock.
+		// A node that forgets the lock in the middle of a shortening may cost it its quorum, but
+		// never the lock.
 		if err != nil && (!errors.Is(err, redlock.ErrNoQuorum) || ttl > stormTTL) {
 			return fmt.Errorf("a false loss: %w", err)
 		}
@@ -78,7 +80,8 @@ func (s *storm) comeAndGo() error {
 func (s *storm) forget() error {
 	for s.pause(rand.N(20 * time.Millisecond)) {
 		// Always the same node: the others are a quorum.
-		if err := s.clients[0].Del(context.Background(), "lock:"+s.h.Resources()[0]).Err(); err != nil {
+		if err := s.clients[0].Del(context.Background(),
+			"lock:"+s.h.Resources()[0]).Err(); err != nil {
 			return err
 		}
 	}
@@ -107,8 +110,10 @@ func (s *storm) watch() error {
 		}
 		until = s.h.ValidUntil()
 		for first := true; first || s.pause(time.Millisecond); first = false {
-			if !isClosed(s.h.Done()) || !isClosed(work.Done()) || s.h.Err() != err || context.Cause(work) != err {
-				return fmt.Errorf("signals disagree after %w: Err %w, cause %w", err, s.h.Err(), context.Cause(work))
+			if !isClosed(s.h.Done()) || !isClosed(work.Done()) || s.h.Err() != err ||
+				context.Cause(work) != err {
+				return fmt.Errorf("signals disagree after %w: Err %w, cause %w", err, s.h.Err(),
+					context.Cause(work))
 			}
 			if !s.h.ValidUntil().Equal(until) {
 				return errors.New("the lease moved after the end")
@@ -138,10 +143,12 @@ func (s *storm) rage(after time.Duration, extend bool, end func() error) error {
 	return together(fns...)
 }
 
-// endedOnPurpose reports whether err says that the handle was released or the Locker closed, and nothing else.
+// endedOnPurpose reports whether err says that the handle was released or the Locker closed, and
+// nothing else.
 func endedOnPurpose(err error) bool {
 	return (errors.Is(err, redlock.ErrReleased) || errors.Is(err, redlock.ErrClosed)) &&
-		!errors.Is(err, redlock.ErrLost) && !errors.Is(err, redlock.ErrHeld) && !errors.Is(err, redlock.ErrNoQuorum)
+		!errors.Is(err, redlock.ErrLost) && !errors.Is(err, redlock.ErrHeld) &&
+		!errors.Is(err, redlock.ErrNoQuorum)
 }
 
 // moment returns when to end a handle: soon, or just when a renewal is due.
@@ -152,7 +159,8 @@ func moment() time.Duration {
 	return stormTTL/3 - 5*time.Millisecond + rand.N(10*time.Millisecond)
 }
 
-// stormy runs one storm after the other for a while, several at a time, each on a resource of its own.
+// stormy runs one storm after the other for a while, several at a time, each on a resource of its
+// own.
 func stormy(t *testing.T, one func(resource string) error) {
 	t.Helper()
 	var storms atomic.Int64
@@ -172,7 +180,8 @@ func stormy(t *testing.T, one func(resource string) error) {
 
 func TestReleaseIsFinalAmidstExtensionsRenewalsAndWatchers(t *testing.T) {
 	servers, clients := masters(t, 3)
-	l := open(t, clients, redlock.WithTTL(stormTTL), redlock.WithNodeTimeout(stormTTL/2), redlock.WithAutoRenewal(true))
+	l := open(t, clients, redlock.WithTTL(stormTTL), redlock.WithNodeTimeout(stormTTL/2),
+		redlock.WithAutoRenewal(true))
 	stormy(t, func(resource string) error {
 		h, err := l.TryAcquire(context.Background(), resource)
 		if err != nil {
@@ -198,7 +207,8 @@ func TestReleaseIsFinalAmidstExtensionsRenewalsAndWatchers(t *testing.T) {
 func TestCloseIsFinalAmidstExtensionsRenewalsReleasesAndWatchers(t *testing.T) {
 	servers, clients := masters(t, 3)
 	stormy(t, func(resource string) error {
-		l, err := redlock.New(clients, redlock.WithTTL(stormTTL), redlock.WithNodeTimeout(stormTTL/2),
+		l, err := redlock.New(clients, redlock.WithTTL(stormTTL),
+			redlock.WithNodeTimeout(stormTTL/2),
 			redlock.WithAutoRenewal(true))
 		if err != nil {
 			return err
@@ -224,7 +234,8 @@ func TestCloseIsFinalAmidstExtensionsRenewalsReleasesAndWatchers(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		// The keys of a handle that was not released stay. Those of one that was are gone, for good.
+		// The keys of a handle that was not released stay. Those of one that was are gone, for
+		// good.
 		for i, node := range clients {
 			owner, err := node.Get(context.Background(), lockKey(resource)).Result()
 			if err == nil && released == nil {

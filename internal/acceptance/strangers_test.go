@@ -15,7 +15,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// poller locks and unlocks a key as other libraries do, who ask all the time and know nothing of who waits.
+// poller locks and unlocks a key as other libraries do, who ask all the time and know nothing of
+// who waits.
 type poller struct {
 	clients []*redis.Client
 	key     string
@@ -53,8 +54,9 @@ func (p *poller) run(ctx context.Context, name string, had *atomic.Int64) error 
 	}
 }
 
-// While programs move from another library to this one, both lock the same keys. Nobody who is called by a release stands a chance
-// against those who ask every 5 ms, so waiters ask too: in a Locker together, and for those who stand behind in other ones.
+// While programs move from another library to this one, both lock the same keys. Nobody who is
+// called by a release stands a chance against those who ask every 5 ms, so waiters ask too: in a
+// Locker together, and for those who stand behind in other ones.
 func TestWaitersAreNotStarvedByThoseWhoPoll(t *testing.T) {
 	for _, lockers := range []int{1, 4} {
 		t.Run(fmt.Sprint(lockers, " Lockers"), func(t *testing.T) {
@@ -93,7 +95,8 @@ func TestWaitersAreNotStarvedByThoseWhoPoll(t *testing.T) {
 			cancel()
 			polls.Wait()
 			t.Logf("%d of ours, %d of theirs", ours.Load(), theirs.Load())
-			require.Less(t, theirs.Load(), 150*ours.Load(), "those who poll get nearly all there is")
+			require.Less(t, theirs.Load(), 150*ours.Load(),
+				"those who poll get nearly all there is")
 			noKeys(t, servers)
 		})
 	}

@@ -11,11 +11,13 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// GODEBUG=fips140=only makes Go refuse every algorithm that FIPS 140 does not approve, SHA-1 among them.
+// GODEBUG=fips140=only makes Go refuse every algorithm that FIPS 140 does not approve, SHA-1 among
+// them.
 func TestLibraryWorksInAProgramThatIsHeldToFIPS140(t *testing.T) {
 	s := redistest.Start(t)
 	program := filepath.Join(t.TempDir(), "strictfips")
-	output, err := exec.Command("go", "build", "-o", program, "./testdata/strictfips").CombinedOutput()
+	output, err := exec.Command("go", "build", "-o", program,
+		"./testdata/strictfips").CombinedOutput()
 	require.NoError(t, err, "%s", output)
 
 	for _, mode := range []string{"off", "only"} {

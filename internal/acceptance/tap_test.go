@@ -16,15 +16,16 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// Most of what goes wrong goes wrong when two things happen in an order that nobody has thought of. A tap and gates put them
-// into that order.
+// Most of what goes wrong goes wrong when two things happen in an order that nobody has thought of.
+// A tap and gates put them into that order.
 
 var (
 	errPartition = errors.New("the network is cut")
 	errGaveUp    = errors.New("the user went home")
 )
 
-// hook is a go-redis hook that stands around whatever a client sends: one command, or several that go out together.
+// hook is a go-redis hook that stands around whatever a client sends: one command, or several that
+// go out together.
 type hook func(send func() error, sent ...redis.Cmder) error
 
 func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -41,8 +42,8 @@ func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 	}
 }
 
-// tap is a hook that shows the test the scripts that a client runs, all that goes out together as one string, and
-// interferes.
+// tap is a hook that shows the test the scripts that a client runs, all that goes out together as
+// one string, and interferes.
 type tap struct {
 	mu   sync.Mutex
 	out  func(sent string) error // called before it is sent; an error keeps it back
@@ -65,7 +66,8 @@ func (p *tap) onReply(f func(sent string) error) {
 
 // pass is a hook.
 func (p *tap) pass(send func() error, sent ...redis.Cmder) error {
-	if !strings.HasPrefix(sent[0].Name(), "eval") { // some versions of go-redis show hooks how a client greets a server
+	if !strings.HasPrefix(sent[0].Name(), "eval") {
+		// some versions of go-redis show hooks how a client greets a server
 		return send()
 	}
 	p.mu.Lock()
@@ -145,7 +147,8 @@ func newGate(t *testing.T) *gate {
 	return g
 }
 
-// observed is a context that tells when somebody begins to wait for its end: his request is on its way by then.
+// observed is a context that tells when somebody begins to wait for its end: his request is on its
+// way by then.
 type observed struct {
 	context.Context
 	once   sync.Once
@@ -169,9 +172,12 @@ func (f record) Handle(_ context.Context, r slog.Record) error { f(r); return ni
 func (f record) WithAttrs([]slog.Attr) slog.Handler            { return f }
 func (f record) WithGroup(string) slog.Handler                 { return f }
 
-func loggingTo(f func(slog.Record)) redlock.Option { return redlock.WithLogger(slog.New(record(f))) }
+func loggingTo(f func(slog.Record)) redlock.Option {
+	return redlock.WithLogger(slog.New(record(f)))
+}
 
-// onceLogged returns an option, and a channel that is closed when a message with that text is logged.
+// onceLogged returns an option, and a channel that is closed when a message with that text is
+// logged.
 func onceLogged(substr string) (redlock.Option, <-chan struct{}) {
 	var once sync.Once
 	seen := make(chan struct{})
@@ -182,7 +188,8 @@ func onceLogged(substr string) (redlock.Option, <-chan struct{}) {
 	}), seen
 }
 
-// failuresOf returns a channel that is closed when the client has given up n commands, each with all its repetitions.
+// failuresOf returns a channel that is closed when the client has given up n commands, each with
+// all its repetitions.
 func failuresOf(client *redis.Client, n int64) <-chan struct{} {
 	var failures atomic.Int64
 	reached := make(chan struct{})
@@ -208,7 +215,8 @@ func requestsUntil(ctx context.Context, p *tap, resource string) <-chan struct{}
 		if ctx.Err() != nil {
 			return nil
 		}
-		if strings.Contains(sent, "lock:"+resource+" ") || strings.Contains(sent, "lock:"+resource+"]") {
+		if strings.Contains(sent, "lock:"+resource+" ") ||
+			strings.Contains(sent, "lock:"+resource+"]") {
 			seen <- struct{}{}
 		}
 		return nil

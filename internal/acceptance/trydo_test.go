@@ -48,7 +48,8 @@ func TestTryDoRenewsUnlessToldNotTo(t *testing.T) {
 	var held context.Context
 	require.NoError(t, l.TryDo(ctx, "a", func(ctx context.Context) error {
 		held = ctx
-		never(t, 1500*time.Millisecond, func() bool { return ctx.Err() != nil }, "the lock has ended")
+		never(t, 1500*time.Millisecond, func() bool { return ctx.Err() != nil },
+			"the lock has ended")
 		return nil
 	}))
 	require.Equal(t, redlock.ErrReleased, context.Cause(held))

@@ -33,8 +33,10 @@ func TestVirtualAttemptTakesTheNodeTimeoutAtMost(t *testing.T) {
 		{2 * time.Second, nil, 500 * time.Millisecond},
 		{400 * time.Millisecond, nil, 100 * time.Millisecond},
 		{50 * time.Millisecond, nil, 20 * time.Millisecond},
-		{30 * time.Second, []redlock.Option{redlock.WithNodeTimeout(7 * time.Second)}, 7 * time.Second},
-		{30 * time.Second, []redlock.Option{redlock.WithNodeTimeout(3 * time.Millisecond)}, 3 * time.Millisecond},
+		{30 * time.Second, []redlock.Option{redlock.WithNodeTimeout(7 * time.Second)},
+			7 * time.Second},
+		{30 * time.Second, []redlock.Option{redlock.WithNodeTimeout(3 * time.Millisecond)},
+			3 * time.Millisecond},
 	} {
 		t.Run(fmt.Sprint(tt.ttl, len(tt.opts), tt.want), func(t *testing.T) {
 			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
@@ -80,7 +82,8 @@ func broken(err error) error {
 	return err
 }
 
-// An acquire runs, its connection breaks before the reply, and go-redis's repetition gets an error: the key is there all the same.
+// An acquire runs, its connection breaks before the reply, and go-redis's repetition gets an error:
+// the key is there all the same.
 func TestVirtualAcquireWhoseRepetitionFailsLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := miniredis.NewMiniRedis()
@@ -117,7 +120,8 @@ func TestVirtualAcquireWhoseRepetitionFailsLeavesNothing(t *testing.T) {
 
 		time.Sleep(10 * time.Second)
 		require.Greater(t, tries.Load(), int32(2))
-		require.False(t, memory.Exists("lock:a"), "the key stays for an hour, and nobody has the lock")
+		require.False(t, memory.Exists("lock:a"),
+			"the key stays for an hour, and nobody has the lock")
 		require.NoError(t, l.Close())
 		require.NoError(t, client.Close())
 		memory.Close()

@@ -20,19 +20,24 @@ func (n *virtualNode) anotherClient(t *testing.T) *redis.Client {
 	dialer := n.client.Options().Dialer
 	client := redis.NewClient(&redis.Options{
 		Addr: "127.0.0.1:6379", PoolSize: 100,
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) { return dialer(ctx, network, addr) },
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn,
+			error) {
+			return dialer(ctx, network, addr)
+		},
 	})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	return client
 }
 
-// In virtual time a call takes as long as its way, and nothing else: what is slow here is slow by the protocol.
+// In virtual time a call takes as long as its way, and nothing else: what is slow here is slow by
+// the protocol.
 func TestVirtualOneOfThoseWhoTryAtTheSameMomentGetsTheLock(t *testing.T) {
 	for _, test := range []struct {
 		nodes, hung, lockers int
 		away                 time.Duration
 		opts                 []redlock.Option
-		most                 time.Duration // where a node hangs that nobody knows of: the node timeout
+		// where a node hangs that nobody knows of: the node timeout
+		most time.Duration
 	}{
 		{2, 0, 2, 3 * time.Millisecond, nil, 60 * time.Millisecond},
 		{2, 0, 10, 3 * time.Millisecond, nil, 100 * time.Millisecond},
@@ -42,11 +47,15 @@ func TestVirtualOneOfThoseWhoTryAtTheSameMomentGetsTheLock(t *testing.T) {
 		{3, 1, 10, 3 * time.Millisecond, nil, time.Second},
 		{5, 1, 10, 3 * time.Millisecond, nil, time.Second},
 		{5, 2, 10, 3 * time.Millisecond, nil, time.Second},
-		{3, 0, 10, 80 * time.Millisecond, []redlock.Option{redlock.WithNodeTimeout(3 * time.Second)}, 2 * time.Second},
-		{5, 0, 10, 80 * time.Millisecond, []redlock.Option{redlock.WithNodeTimeout(3 * time.Second)}, 2 * time.Second},
-		{3, 0, 4, 10 * time.Millisecond, []redlock.Option{redlock.WithTTL(2 * time.Second)}, time.Second},
+		{3, 0, 10, 80 * time.Millisecond,
+			[]redlock.Option{redlock.WithNodeTimeout(3 * time.Second)}, 2 * time.Second},
+		{5, 0, 10, 80 * time.Millisecond,
+			[]redlock.Option{redlock.WithNodeTimeout(3 * time.Second)}, 2 * time.Second},
+		{3, 0, 4, 10 * time.Millisecond, []redlock.Option{redlock.WithTTL(2 * time.Second)},
+			time.Second},
 	} {
-		t.Run(fmt.Sprintf("%d nodes, %d hung, %d lockers %v away", test.nodes, test.hung, test.lockers, test.away), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d nodes, %d hung, %d lockers %v away", test.nodes, test.hung,
+			test.lockers, test.away), func(t *testing.T) {
 			virtually(t, test.nodes, func(t *testing.T, nodes []*virtualNode) {
 				lockers := competitors(t, test.lockers, test.away, func() []*redis.Client {
 					clients := make([]*redis.Client, len(nodes))

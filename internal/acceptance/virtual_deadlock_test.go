@@ -53,8 +53,8 @@ const (
 	longWait        = "a wait is long"
 )
 
-// party is a process that holds something and waits for something else: a Locker of its own, so that it learns of others from
-// the nodes only.
+// party is a process that holds something and waits for something else: a Locker of its own, so
+// that it learns of others from the nodes only.
 type party struct {
 	*diary
 	name string
@@ -65,9 +65,11 @@ type party struct {
 }
 
 // newParty returns one that holds some resources.
-func newParty(t *testing.T, nodes []*virtualNode, name string, after time.Duration, holds ...string) *party {
+func newParty(t *testing.T, nodes []*virtualNode, name string, after time.Duration,
+	holds ...string) *party {
 	t.Helper()
-	p := &party{diary: &diary{}, name: name, got: make(chan *redlock.Handle, 1), err: make(chan error, 1)}
+	p := &party{diary: &diary{}, name: name, got: make(chan *redlock.Handle, 1),
+		err: make(chan error, 1)}
 	p.l = open(t, clientsOf(nodes), redlock.WithOwner(name), redlock.WithAutoRenewal(true),
 		redlock.WithLogger(p.logger()), redlock.WithDeadlockDetection(after))
 	if len(holds) > 0 {
@@ -104,7 +106,8 @@ func (p *party) leave(t *testing.T, h *redlock.Handle) {
 	}
 }
 
-// knowsScripts runs a test in virtual time, on nodes that have been sent the scripts: a pipe takes no batch with long texts.
+// knowsScripts runs a test in virtual time, on nodes that have been sent the scripts: a pipe takes
+// no batch with long texts.
 func knowsScripts(t *testing.T, test func(t *testing.T, nodes []*virtualNode)) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		for _, name := range protocol.ScriptNames {
@@ -181,7 +184,8 @@ func TestVirtualDeadlockIsToldToTheYoungestAndTheOthersGoOn(t *testing.T) {
 	}
 }
 
-// apart has no two scripts run at the same moment: a node tells by the time which of two came first.
+// apart has no two scripts run at the same moment: a node tells by the time which of two came
+// first.
 func apart(nodes []*virtualNode) {
 	for i, n := range nodes {
 		n.delayBy(time.Duration(i+1) * time.Millisecond)
@@ -189,15 +193,18 @@ func apart(nodes []*virtualNode) {
 	}
 }
 
-// Whoever waits for several locks keeps those that are free from all who came later, also from somebody who has another of them.
+// Whoever waits for several locks keeps those that are free from all who came later, also from
+// somebody who has another of them.
 func TestVirtualWaitForSeveralLocksKeepsThemFromOthers(t *testing.T) {
 	knowsScripts(t, func(t *testing.T, nodes []*virtualNode) {
-		one, several := newParty(t, nodes, "one", time.Second, "b"), newParty(t, nodes, "several", time.Second)
+		one, several := newParty(t, nodes, "one", time.Second, "b"),
+			newParty(t, nodes, "several", time.Second)
 		apart(nodes)
 		several.waitFor([]string{"a", "b"})
 		time.Sleep(500 * time.Millisecond) // by then it stands in the queues
 		one.waitFor([]string{"a"})
-		require.EqualError(t, <-one.err, `redlock: acquire "a": deadlock: "one" waits for "a", kept for "several", which waits for "b", held by "one"`)
+		require.EqualError(t, <-one.err,
+			`redlock: acquire "a": deadlock: "one" waits for "a", kept for "several", which waits for "b", held by "one"`)
 		one.leave(t, <-one.got)
 		require.NoError(t, <-several.err)
 		several.leave(t, <-several.got)
@@ -209,8 +216,10 @@ func TestVirtualWaitForSeveralLocksKeepsThemFromOthers(t *testing.T) {
 
 func TestVirtualWaitForSeveralLocksMayBeOneOfMany(t *testing.T) {
 	knowsScripts(t, func(t *testing.T, nodes []*virtualNode) {
-		one, two := newParty(t, nodes, "one", time.Second, "c"), newParty(t, nodes, "two", time.Second, "b")
-		several, free := newParty(t, nodes, "several", time.Second), newParty(t, nodes, "free", time.Second)
+		one, two := newParty(t, nodes, "one", time.Second, "c"),
+			newParty(t, nodes, "two", time.Second, "b")
+		several, free := newParty(t, nodes, "several", time.Second),
+			newParty(t, nodes, "free", time.Second)
 		apart(nodes)
 		several.waitFor([]string{"a", "b"})
 		time.Sleep(500 * time.Millisecond) // by then it stands in the queues
@@ -219,15 +228,17 @@ func TestVirtualWaitForSeveralLocksMayBeOneOfMany(t *testing.T) {
 		two.waitFor([]string{"c"})
 		time.Sleep(10 * time.Millisecond)
 		free.waitFor([]string{"a"}) // waits in vain too, but nobody waits for it
-		require.EqualError(t, <-two.err, `redlock: acquire "c": deadlock: "two" waits for "c", held by "one", `+
-			`which waits for "a", kept for "several", which waits for "b", held by "two"`)
+		require.EqualError(t, <-two.err,
+			`redlock: acquire "c": deadlock: "two" waits for "c", held by "one", `+
+				`which waits for "a", kept for "several", which waits for "b", held by "two"`)
 		two.leave(t, <-two.got)
 		for _, p := range []*party{several, one, free} {
 			require.NoError(t, <-p.err)
 			p.leave(t, <-p.got)
 			require.Empty(t, p.with("eadlock"))
 		}
-		require.Contains(t, free.with("INFO", longWait)[0], `\"several\" is first in line for \"a\" and waits for \"b\"`)
+		require.Contains(t, free.with("INFO", longWait)[0],
+			`\"several\" is first in line for \"a\" and waits for \"b\"`)
 		nothingLeft(t, nodes)
 	})
 }
@@ -236,7 +247,8 @@ func TestVirtualWaitForSeveralLocksMayBeOneOfMany(t *testing.T) {
 func TestVirtualWaitThatEndsIsNotReported(t *testing.T) {
 	knowsScripts(t, func(t *testing.T, nodes []*virtualNode) {
 		const after = 2 * time.Second // and a second from one look to the next
-		older, younger := newParty(t, nodes, "older", after, "a"), newParty(t, nodes, "younger", after, "b")
+		older, younger := newParty(t, nodes, "older", after, "a"),
+			newParty(t, nodes, "younger", after, "b")
 		older.waitFor([]string{"b"}, redlock.WithMaxWait(after+500*time.Millisecond))
 		time.Sleep(100 * time.Millisecond)
 		younger.waitFor([]string{"a"})
@@ -270,7 +282,8 @@ func TestVirtualChainWithoutACircleIsLoggedOnceAsLong(t *testing.T) {
 		require.Contains(t, said[0], `\"first\" has held \"a\" for at least`)
 		said = third.with("INFO", longWait)
 		require.Len(t, said, 1)
-		require.Regexp(t, `second\\" has held \\"b\\" for at least (5.5|6)s and waits for \\"a\\"`, said[0])
+		require.Regexp(t, `second\\" has held \\"b\\" for at least (5.5|6)s and waits for \\"a\\"`,
+			said[0])
 		for _, p := range []*party{first, second, third} {
 			require.Empty(t, p.with("WARN"))
 		}
@@ -287,7 +300,8 @@ func TestVirtualChainWithoutACircleIsLoggedOnceAsLong(t *testing.T) {
 func TestVirtualDeadWaitIsNotInACircle(t *testing.T) {
 	knowsScripts(t, func(t *testing.T, nodes []*virtualNode) {
 		const after = 2 * time.Second
-		dead, alive := newParty(t, nodes, "dead", after, "a"), newParty(t, nodes, "alive", after, "b")
+		dead, alive := newParty(t, nodes, "dead", after, "a"),
+			newParty(t, nodes, "alive", after, "b")
 		dead.waitFor([]string{"b"})
 		time.Sleep(after + 100*time.Millisecond) // published
 		var keys []string
@@ -295,7 +309,8 @@ func TestVirtualDeadWaitIsNotInACircle(t *testing.T) {
 		for i, n := range nodes {
 			keys = n.client.Keys(context.Background(), "*:waits").Val()
 			require.Equal(t, []string{"{lock:a}:waits"}, keys)
-			require.LessOrEqual(t, n.client.PTTL(context.Background(), keys[0]).Val(), 5*time.Second)
+			require.LessOrEqual(t, n.client.PTTL(context.Background(), keys[0]).Val(),
+				5*time.Second)
 			notices[i] = n.client.HGetAll(context.Background(), keys[0]).Val()
 			for _, text := range notices[i] {
 				require.NotContains(t, text, secretOf(dead.h.Token()))
@@ -319,12 +334,15 @@ func TestVirtualDeadWaitIsNotInACircle(t *testing.T) {
 func TestVirtualDeadlockWithinOneProcessNeedsNoRedis(t *testing.T) {
 	knowsScripts(t, func(t *testing.T, nodes []*virtualNode) {
 		const after = time.Second
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // for a test that fails
+		// for a test that fails
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
 		d, events := &diary{}, &recorder{}
-		opts := []redlock.Option{redlock.WithAutoRenewal(true), redlock.WithTTL(time.Hour), redlock.WithDeadlockDetection(after), redlock.WithLogger(d.logger()),
+		opts := []redlock.Option{redlock.WithAutoRenewal(true), redlock.WithTTL(time.Hour),
+			redlock.WithDeadlockDetection(after), redlock.WithLogger(d.logger()),
 			redlock.WithObserver(events)}
-		l, other := open(t, clientsOf(nodes), opts...), open(t, clientsOf(nodes), append(opts, redlock.WithKeyPrefix("other"))...)
+		l, other := open(t, clientsOf(nodes), opts...),
+			open(t, clientsOf(nodes), append(opts, redlock.WithKeyPrefix("other"))...)
 		a, err := l.TryAcquire(ctx, "a", redlock.WithOwner("anna"))
 		require.NoError(t, err)
 		b, err := other.TryAcquire(ctx, "b", redlock.WithOwner("ben"))
@@ -338,7 +356,8 @@ func TestVirtualDeadlockWithinOneProcessNeedsNoRedis(t *testing.T) {
 		ben := inBackground(func() error { return onlyError(l.Acquire(b.Context(ctx), "a")) })
 		err = <-ben
 		require.ErrorIs(t, err, redlock.ErrDeadlock)
-		require.EqualError(t, err, `redlock: acquire "a": deadlock: "ben" waits for "a", held by "anna", which waits for "b", held by "ben"`)
+		require.EqualError(t, err,
+			`redlock: acquire "a": deadlock: "ben" waits for "a", held by "anna", which waits for "b", held by "ben"`)
 		// A wait begins with its first attempt that fails, after a node timeout.
 		require.Less(t, time.Since(start), after+time.Second+100*time.Millisecond)
 		require.Empty(t, anna)
@@ -351,7 +370,8 @@ func TestVirtualDeadlockWithinOneProcessNeedsNoRedis(t *testing.T) {
 		found := theOne[redlock.DeadlockFound](t, events)
 		require.True(t, found.Victim)
 		require.Equal(t, []string{"a"}, found.Resources)
-		require.Equal(t, []redlock.Wait{{Owner: "ben", Resource: "a"}, {Owner: "anna", Resource: "b"}}, found.Cycle)
+		require.Equal(t, []redlock.Wait{{Owner: "ben", Resource: "a"},
+			{Owner: "anna", Resource: "b"}}, found.Cycle)
 		require.NotNil(t, found.Context.Done(), "the one of the call")
 	})
 }
@@ -359,9 +379,11 @@ func TestVirtualDeadlockWithinOneProcessNeedsNoRedis(t *testing.T) {
 func TestVirtualTaskThatWaitsForItselfIsTold(t *testing.T) {
 	knowsScripts(t, func(t *testing.T, nodes []*virtualNode) {
 		p := newParty(t, nodes, "me", time.Second, "a")
-		err := p.l.Do(p.h.Context(context.Background()), "a", func(context.Context) error { return errors.New("has run") },
+		err := p.l.Do(p.h.Context(context.Background()), "a",
+			func(context.Context) error { return errors.New("has run") },
 			redlock.WithMaxWait(time.Minute))
-		require.EqualError(t, err, `redlock: acquire "a": deadlock: "me" waits for "a", which it holds itself`)
+		require.EqualError(t, err,
+			`redlock: acquire "a": deadlock: "me" waits for "a", which it holds itself`)
 		p.leave(t, nil)
 		nothingLeft(t, nodes)
 	})

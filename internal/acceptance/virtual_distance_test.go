@@ -15,8 +15,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// distantConn is a connection over a long way: what is written comes in order, each after its time on the way, and so
-// does what is read. Only the way there is delayed, by the whole round trip.
+// distantConn is a connection over a long way: what is written comes in order, each after its time
+// on the way, and so does what is read. Only the way there is delayed, by the whole round trip.
 type distantConn struct {
 	net.Conn
 	trip time.Duration
@@ -45,7 +45,8 @@ func (c *distantConn) deliver() {
 	}
 }
 
-// distantClients returns clients of the nodes that have no connection yet, and a round trip to make for everything.
+// distantClients returns clients of the nodes that have no connection yet, and a round trip to make
+// for everything.
 func distantClients(t *testing.T, nodes []*virtualNode, trip time.Duration) []*redis.Client {
 	clients := make([]*redis.Client, len(nodes))
 	for i, n := range nodes {
@@ -80,7 +81,8 @@ func TestVirtualColdCallsToDistantNodesWork(t *testing.T) {
 		t.Run(fmt.Sprintf("%v away, TTL %v", test.trip, test.ttl), func(t *testing.T) {
 			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 				var log lines
-				l := open(t, distantClients(t, nodes, test.trip), redlock.WithTTL(test.ttl), log.option())
+				l := open(t, distantClients(t, nodes, test.trip), redlock.WithTTL(test.ttl),
+					log.option())
 				for range 3 {
 					h, err := l.TryAcquire(context.Background(), "r")
 					require.NoError(t, err)
@@ -96,7 +98,8 @@ func TestVirtualColdCallsToDistantNodesWork(t *testing.T) {
 func TestVirtualNodeTimeoutThatWasSetIsKeptAlsoByColdCalls(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		const timeout = 200 * time.Millisecond
-		l := open(t, distantClients(t, nodes, 80*time.Millisecond), redlock.WithNodeTimeout(timeout))
+		l := open(t, distantClients(t, nodes, 80*time.Millisecond),
+			redlock.WithNodeTimeout(timeout))
 		start := time.Now()
 		_, err := l.TryAcquire(context.Background(), "r")
 		require.Equal(t, timeout, time.Since(start))
@@ -106,13 +109,16 @@ func TestVirtualNodeTimeoutThatWasSetIsKeptAlsoByColdCalls(t *testing.T) {
 	})
 }
 
-// A lock goes round in one Locker faster than a far node answers. What is to be released there must not gather: the node would have no
-// vote on the lock until all of it is gone.
+// A lock goes round in one Locker faster than a far node answers. What is to be released there must
+// not gather: the node would have no vote on the lock until all of it is gone.
 func TestVirtualFarNodeDoesNotCollectReleasesOfALockThatGoesRound(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := t.Context()
-		clients := append(distantClients(t, nodes[:2], time.Millisecond), distantClients(t, nodes[2:], 20*time.Millisecond)...)
-		for _, c := range clients { // two first handshakes at once: go-redis v9.23 blocks one by a mutex, and virtual time with it
+		clients := append(distantClients(t, nodes[:2], time.Millisecond),
+			distantClients(t, nodes[2:], 20*time.Millisecond)...)
+		for _, c := range clients {
+			// two first handshakes at once: go-redis v9.23 blocks one by a mutex, and virtual time
+			// with it
 			require.NoError(t, c.Ping(ctx).Err())
 		}
 		l := open(t, clients)

@@ -13,7 +13,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// lookedAt is a context that calls a function the first time that somebody looks whether it has ended.
+// lookedAt is a context that calls a function the first time that somebody looks whether it has
+// ended.
 type lookedAt struct {
 	context.Context
 	then func()
@@ -31,7 +32,8 @@ func TestVirtualExtendThatMeetsAReleaseKeepsNothingBeyondTheMinHold(t *testing.T
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
 		l := open(t, clientsOf(nodes))
-		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(10*time.Second), redlock.WithMinHold(2*time.Second))
+		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(10*time.Second),
+			redlock.WithMinHold(2*time.Second))
 		require.NoError(t, err)
 		meets := &lookedAt{ctx, func() { require.NoError(t, h.Release(ctx)) }}
 		require.ErrorIs(t, h.Extend(meets, time.Hour), redlock.ErrReleased)
@@ -47,7 +49,8 @@ func TestVirtualExtensionOfALockThatIsLostMeanwhileIsTakenBack(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
 		l := open(t, clientsOf(nodes), redlock.WithDriftFactor(0.5))
-		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Second), redlock.WithAutoRenewal(false))
+		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Second),
+			redlock.WithAutoRenewal(false))
 		require.NoError(t, err)
 		time.Sleep(490 * time.Millisecond)
 		for _, n := range nodes {
@@ -61,7 +64,8 @@ func TestVirtualExtensionOfALockThatIsLostMeanwhileIsTakenBack(t *testing.T) {
 	})
 }
 
-// A holder of whose nodes one does not answer may have a quorum: whoever tries does not go on asking for all of its time.
+// A holder of whose nodes one does not answer may have a quorum: whoever tries does not go on
+// asking for all of its time.
 func TestVirtualTryAcquireDoesNotContendWithAHolderForLong(t *testing.T) {
 	virtually(t, 5, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
@@ -77,7 +81,8 @@ func TestVirtualTryAcquireDoesNotContendWithAHolderForLong(t *testing.T) {
 		began := time.Now()
 		_, err = l.TryAcquire(ctx, "a")
 		require.ErrorIs(t, err, redlock.ErrHeld)
-		require.LessOrEqual(t, time.Since(began), 500*time.Millisecond, "of a node timeout of a second")
+		require.LessOrEqual(t, time.Since(began), 500*time.Millisecond,
+			"of a node timeout of a second")
 		require.Less(t, len(nodes[4].sent("")), 30, "acquires to a node that has granted the lock")
 		nodes[2].recover()
 	})

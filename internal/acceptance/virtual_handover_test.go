@@ -13,8 +13,9 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// From one process's Release to the lock in another takes two round trips: the release, whose answer for the other one is the call,
-// and the other one's acquire. That is so with any number of nodes.
+// From one process's Release to the lock in another takes two round trips: the release, whose
+// answer for the other one is the call, and the other one's acquire. That is so with any number of
+// nodes.
 func TestVirtualHandOverTakesTwoRoundTrips(t *testing.T) {
 	const trip, hold, turns = 4 * time.Millisecond, 20 * time.Millisecond, 20
 	for _, count := range []int{1, 3, 5} {
@@ -45,7 +46,8 @@ func TestVirtualHandOverTakesTwoRoundTrips(t *testing.T) {
 			}
 			require.NoError(t, errors.Join(<-dones[0], <-dones[1]))
 			require.Len(t, took, 2*turns-1)
-			for _, d := range took[4 : 2*turns-2] { // at the beginning they connect, at the end one is alone
+			for _, d := range took[4 : 2*turns-2] {
+				// at the beginning they connect, at the end one is alone
 				require.Equal(t, 2*trip, d, "with %d nodes: %v", count, took)
 			}
 		})

@@ -12,7 +12,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// Whatever the holder does, nobody else has the lock before the minimum hold is over, and then somebody can.
+// Whatever the holder does, nobody else has the lock before the minimum hold is over, and then
+// somebody can.
 func TestVirtualMinimumHoldKeepsTheKeys(t *testing.T) {
 	const least = 100 * time.Second
 	for name, c := range map[string]struct {
@@ -20,16 +21,18 @@ func TestVirtualMinimumHoldKeepsTheKeys(t *testing.T) {
 		free     time.Duration
 		err      error
 	}{
-		"released at once":                      {0, least, nil},
-		"released a while later":                {40 * time.Second, least, nil},
-		"released after the end of the lease":   {99500 * time.Millisecond, least, redlock.ErrLost},
-		"released after the end of the minimum": {101 * time.Second, 101 * time.Second, redlock.ErrLost},
-		"never released":                        {time.Hour, least, nil},
+		"released at once":                    {0, least, nil},
+		"released a while later":              {40 * time.Second, least, nil},
+		"released after the end of the lease": {99500 * time.Millisecond, least, redlock.ErrLost},
+		"released after the end of the minimum": {101 * time.Second, 101 * time.Second,
+			redlock.ErrLost},
+		"never released": {time.Hour, least, nil},
 	} {
 		virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 			ctx := context.Background()
 			l, other := open(t, clientsOf(nodes)), open(t, clientsOf(nodes))
-			h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Second), redlock.WithMinHold(least))
+			h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Second),
+				redlock.WithMinHold(least))
 			require.NoError(t, err)
 			began := time.Now()
 			if c.released < time.Hour {
@@ -57,7 +60,8 @@ func TestVirtualWaitEndsWithTheLongestOutage(t *testing.T) {
 		took  time.Duration
 	}{
 		"of nodes that fail": {func(n *virtualNode) { n.fail("ERR broken") }, 10 * time.Second},
-		"of nodes that hang": {(*virtualNode).hang, 11 * time.Second}, // an attempt that is under way then has its node timeout
+		// an attempt that is under way then has its node timeout
+		"of nodes that hang": {(*virtualNode).hang, 11 * time.Second},
 	} {
 		virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 			ctx := context.Background()
@@ -69,7 +73,8 @@ func TestVirtualWaitEndsWithTheLongestOutage(t *testing.T) {
 				c.spoil(n)
 			}
 			began := time.Now()
-			_, err = l.Acquire(ctx, "a", redlock.WithMaxOutage(10*time.Second), redlock.WithRetryInterval(time.Hour))
+			_, err = l.Acquire(ctx, "a", redlock.WithMaxOutage(10*time.Second),
+				redlock.WithRetryInterval(time.Hour))
 			require.ErrorIs(t, err, redlock.ErrNoQuorum, name)
 			require.GreaterOrEqual(t, time.Since(began), 10*time.Second, name)
 			require.LessOrEqual(t, time.Since(began), c.took+10*time.Millisecond, name)

@@ -13,13 +13,15 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// Each confirmation comes after the node timeout, and in time for the lease: it proves what it proves.
+// Each confirmation comes after the node timeout, and in time for the lease: it proves what it
+// proves.
 func TestVirtualRenewalLivesOnConfirmationsThatComeAfterTheNodeTimeout(t *testing.T) {
 	const ttl, trip = 6 * time.Second, 360 * time.Millisecond
 	for _, nodes := range []int{1, 3} {
 		virtually(t, nodes, func(t *testing.T, nodes []*virtualNode) {
 			ctx := context.Background()
-			l := open(t, clientsOf(nodes), redlock.WithTTL(ttl), redlock.WithNodeTimeout(300*time.Millisecond))
+			l := open(t, clientsOf(nodes), redlock.WithTTL(ttl),
+				redlock.WithNodeTimeout(300*time.Millisecond))
 			h, err := l.TryAcquire(ctx, "a", redlock.WithAutoRenewal(true))
 			require.NoError(t, err)
 			synctest.Wait()
@@ -33,7 +35,8 @@ func TestVirtualRenewalLivesOnConfirmationsThatComeAfterTheNodeTimeout(t *testin
 				require.LessOrEqual(t, time.Until(h.ValidUntil()), ttl)
 			}
 			for _, n := range nodes {
-				require.Less(t, len(n.sent("keep")), 3*1800, "it renews much more often than it must")
+				require.Less(t, len(n.sent("keep")), 3*1800,
+					"it renews much more often than it must")
 				n.recover()
 			}
 			require.NoError(t, h.Release(ctx))
@@ -46,7 +49,8 @@ func TestVirtualLateConfirmationCountsFromItsStart(t *testing.T) {
 	const ttl, trip = 6 * time.Second, 360 * time.Millisecond
 	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
-		l := open(t, clientsOf(nodes), redlock.WithTTL(ttl), redlock.WithNodeTimeout(300*time.Millisecond))
+		l := open(t, clientsOf(nodes), redlock.WithTTL(ttl),
+			redlock.WithNodeTimeout(300*time.Millisecond))
 		warmUp(t, clientsOf(nodes))
 		start := time.Now()
 		h, err := l.TryAcquire(ctx, "a", redlock.WithAutoRenewal(true))
@@ -63,7 +67,8 @@ func TestVirtualLateConfirmationCountsFromItsStart(t *testing.T) {
 func TestVirtualStragglerOfAnAcquireThatWasWonJoinsTheLock(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
-		l := open(t, clientsOf(nodes), redlock.WithTTL(6*time.Second), redlock.WithNodeTimeout(300*time.Millisecond))
+		l := open(t, clientsOf(nodes), redlock.WithTTL(6*time.Second),
+			redlock.WithNodeTimeout(300*time.Millisecond))
 		warmUp(t, clientsOf(nodes))
 		nodes[2].delayBy(2 * time.Second)
 		start := time.Now()

@@ -40,7 +40,9 @@ func TestVirtualLockIsTrustedForItsTTLLessDriftAndNotANanosecondLonger(t *testin
 				require.Equal(t, tt.want, h.ValidUntil().Sub(start))
 
 				var wg sync.WaitGroup
-				for name, done := range map[string]<-chan struct{}{"Done": h.Done(), "Context": h.Context(ctx).Done()} {
+				for name, done := range map[string]<-chan struct{}{
+					"Done": h.Done(), "Context": h.Context(ctx).Done(),
+				} {
 					wg.Add(1)
 					go func() {
 						defer wg.Done()
@@ -133,7 +135,9 @@ func TestVirtualForgottenLockLivesForExactlyItsTTL(t *testing.T) {
 }
 
 func TestVirtualExtendMovesTheLease(t *testing.T) {
-	for _, ttl := range []time.Duration{time.Hour, 30 * time.Second, 6 * time.Second, 10 * time.Millisecond} {
+	for _, ttl := range []time.Duration{
+		time.Hour, 30 * time.Second, 6 * time.Second, 10 * time.Millisecond,
+	} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 				ctx := context.Background()
@@ -156,14 +160,16 @@ func TestVirtualExtendMovesTheLease(t *testing.T) {
 	}
 }
 
-// Whatever the nodes do, as long as they keep their keys: a lock that does not say that it is lost is on a quorum of them.
+// Whatever the nodes do, as long as they keep their keys: a lock that does not say that it is lost
+// is on a quorum of them.
 func TestVirtualLossIsNeverSignalledLate(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			virtually(t, 5, func(t *testing.T, nodes []*virtualNode) {
 				random := rand.New(rand.NewPCG(seed, seed))
 				ctx := context.Background()
-				l := open(t, clientsOf(nodes), redlock.WithTTL(2*time.Second), redlock.WithAutoRenewal(true))
+				l := open(t, clientsOf(nodes), redlock.WithTTL(2*time.Second),
+					redlock.WithAutoRenewal(true))
 				losses := 0
 				for end := time.Now().Add(time.Minute); time.Now().Before(end); losses++ {
 					h, err := l.Acquire(ctx, "a")
@@ -205,7 +211,8 @@ func requireOnAQuorum(t *testing.T, h *redlock.Handle, nodes []*virtualNode) {
 			ours++
 		}
 	}
-	require.True(t, h.Err() != nil || ours > len(nodes)/2, "it is on %d of %d nodes", ours, len(nodes))
+	require.True(t, h.Err() != nil || ours > len(nodes)/2, "it is on %d of %d nodes", ours,
+		len(nodes))
 }
 
 func TestVirtualAdoptedLockIsValidForWhatIsProvablyLeft(t *testing.T) {
@@ -214,7 +221,9 @@ func TestVirtualAdoptedLockIsValidForWhatIsProvablyLeft(t *testing.T) {
 		l := open(t, clientsOf(nodes))
 		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Hour))
 		require.NoError(t, err)
-		synctest.Wait() // two nodes make a lock: the third must have set its key too before the keys' times are changed
+		// two nodes make a lock: the third must have set its key too before the keys' times are
+		// changed
+		synctest.Wait()
 		// What two of three nodes keep for half an hour is held by a quorum for half an hour.
 		require.NoError(t, nodes[0].client.PExpire(ctx, "lock:a", 10*time.Minute).Err())
 		require.NoError(t, nodes[1].client.PExpire(ctx, "lock:a", 40*time.Minute).Err())
@@ -250,7 +259,8 @@ func TestVirtualAdoptOfALockWithNothingProvablyLeftIsALoss(t *testing.T) {
 	})
 }
 
-// A node that answers the first step of a shortening late is not told to cut when a later extension is on its way to it.
+// A node that answers the first step of a shortening late is not told to cut when a later extension
+// is on its way to it.
 func TestVirtualShorteningThatComesLateDoesNotOvertakeALaterExtension(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
@@ -270,7 +280,8 @@ func TestVirtualShorteningThatComesLateDoesNotOvertakeALaterExtension(t *testing
 		other := open(t, clientsOf(nodes))
 		for h.Err() == nil {
 			_, err := other.TryAcquire(ctx, "a")
-			require.ErrorIs(t, err, redlock.ErrHeld, "valid until %v more", time.Until(h.ValidUntil()))
+			require.ErrorIs(t, err, redlock.ErrHeld, "valid until %v more",
+				time.Until(h.ValidUntil()))
 			time.Sleep(100 * time.Millisecond)
 		}
 		require.NoError(t, l.Close())

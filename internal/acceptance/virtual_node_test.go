@@ -18,8 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// virtualNode is a node in memory, in virtual time: there, computing takes no time at all, and an hour passes at once. Its
-// faults act on scripts only, so that the test's own commands always get through.
+// virtualNode is a node in memory, in virtual time: there, computing takes no time at all, and an
+// hour passes at once. Its faults act on scripts only, so that the test's own commands always get
+// through.
 type virtualNode struct {
 	client *redis.Client
 	gone   chan struct{} // closed at the end of the test
@@ -40,7 +41,8 @@ func (n *virtualNode) serve(peer *server.Peer, command string, args ...string) b
 	n.mu.Lock()
 	delay, hung, broken := n.delay, n.hung, n.broken
 	n.delay += n.more
-	if keys, _ := strconv.Atoi(args[1]); command == "EVALSHA" && keys <= 2 { // a lock key, and its queue
+	if keys, _ := strconv.Atoi(args[1]); command == "EVALSHA" && keys <= 2 {
+		// a lock key, and its queue
 		n.calls = append(n.calls, virtualCall{time.Now(), keys == 2, args[2+keys:]})
 	}
 	n.mu.Unlock()

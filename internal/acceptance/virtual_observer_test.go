@@ -14,7 +14,8 @@ import (
 	"github.com/rediskit/redlock"
 )
 
-// Whoever holds locks that belong together gives them all up when one is lost. All are over at the same moment.
+// Whoever holds locks that belong together gives them all up when one is lost. All are over at the
+// same moment.
 func TestVirtualObserverReleasesAllWhenOneIsLost(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
@@ -67,7 +68,8 @@ func TestVirtualObserverReleasesALockUnderTheContextOfALostOne(t *testing.T) {
 	})
 }
 
-// A panic that somebody above recovers, as net/http does, must not leave a waiter behind that nobody wakes.
+// A panic that somebody above recovers, as net/http does, must not leave a waiter behind that
+// nobody wakes.
 func TestVirtualObserverThatPanicsHoldsNobodyUp(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
@@ -94,9 +96,11 @@ func TestVirtualObserverThatPanicsHoldsNobodyUp(t *testing.T) {
 func TestVirtualLossBeforeTheMaximumHoldIsNotBlamedOnIt(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
 		watcher := &recorder{}
-		l := open(t, clientsOf(nodes), redlock.WithObserver(watcher), redlock.WithNodeTimeout(2500*time.Millisecond))
+		l := open(t, clientsOf(nodes), redlock.WithObserver(watcher),
+			redlock.WithNodeTimeout(2500*time.Millisecond))
 		_, err := l.TryAcquire(context.Background(), "a",
-			redlock.WithTTL(3*time.Second), redlock.WithMaxHold(5*time.Second), redlock.WithAutoRenewal(true))
+			redlock.WithTTL(3*time.Second), redlock.WithMaxHold(5*time.Second),
+			redlock.WithAutoRenewal(true))
 		require.NoError(t, err)
 		nodes[0].hang()
 		time.Sleep(10 * time.Second)
@@ -106,14 +110,18 @@ func TestVirtualLossBeforeTheMaximumHoldIsNotBlamedOnIt(t *testing.T) {
 	})
 }
 
-// A lock that is meant to run out, as a guard against duplicates is, is nothing to be warned of. It is if there is a Release.
+// A lock that is meant to run out, as a guard against duplicates is, is nothing to be warned of. It
+// is if there is a Release.
 func TestVirtualLockThatIsMeantToRunOutIsNoWarning(t *testing.T) {
-	for name, watcher := range map[string]redlock.Observer{"observed": &recorder{}, "not observed": nil} {
+	for name, watcher := range map[string]redlock.Observer{
+		"observed": &recorder{}, "not observed": nil,
+	} {
 		t.Run(name, func(t *testing.T) {
 			virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
 				ctx := context.Background()
 				log := &diary{}
-				l := open(t, clientsOf(nodes), redlock.WithObserver(watcher), redlock.WithLogger(log.logger()))
+				l := open(t, clientsOf(nodes), redlock.WithObserver(watcher),
+					redlock.WithLogger(log.logger()))
 				h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Hour))
 				require.NoError(t, err)
 				time.Sleep(2 * time.Hour)
@@ -133,7 +141,8 @@ func TestVirtualRenewalThatProvesNothingIsToldOnce(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
 		watcher := &recorder{}
 		l := open(t, clientsOf(nodes), redlock.WithObserver(watcher))
-		_, err := l.TryAcquire(context.Background(), "a", redlock.WithTTL(1200*time.Millisecond), redlock.WithAutoRenewal(true))
+		_, err := l.TryAcquire(context.Background(), "a", redlock.WithTTL(1200*time.Millisecond),
+			redlock.WithAutoRenewal(true))
 		require.NoError(t, err)
 		nodes[0].delayBy(1100 * time.Millisecond)
 		time.Sleep(10 * time.Second)
@@ -148,13 +157,16 @@ func TestVirtualRenewalThatProvesNothingIsToldOnce(t *testing.T) {
 	})
 }
 
-// An extension that is answered when the lease is over is taken back, but not what a minimum hold keeps.
+// An extension that is answered when the lease is over is taken back, but not what a minimum hold
+// keeps.
 func TestVirtualExtensionThatComesTooLateKeepsTheMinimumHold(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
-		l, other := open(t, clientsOf(nodes), redlock.WithDriftFactor(0.5)), open(t, clientsOf(nodes))
+		l, other := open(t, clientsOf(nodes), redlock.WithDriftFactor(0.5)),
+			open(t, clientsOf(nodes))
 		began := time.Now()
-		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Second), redlock.WithMinHold(time.Minute))
+		h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(time.Second),
+			redlock.WithMinHold(time.Minute))
 		require.NoError(t, err)
 		require.NoError(t, h.Extend(ctx, time.Second))
 		time.Sleep(490 * time.Millisecond)
@@ -170,7 +182,8 @@ func TestVirtualExtensionThatComesTooLateKeepsTheMinimumHold(t *testing.T) {
 	})
 }
 
-// That a node fails is noted by one goroutine, and may be told while another one is in the middle of a Release.
+// That a node fails is noted by one goroutine, and may be told while another one is in the middle
+// of a Release.
 func TestVirtualObserverReleasesWhenANodeFails(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()

@@ -16,7 +16,9 @@ import (
 
 func TestVirtualOnceRunsOnceInEachInterval(t *testing.T) {
 	for _, every := range []time.Duration{time.Second, time.Minute, time.Hour} {
-		for _, ttl := range []time.Duration{300 * time.Millisecond, 30 * time.Second, 3 * time.Hour} {
+		for _, ttl := range []time.Duration{
+			300 * time.Millisecond, 30 * time.Second, 3 * time.Hour,
+		} {
 			t.Run(every.String()+" "+ttl.String(), func(t *testing.T) {
 				virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 					const intervals = 20
@@ -29,7 +31,8 @@ func TestVirtualOnceRunsOnceInEachInterval(t *testing.T) {
 						l := open(t, clientsOf(nodes), redlock.WithTTL(ttl))
 						random := rand.New(rand.NewPCG(1, uint64(i)))
 						tick = append(tick, func() error {
-							for n := range intervals { // each of them up to 300 ms late, another time each
+							for n := range intervals {
+								// each of them up to 300 ms late, another time each
 								late := time.Duration(random.Int64N(int64(300 * time.Millisecond)))
 								if every == time.Second {
 									late = time.Duration(i) * 30 * time.Millisecond
@@ -59,12 +62,14 @@ func TestVirtualOnceRunsOnceInEachInterval(t *testing.T) {
 	}
 }
 
-// Whoever crashes while it runs costs the others its TTL or one interval, whichever is shorter, and its minimum hold.
+// Whoever crashes while it runs costs the others its TTL or one interval, whichever is shorter, and
+// its minimum hold.
 func TestVirtualOnceAfterACrashCostsOneInterval(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		const every = 10 * time.Minute
 		ctx := context.Background()
-		crashing, l := open(t, clientsOf(nodes), redlock.WithTTL(time.Hour)), open(t, clientsOf(nodes), redlock.WithTTL(time.Hour))
+		crashing, l := open(t, clientsOf(nodes), redlock.WithTTL(time.Hour)),
+			open(t, clientsOf(nodes), redlock.WithTTL(time.Hour))
 		began := time.Now()
 		crashed := inBackground(func() error {
 			return onlyError(crashing.Once(ctx, "job", every, func(ctx context.Context) error {

@@ -14,7 +14,9 @@ import (
 )
 
 func TestVirtualRenewalComesWithEveryThirdOfTheTTL(t *testing.T) {
-	for _, ttl := range []time.Duration{30 * time.Second, time.Second, 100 * time.Millisecond, 3 * time.Hour} {
+	for _, ttl := range []time.Duration{
+		30 * time.Second, time.Second, 100 * time.Millisecond, 3 * time.Hour,
+	} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 				const renewals = 10
@@ -34,7 +36,8 @@ func TestVirtualRenewalComesWithEveryThirdOfTheTTL(t *testing.T) {
 				for _, n := range nodes {
 					require.Equal(t, want, n.extensions(start))
 				}
-				require.Equal(t, renewals*third+ttl-ttl/100-2*time.Millisecond, h.ValidUntil().Sub(start))
+				require.Equal(t, renewals*third+ttl-ttl/100-2*time.Millisecond,
+					h.ValidUntil().Sub(start))
 				require.NoError(t, h.Release(ctx))
 				time.Sleep(ttl)
 				require.Len(t, nodes[0].sent("keep"), renewals, "no renewal after the release")
@@ -73,7 +76,9 @@ func TestVirtualRenewalForAnHour(t *testing.T) {
 }
 
 func TestVirtualRenewalNeverCarriesTheLockPastTheLongestHold(t *testing.T) {
-	for _, hold := range []time.Duration{30 * time.Second, 31 * time.Second, 45 * time.Second, 5 * time.Minute, 5*time.Minute + 1} {
+	for _, hold := range []time.Duration{
+		30 * time.Second, 31 * time.Second, 45 * time.Second, 5 * time.Minute, 5*time.Minute + 1,
+	} {
 		t.Run(hold.String(), func(t *testing.T) {
 			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 				l := open(t, clientsOf(nodes), redlock.WithMaxHold(hold))
@@ -83,7 +88,8 @@ func TestVirtualRenewalNeverCarriesTheLockPastTheLongestHold(t *testing.T) {
 				<-h.Done()
 				require.Equal(t, redlock.ErrLost, h.Err())
 				require.LessOrEqual(t, time.Since(start), hold)
-				require.Greater(t, time.Since(start), hold-time.Second, "it is used up, less the drift")
+				require.Greater(t, time.Since(start), hold-time.Second,
+					"it is used up, less the drift")
 
 				time.Sleep(time.Until(start.Add(hold).Add(time.Millisecond)))
 				for _, n := range nodes {
@@ -98,8 +104,8 @@ func TestVirtualRenewalNeverCarriesTheLockPastTheLongestHold(t *testing.T) {
 	}
 }
 
-// A renewal never shortens, nor does it take back a shortening, and it comes before the end of the validity however long the
-// lease is and however much of it the drift takes.
+// A renewal never shortens, nor does it take back a shortening, and it comes before the end of the
+// validity however long the lease is and however much of it the drift takes.
 func TestVirtualRenewalGoesOnAfterAnExtension(t *testing.T) {
 	for _, tt := range []struct {
 		extend time.Duration
@@ -180,7 +186,8 @@ func TestVirtualRenewalRecoversWithTheNodes(t *testing.T) {
 			for _, n := range nodes[:2] {
 				n.fail("LOADING Redis is loading the dataset in memory")
 			}
-			time.Sleep(time.Until(h.ValidUntil()) - 1500*time.Millisecond) // a retry comes each second
+			// a retry comes each second
+			time.Sleep(time.Until(h.ValidUntil()) - 1500*time.Millisecond)
 			for _, n := range nodes[:2] {
 				n.fail("")
 			}
@@ -199,14 +206,18 @@ func TestVirtualDoRenewsUnlessToldNotTo(t *testing.T) {
 		call   []redlock.AcquireOption
 		renews bool
 	}{
-		"by default":                     {nil, nil, true},
-		"the Locker says no":             {[]redlock.Option{never}, nil, false},
-		"the Locker says yes":            {[]redlock.Option{always}, nil, true},
-		"the call says no":               {nil, []redlock.AcquireOption{never}, false},
-		"the call says no, Locker yes":   {[]redlock.Option{always}, []redlock.AcquireOption{never}, false},
-		"the call says yes, Locker no":   {[]redlock.Option{never}, []redlock.AcquireOption{always}, true},
-		"the call says something else":   {nil, []redlock.AcquireOption{redlock.WithTTL(time.Minute)}, true},
-		"the Locker says something else": {[]redlock.Option{redlock.WithTTL(time.Minute)}, nil, true},
+		"by default":          {nil, nil, true},
+		"the Locker says no":  {[]redlock.Option{never}, nil, false},
+		"the Locker says yes": {[]redlock.Option{always}, nil, true},
+		"the call says no":    {nil, []redlock.AcquireOption{never}, false},
+		"the call says no, Locker yes": {[]redlock.Option{always}, []redlock.AcquireOption{never},
+			false},
+		"the call says yes, Locker no": {[]redlock.Option{never}, []redlock.AcquireOption{always},
+			true},
+		"the call says something else": {nil,
+			[]redlock.AcquireOption{redlock.WithTTL(time.Minute)}, true},
+		"the Locker says something else": {[]redlock.Option{redlock.WithTTL(time.Minute)}, nil,
+			true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
@@ -231,7 +242,8 @@ func TestVirtualDoRenewsUnlessToldNotTo(t *testing.T) {
 	}
 }
 
-// What a node has said before it got the lock again counts for nothing where a later extension has been won.
+// What a node has said before it got the lock again counts for nothing where a later extension has
+// been won.
 func TestVirtualSlowExtensionDoesNotEndALockThatALaterOneHasProved(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
@@ -244,7 +256,8 @@ func TestVirtualSlowExtensionDoesNotEndALockThatALaterOneHasProved(t *testing.T)
 		nodes[2].delayBy(200 * time.Millisecond)
 		slow := inBackground(func() error { return h.Extend(ctx, 2*time.Minute) })
 		time.Sleep(time.Millisecond)
-		require.NoError(t, nodes[1].client.Set(ctx, "lock:a", h.Token(), time.Minute).Err()) // as a late grant does
+		// as a late grant does
+		require.NoError(t, nodes[1].client.Set(ctx, "lock:a", h.Token(), time.Minute).Err())
 		require.NoError(t, h.Extend(ctx, time.Minute))
 		requireOnly(t, <-slow, redlock.ErrNoQuorum)
 		require.NoError(t, h.Err())

@@ -29,8 +29,8 @@ func TestVirtualWaiterComesWhenTheHoldersLockExpires(t *testing.T) {
 	})
 }
 
-// Whoever is refused stands in line at once, also where its process has waited for others before and hears from the nodes already:
-// else a release of the next 100 ms would call nobody.
+// Whoever is refused stands in line at once, also where its process has waited for others before
+// and hears from the nodes already: else a release of the next 100 ms would call nobody.
 func TestVirtualWaiterIsCalledByAReleaseSoonAfterItHasCome(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
@@ -66,7 +66,8 @@ func TestVirtualWaiterBacksOffWithJitter(t *testing.T) {
 
 		tries := nodes[0].sent("")
 		pauses := map[time.Duration]bool{}
-		for len(tries) > 1 && tries[1].Sub(tries[0]) < time.Second/4 { // it stands in line, and again when it can be called
+		for len(tries) > 1 && tries[1].Sub(tries[0]) < time.Second/4 {
+			// it stands in line, and again when it can be called
 			tries = tries[1:]
 		}
 		const longest = 10 * time.Second / 3 // so that the nodes do not forget who waits
@@ -84,7 +85,8 @@ func TestVirtualWaiterBacksOffWithJitter(t *testing.T) {
 func TestVirtualWaitIsOverAtItsMaximum(t *testing.T) {
 	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
-		l, other := open(t, clientsOf(nodes), redlock.WithMaxWait(time.Minute)), open(t, clientsOf(nodes))
+		l, other := open(t, clientsOf(nodes), redlock.WithMaxWait(time.Minute)),
+			open(t, clientsOf(nodes))
 		_, err := other.TryAcquire(ctx, "a", redlock.WithAutoRenewal(true))
 		require.NoError(t, err)
 		for maximum, opts := range map[time.Duration][]redlock.AcquireOption{
@@ -140,7 +142,8 @@ func TestVirtualFirstAttemptHasItsNodeTimeoutHoweverShortTheMaximumWait(t *testi
 		for _, n := range nodes {
 			n.delayBy(100 * time.Millisecond)
 		}
-		h, err := open(t, clientsOf(nodes)).Acquire(context.Background(), "a", redlock.WithMaxWait(time.Millisecond))
+		h, err := open(t, clientsOf(nodes)).Acquire(context.Background(), "a",
+			redlock.WithMaxWait(time.Millisecond))
 		require.NoError(t, err)
 		require.NoError(t, h.Release(context.Background()))
 	})

@@ -31,11 +31,15 @@ var waits = map[string]func(ctx context.Context, l *redlock.Locker) error{
 	"Do": func(ctx context.Context, l *redlock.Locker) error {
 		return l.Do(ctx, "r", func(context.Context) error { return nil })
 	},
-	"WaitForUnlock": func(ctx context.Context, l *redlock.Locker) error { return l.WaitForUnlock(ctx, "r") },
+	"WaitForUnlock": func(ctx context.Context,
+		l *redlock.Locker) error {
+		return l.WaitForUnlock(ctx, "r")
+	},
 }
 
 // eachWait runs a test for each of them.
-func eachWait(t *testing.T, test func(t *testing.T, wait func(ctx context.Context, l *redlock.Locker) error)) {
+func eachWait(t *testing.T, test func(t *testing.T,
+	wait func(ctx context.Context, l *redlock.Locker) error)) {
 	noLeak(t)
 	for name, wait := range waits {
 		runAlongside(t, name, func(t *testing.T) { test(t, wait) })
@@ -115,7 +119,8 @@ func TestWaiterFollowsAHolderWhoExtendsAndThenLetsItExpire(t *testing.T) {
 	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
 		ctx := context.Background()
 		_, clients := masters(t, 3)
-		holder := open(t, clients, redlock.WithTTL(2*time.Second), redlock.WithNodeTimeout(time.Second))
+		holder := open(t, clients, redlock.WithTTL(2*time.Second),
+			redlock.WithNodeTimeout(time.Second))
 		waiter := open(t, clients, redlock.WithRetryInterval(time.Hour))
 		h, err := holder.TryAcquire(ctx, "r")
 		require.NoError(t, err)
@@ -131,24 +136,28 @@ func TestKeyThatLivesForAgesDoesNotKeepWaitersBusy(t *testing.T) {
 	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
 		servers, clients, taps := tapped(t, 3)
 		for _, s := range servers {
-			s.Do(t, "set", "lock:r", "x", "px", int64(9_223_370_000_000_000_000)) // more than a Duration can hold
+			// more than a Duration can hold
+			s.Do(t, "set", "lock:r", "x", "px", int64(9_223_370_000_000_000_000))
 		}
 		l := open(t, clients, redlock.WithRetryInterval(time.Hour))
-		ctx, cancel := context.WithTimeoutCause(context.Background(), 300*time.Millisecond, errBored)
+		ctx, cancel := context.WithTimeoutCause(context.Background(), 300*time.Millisecond,
+			errBored)
 		defer cancel()
 		seen := requestsUntil(ctx, taps[0], "r") // then it leaves the line
 		err := wait(ctx, l)
 		require.ErrorIs(t, err, redlock.ErrHeld)
 		require.ErrorIs(t, err, errBored)
-		// A try, a place in line, and the same place when it can be called there; each as text too if the node did not know
-		// the script.
+		// A try, a place in line, and the same place when it can be called there; each as text too
+		// if the node did not know the script.
 		require.LessOrEqual(t, len(seen), 6)
 	})
 }
 
 func TestWaitThatItsContextEndsTellsCauseAndReason(t *testing.T) {
 	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
-		for name, reason := range map[string]error{"contention": redlock.ErrHeld, "an outage": redlock.ErrNoQuorum} {
+		for name, reason := range map[string]error{
+			"contention": redlock.ErrHeld, "an outage": redlock.ErrNoQuorum,
+		} {
 			t.Run(name, func(t *testing.T) {
 				servers, clients, taps := tapped(t, 3)
 				l := open(t, clients, redlock.WithRetryInterval(5*time.Millisecond))
@@ -214,7 +223,9 @@ func TestWaitLastsThroughAnOutage(t *testing.T) {
 
 func TestMaximumWaitEndsWithTheReasonAndWithoutAContextError(t *testing.T) {
 	const most = 300 * time.Millisecond
-	for name, reason := range map[string]error{"contention": redlock.ErrHeld, "an outage": redlock.ErrNoQuorum} {
+	for name, reason := range map[string]error{
+		"contention": redlock.ErrHeld, "an outage": redlock.ErrNoQuorum,
+	} {
 		t.Run(name, func(t *testing.T) {
 			servers, clients := masters(t, 3)
 			l := open(t, clients, redlock.WithMaxWait(most), redlock.WithRetryInterval(time.Hour))
@@ -277,7 +288,10 @@ func TestNothingIsSentWhenTheContextHasEndedBefore(t *testing.T) {
 	late, cancelLate := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
 	defer cancelLate()
 	calls := map[string]func(ctx context.Context, l *redlock.Locker) error{
-		"TryAcquire": func(ctx context.Context, l *redlock.Locker) error { _, err := l.TryAcquire(ctx, "r"); return err },
+		"TryAcquire": func(ctx context.Context, l *redlock.Locker) error {
+			_, err := l.TryAcquire(ctx, "r")
+			return err
+		},
 		"TryAcquireMulti": func(ctx context.Context, l *redlock.Locker) error {
 			_, err := l.TryAcquireMulti(ctx, []string{"r"})
 			return err
@@ -286,8 +300,14 @@ func TestNothingIsSentWhenTheContextHasEndedBefore(t *testing.T) {
 			_, err := l.Adopt(ctx, []string{"r"}, "x")
 			return err
 		},
-		"IsLocked": func(ctx context.Context, l *redlock.Locker) error { _, err := l.IsLocked(ctx, "r"); return err },
-		"Inspect":  func(ctx context.Context, l *redlock.Locker) error { _, err := l.Inspect(ctx, "r"); return err },
+		"IsLocked": func(ctx context.Context, l *redlock.Locker) error {
+			_, err := l.IsLocked(ctx, "r")
+			return err
+		},
+		"Inspect": func(ctx context.Context, l *redlock.Locker) error {
+			_, err := l.Inspect(ctx, "r")
+			return err
+		},
 	}
 	for name, wait := range waits {
 		calls[name] = wait
@@ -308,7 +328,10 @@ func TestNothingIsSentWhenTheContextHasEndedBefore(t *testing.T) {
 func TestCloseEndsWaitsAtOnce(t *testing.T) {
 	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
 		for name, prepare := range map[string]func(*testing.T, *redistest.Server){
-			"for a holder":          func(t *testing.T, s *redistest.Server) { s.Do(t, "set", "lock:r", "x") },
+			"for a holder": func(t *testing.T,
+				s *redistest.Server) {
+				s.Do(t, "set", "lock:r", "x")
+			},
 			"for the outage to end": orphan,
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -344,14 +367,17 @@ func TestWaitForUnlockIgnoresKeysThatAreNoQuorum(t *testing.T) {
 	for i, owner := range []string{"A", "A", "B", "B"} {
 		servers[i].Do(t, "set", "lock:r", owner)
 	}
-	require.NoError(t, outcome(t, inBackground(func() error { return l.WaitForUnlock(context.Background(), "r") }), "the waiter"))
+	require.NoError(t, outcome(t, inBackground(func() error {
+		return l.WaitForUnlock(context.Background(), "r")
+	}), "the waiter"))
 }
 
 func TestEachAttemptHasATokenOfItsOwn(t *testing.T) {
 	const attempts = 20
 	ctx, cancel := context.WithCancelCause(context.Background())
 	servers, clients, taps := tapped(t, 3)
-	l := open(t, clients, redlock.WithOwner("waiter"), redlock.WithRetryInterval(time.Millisecond), redlock.WithTTL(31*time.Second))
+	l := open(t, clients, redlock.WithOwner("waiter"), redlock.WithRetryInterval(time.Millisecond),
+		redlock.WithTTL(31*time.Second))
 	warmUp(t, clients)
 	takeFor(t, time.Hour, "r", servers[:2]...)
 
@@ -426,9 +452,13 @@ func TestCallThatItsContextCutsShortIsNoOutage(t *testing.T) {
 		freeze(t, s)
 	}
 	for name, call := range map[string]func(ctx context.Context) error{
-		"TryAcquire":    func(ctx context.Context) error { return onlyError(l.TryAcquire(ctx, "r")) },
-		"Acquire":       func(ctx context.Context) error { return onlyError(l.Acquire(ctx, "r")) },
-		"Adopt":         func(ctx context.Context) error { return onlyError(l.Adopt(ctx, []string{"r"}, "token")) },
+		"TryAcquire": func(ctx context.Context) error {
+			return onlyError(l.TryAcquire(ctx, "r"))
+		},
+		"Acquire": func(ctx context.Context) error { return onlyError(l.Acquire(ctx, "r")) },
+		"Adopt": func(ctx context.Context) error {
+			return onlyError(l.Adopt(ctx, []string{"r"}, "token"))
+		},
 		"WaitForUnlock": func(ctx context.Context) error { return l.WaitForUnlock(ctx, "r") },
 	} {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), 60*time.Millisecond, errBored)

@@ -7,8 +7,8 @@
 //	                   them is seen as soon as its last member comes in. It needs no Redis and no
 //	                   second look: a handle that is alive keeps the others out.
 //
-//	on the nodes       notice.go, search.go: each wait publishes what it waits for, under the locks
-//	                   that its task keeps from others, and follows
+//	on the nodes       notice.go, search.go: each wait publishes what it waits for, under the
+//	                   locks that its task keeps from others, and follows
 //
 //	                   what I wait for -> its owner -> what this one waits for -> its owner ...
 //
@@ -27,8 +27,8 @@
 // The answers of one search are of different moments, and some of what they say may be over: of a
 // wait that has ended, or of a process that has died. So nothing is said before a second search has
 // found the same circle: the same waits, for the same resources, of the same owners. An owner's
-// token and a wait's name are never used twice, so whatever is found twice was there all the time in
-// between, and so the whole circle stood at once. That the waits themselves went on is seen from
+// token and a wait's name are never used twice, so whatever is found twice was there all the time
+// in between, and so the whole circle stood at once. That the waits themselves went on is seen from
 // their beats: each wait counts what it publishes, and the second search wants greater counts than
 // the first.
 //

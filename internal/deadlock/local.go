@@ -46,7 +46,8 @@ func (r *registry) add(w *Watch) {
 			return
 		}
 		// Without the mutex: to look at a handle may end it.
-		if i := slices.IndexFunc(steps, func(s step) bool { return !s.holder.lock.Alive() }); i >= 0 {
+		if i := slices.IndexFunc(steps,
+			func(s step) bool { return !s.holder.lock.Alive() }); i >= 0 {
 			r.forget(steps[i].holder)
 			continue
 		}

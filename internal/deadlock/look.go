@@ -50,10 +50,12 @@ func (w *Watch) targets(ctx context.Context) (targets []target, sights []protoco
 		}
 		for i, r := range some {
 			sight := looks[i].Wait(ctx)
-			if sight.Owner == "" || sight.Queued && sight.Owner == w.Place() || len(targets) == mostTargets {
+			if sight.Owner == "" || sight.Queued && sight.Owner == w.Place() ||
+				len(targets) == mostTargets {
 				continue
 			}
-			targets = append(targets, target{[]byte(prefix), []byte(r), protocol.OwnerName(sight.Owner)})
+			targets = append(targets, target{[]byte(prefix), []byte(r),
+				protocol.OwnerName(sight.Owner)})
 			sights = append(sights, sight)
 		}
 		if len(targets) == mostTargets {

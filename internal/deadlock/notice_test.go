@@ -16,7 +16,8 @@ func TestNoticesAreReadAsTheyWerePublishedLast(t *testing.T) {
 	old.Beat, old.For = 2, nil
 	other.Wait = "another"
 	foreign.Owner = "not me"
-	texts := []string{n.text(), old.text(), foreign.text(), other.text(), n.text(), "", "x", "{}", `{"Owner":"me"}`, `{"Owner":1}`, "null", "[]"}
+	texts := []string{n.text(), old.text(), foreign.text(), other.text(), n.text(), "", "x", "{}",
+		`{"Owner":"me"}`, `{"Owner":1}`, "null", "[]"}
 	require.Equal(t, []notice{other, n}, read("me", texts))
 	require.Equal(t, "lock:\xff\x00 any {bytes}", n.For[0].key())
 	require.Empty(t, read("nobody", texts))

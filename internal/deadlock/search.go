@@ -72,7 +72,8 @@ func (w *Watch) search(ctx context.Context, targets []target, sights []protocol.
 	for i, t := range targets {
 		rest, end, found := s.from(t, sights[i])
 		if found {
-			self := link{wait: w.wait, waited: time.Since(w.Began), label: end.label, queued: end.queued, target: t}
+			self := link{wait: w.wait, waited: time.Since(w.Began), label: end.label,
+				queued: end.queued, target: t}
 			return append(circle{self}, rest...)
 		}
 	}

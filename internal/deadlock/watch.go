@@ -40,7 +40,8 @@ type Lock struct {
 	Leave func()
 }
 
-// Member is one member of a circle: Owner waits for Resource, which is kept from it by the next one.
+// Member is one member of a circle: Owner waits for Resource, which is kept from it by the next
+// one.
 type Member struct {
 	Owner    string // the label
 	Resource string

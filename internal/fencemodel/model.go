@@ -1,11 +1,14 @@
-// Package fencemodel is the protocol of the fencing tokens without everything else, so small that all of its runs can be looked
-// at: nodes that have a lock and a counter, and attempts that take the lock and agree on a fence.
+// Package fencemodel is the protocol of the fencing tokens without everything else, so small that
+// all of its runs can be looked at: nodes that have a lock and a counter, and attempts that take
+// the lock and agree on a fence.
 //
-// A request, once sent, may reach any node at any time, and again and again, or never: so they are lost, late, repeated and
-// reordered. Answers are lost too, or late. Proposals are any numbers: so clocks may
-// show anything. A node may drop the lock whenever it likes: so keys expire early, and are released, at any time.
+// A request, once sent, may reach any node at any time, and again and again, or never: so they are
+// lost, late, repeated and reordered. Answers are lost too, or late. Proposals are any numbers: so
+// clocks may show anything. A node may drop the lock whenever it likes: so keys expire early, and
+// are released, at any time.
 //
-// What is left out is of no consequence for the order of fences: time, and all that an attempt may do with its lock.
+// What is left out is of no consequence for the order of fences: time, and all that an attempt may
+// do with its lock.
 package fencemodel
 
 import "fmt"
@@ -18,10 +21,12 @@ const (
 // Rules say how the protocol goes. The zero value is as it is; each of the others has a mistake.
 type Rules struct {
 	NoSecondRound bool // the largest that was told is the fence
-	AtLeast       bool // a quorum that has told the fence or more is enough, in place of exactly the fence
-	HealsWithout  bool // a node that gets the lock again from its holder is not told the fence
+	// a quorum that has told the fence or more is enough, in place of exactly the fence
+	AtLeast      bool
+	HealsWithout bool // a node that gets the lock again from its holder is not told the fence
 
-	// Expiry lets nodes drop the lock at any time. Without it they keep it until the attempt is over.
+	// Expiry lets nodes drop the lock at any time. Without it they keep it until the attempt is
+	// over.
 	Expiry bool
 
 	// Restarts lets nodes lose everything. See Forgets.
@@ -34,8 +39,8 @@ type Rules struct {
 	Most uint8
 }
 
-// Forgets says when a node may lose its lock and its counter. But for AnyTime that is never while an attempt is under way that was
-// so when a node forgot something before.
+// Forgets says when a node may lose its lock and its counter. But for AnyTime that is never while
+// an attempt is under way that was so when a node forgot something before.
 type Forgets uint8
 
 const (
@@ -107,7 +112,9 @@ func (m *model) attemptSteps(s State, a int, yield func(step) bool) bool {
 				s.Attempts[a].After |= 1 << b
 			}
 		}
-		return yield(step{s, func() string { return fmt.Sprintf("%c starts and proposes %d", 'A'+a, m.proposals[a]) }})
+		return yield(step{s, func() string {
+			return fmt.Sprintf("%c starts and proposes %d", 'A'+a, m.proposals[a])
+		}})
 	}
 	for x := range m.Nodes {
 		if !m.requestSteps(s, a, x, yield) {
@@ -139,13 +146,15 @@ func (m *model) requestSteps(s State, a, x int, yield func(step) bool) bool {
 	return m.Restarts != Healed || m.extend(s, a, x, yield)
 }
 
-// answer has a node answer a request of the given round, which has brought the node from s to another state. The answer is lost; or
-// it is the one that the attempt will go by. It might read it later: that would change nothing, since it draws its conclusion from
-// the first quorum.
-func (m *model) answer(s, to State, a, x int, round uint8, request string, yield func(step) bool) bool {
+// answer has a node answer a request of the given round, which has brought the node from s to
+// another state. The answer is lost; or it is the one that the attempt will go by. It might read it
+// later: that would change nothing, since it draws its conclusion from the first quorum.
+func (m *model) answer(s, to State, a, x int, round uint8, request string,
+	yield func(step) bool) bool {
 	n := to.Nodes[x]
 	text := func() string {
-		return fmt.Sprintf("%c's %s %d reaches node %d: lock of %c, counter %d", 'A'+a, request, round, x, '@'+rune(n.Owner), n.Fence)
+		return fmt.Sprintf("%c's %s %d reaches node %d: lock of %c, counter %d", 'A'+a, request,
+			round, x, '@'+rune(n.Owner), n.Fence)
 	}
 	if to != s && !yield(step{to, text}) {
 		return false
@@ -211,7 +220,10 @@ func (m *model) extend(s State, a, x int, yield func(step) bool) bool {
 	}
 	n := &to.Nodes[x]
 	n.Heard = true
-	return yield(step{to, func() string { return fmt.Sprintf("%c's extension reaches node %d: counter %d", 'A'+a, x, n.Fence) }})
+	return yield(step{to, func() string {
+		return fmt.Sprintf("%c's extension reaches node %d: "+
+			"counter %d", 'A'+a, x, n.Fence)
+	}})
 }
 
 // conclude takes the answers of a quorum, if there is one, for a fence, or raises the counters.
@@ -245,7 +257,9 @@ func (m *model) nodeSteps(s State, x int, yield func(step) bool) bool {
 	if n.Owner > 0 && (m.Expiry || s.Attempts[n.Owner-1].Over) {
 		to := s
 		to.Nodes[x].Owner, to.Nodes[x].Heard = 0, false
-		if !yield(step{to, func() string { return fmt.Sprintf("node %d drops the lock of %c", x, '@'+rune(n.Owner)) }}) {
+		if !yield(step{to, func() string {
+			return fmt.Sprintf("node %d drops the lock of %c", x, '@'+rune(n.Owner))
+		}}) {
 			return false
 		}
 	}
@@ -280,7 +294,8 @@ func (m *model) mayForget(s State, x int) bool {
 			others++
 		}
 	}
-	return m.Restarts == AnyTime || m.Restarts == Known && others >= m.Nodes-m.quorum()+1 || m.Restarts == Healed && others == m.Nodes-1
+	return m.Restarts == AnyTime || m.Restarts == Known && others >= m.Nodes-m.quorum()+1 ||
+		m.Restarts == Healed && others == m.Nodes-1
 }
 
 func (m *model) quorum() int { return m.Nodes/2 + 1 }

@@ -16,7 +16,8 @@ var (
 	seed = flag.Uint64("seed", 1, "of these")
 )
 
-// sound are the rules under which the promises hold, with how far the counters go by default: the states grow fast with it.
+// sound are the rules under which the promises hold, with how far the counters go by default: the
+// states grow fast with it.
 var sound = []struct {
 	name  string
 	rules fencemodel.Rules
@@ -24,7 +25,8 @@ var sound = []struct {
 }{
 	{"keys may expire at any time", fencemodel.Rules{Expiry: true}, 1_000_000},
 	{"nodes may forget what others know", fencemodel.Rules{Restarts: fencemodel.Known}, 100_000},
-	{"all nodes restart, one after the other, while the lock is held", fencemodel.Rules{Restarts: fencemodel.Healed}, 1_000_000},
+	{"all nodes restart, one after the other, while the lock is held",
+		fencemodel.Rules{Restarts: fencemodel.Healed}, 1_000_000},
 }
 
 func TestFencesAreUniqueAndIncreaseInEveryRun(t *testing.T) {
@@ -48,11 +50,14 @@ func TestFencesAreUniqueAndIncreaseInEveryRun(t *testing.T) {
 func TestMistakesAreFound(t *testing.T) {
 	for name, rules := range map[string]fencemodel.Rules{
 		"no second round": {NoSecondRound: true},
-		"at least in place of exactly, where keys expire early":     {AtLeast: true, Expiry: true},
-		"healed without the fence, where nodes restart":             {HealsWithout: true, Restarts: fencemodel.Healed},
-		"counters lost on a node that makes the quorum":             {Restarts: fencemodel.AnyTime},
-		"counters lost on a node that makes it, where keys expire":  {Restarts: fencemodel.AnyTime, Expiry: true},
-		"a node forgets what is known, where keys expire early too": {Restarts: fencemodel.Known, Expiry: true},
+		"at least in place of exactly, where keys expire early": {AtLeast: true, Expiry: true},
+		"healed without the fence, where nodes restart": {HealsWithout: true,
+			Restarts: fencemodel.Healed},
+		"counters lost on a node that makes the quorum": {Restarts: fencemodel.AnyTime},
+		"counters lost on a node that makes it, where keys expire": {Restarts: fencemodel.AnyTime,
+			Expiry: true},
+		"a node forgets what is known, where keys expire early too": {Restarts: fencemodel.Known,
+			Expiry: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules.Most = 4
@@ -72,9 +77,11 @@ func TestFencesAreUniqueAndIncreaseInRunsAtRandom(t *testing.T) {
 			if raceDetector {
 				n /= 10
 			}
-			fences, raised, found := fencemodel.Walks(c.rules, rand.New(rand.NewPCG(*seed, 0)), n, 150)
+			fences, raised, found := fencemodel.Walks(c.rules, rand.New(rand.NewPCG(*seed, 0)), n,
+				150)
 			require.Nil(t, found, "%s, %v", c.name, size)
-			t.Logf("%s, %v: %d fences, %d of them in more than one round", c.name, size, fences, raised)
+			t.Logf("%s, %v: %d fences, %d of them in more than one round", c.name, size, fences,
+				raised)
 			require.Greater(t, fences, n/10, "too little happened")
 			require.Greater(t, raised, n/50, "too little happened")
 		}

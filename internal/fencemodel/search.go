@@ -26,9 +26,10 @@ type search struct {
 	from   []int32 // where each of them came from
 }
 
-// All looks at every run of two attempts on three nodes (whatever rules say of their numbers), for every way in which counters and proposals may relate to each other
-// within small numbers. It returns how many states there are, and a shortest run that breaks a promise, if there is one: then it
-// stops.
+// All looks at every run of two attempts on three nodes (whatever rules say of their numbers), for
+// every way in which counters and proposals may relate to each other within small numbers. It
+// returns how many states there are, and a shortest run that breaks a promise, if there is one:
+// then it stops.
 func All(rules Rules) (states int, found *Counterexample) {
 	rules.Nodes, rules.Attempts = 3, 2
 	for _, start := range starts() {
@@ -81,7 +82,8 @@ func (s *search) way(i int) (steps []string) {
 			return false
 		})
 	}
-	steps = append(steps, fmt.Sprintf("counters %d, %d, %d", s.states[0].Nodes[0].Fence, s.states[0].Nodes[1].Fence, s.states[0].Nodes[2].Fence))
+	steps = append(steps, fmt.Sprintf("counters %d, %d, %d", s.states[0].Nodes[0].Fence,
+		s.states[0].Nodes[1].Fence, s.states[0].Nodes[2].Fence))
 	slices.Reverse(steps)
 	return steps
 }
@@ -92,15 +94,17 @@ type start struct {
 	proposals [maxAttempts]uint8
 }
 
-// starts are the beginnings that differ in more than the names of nodes and attempts: counters of 0 to 2, of which one is 0 (only
-// differences matter), and proposals that are behind all of them, among them, or ahead.
+// starts are the beginnings that differ in more than the names of nodes and attempts: counters of 0
+// to 2, of which one is 0 (only differences matter), and proposals that are behind all of them,
+// among them, or ahead.
 func starts() (all []start) {
 	const most = 2
 	for b := uint8(0); b <= most; b++ {
 		for c := b; c <= most; c++ {
 			for p := uint8(1); p <= most+1; p++ {
 				for q := p; q <= most+1; q++ {
-					all = append(all, start{[maxNodes]Node{{}, {Fence: b}, {Fence: c}}, [maxAttempts]uint8{p, q}})
+					all = append(all, start{[maxNodes]Node{{}, {Fence: b}, {Fence: c}},
+						[maxAttempts]uint8{p, q}})
 				}
 			}
 		}
@@ -108,7 +112,8 @@ func starts() (all []start) {
 	return all
 }
 
-// key is a state of three nodes and two attempts in 128 bits, without the names of the nodes. No counter exceeds 7.
+// key is a state of three nodes and two attempts in 128 bits, without the names of the nodes. No
+// counter exceeds 7.
 type key [2]uint64
 
 func keyOf(s State) (k key) {
@@ -120,7 +125,8 @@ func keyOf(s State) (k key) {
 	slices.SortFunc(columns[:], cmp.Compare[uint64])
 	k[0] = columns[0] | columns[1]<<16 | columns[2]<<32
 	for i, a := range s.Attempts[:2] {
-		k[1] |= (bit(a.Started) | bit(a.After > 0)<<1 | bit(a.Over)<<2 | uint64(a.Round)<<3 | uint64(a.Fence)<<6 | uint64(a.Raises)<<9 | bit(a.Crossed)<<17) << (20 * i)
+		k[1] |= (bit(a.Started) | bit(a.After > 0)<<1 | bit(a.Over)<<2 | uint64(
+			a.Round)<<3 | uint64(a.Fence)<<6 | uint64(a.Raises)<<9 | bit(a.Crossed)<<17) << (20 * i)
 	}
 	return k
 }
@@ -132,9 +138,10 @@ func bit(b bool) uint64 {
 	return 0
 }
 
-// Walks goes through runs at random, each of so many steps, and returns how many fences there were, how many of them took more
-// than one round, and a run that breaks a promise, if there is one.
-func Walks(rules Rules, random *rand.Rand, runs, steps int) (fences, raised int, found *Counterexample) {
+// Walks goes through runs at random, each of so many steps, and returns how many fences there were,
+// how many of them took more than one round, and a run that breaks a promise, if there is one.
+func Walks(rules Rules, random *rand.Rand, runs,
+	steps int) (fences, raised int, found *Counterexample) {
 	for range runs {
 		w := model{Rules: rules}
 		var at State

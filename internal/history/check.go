@@ -19,7 +19,8 @@ func (v Violation) String() string { return fmt.Sprintf("%v: %s: %s", v.At, v.Pr
 // Check returns what in the events breaks a promise, by time.
 func Check(events []Event) []Violation {
 	tenures := Tenures(events)
-	found := slices.Concat(exclusion(tenures), earlyLoss(events), finality(events), fences(tenures), linear(events, tenures))
+	found := slices.Concat(exclusion(tenures), earlyLoss(events), finality(events), fences(tenures),
+		linear(events, tenures))
 	slices.SortStableFunc(found, func(a, b Violation) int { return cmp.Compare(a.At, b.At) })
 	return found
 }
@@ -42,7 +43,8 @@ func exclusion(tenures []Tenure) (found []Violation) {
 		for i, t := range of {
 			if i > 0 && t.First < longest.Last {
 				found = append(found, Violation{
-					"mutual exclusion", t.First, fmt.Sprintf("%s has two holders: %v; %v", resource, longest, t),
+					"mutual exclusion", t.First,
+					fmt.Sprintf("%s has two holders: %v; %v", resource, longest, t),
 				})
 			}
 			if i == 0 || t.Last > longest.Last {
@@ -58,7 +60,8 @@ func earlyLoss(events []Event) (found []Violation) {
 	for _, e := range events {
 		if e.Kind == Held && e.At >= e.Until {
 			found = append(found, Violation{
-				"early loss", e.At, fmt.Sprintf("%s still has %v (token %.8s), valid until %v", e.Client, e.Resources, e.Token, e.Until),
+				"early loss", e.At, fmt.Sprintf("%s still has %v (token %.8s), valid until %v",
+					e.Client, e.Resources, e.Token, e.Until),
 			})
 		}
 	}
@@ -74,7 +77,8 @@ func finality(events []Event) (found []Violation) {
 			over[e.Token] = e.At
 		case e.Kind == Held && ended && e.At > end:
 			found = append(found, Violation{
-				"finality", e.At, fmt.Sprintf("%s has %v again (token %.8s), which had ended at %v", e.Client, e.Resources, e.Token, end),
+				"finality", e.At, fmt.Sprintf("%s has %v again (token %.8s), which had ended at %v",
+					e.Client, e.Resources, e.Token, end),
 			})
 		}
 	}
@@ -88,7 +92,8 @@ func fences(tenures []Tenure) (found []Violation) {
 		for _, t := range of {
 			if t.Fence > 0 && t.Fence <= highest.Fence {
 				found = append(found, Violation{
-					"fencing", t.First, fmt.Sprintf("%s: fence %d of %v does not exceed %d of %v", resource, t.Fence, t, highest.Fence, highest),
+					"fencing", t.First, fmt.Sprintf("%s: fence %d of %v does not exceed %d of %v",
+						resource, t.Fence, t, highest.Fence, highest),
 				})
 			}
 			if t.Fence > highest.Fence {

@@ -1,5 +1,6 @@
-// Package history records what the clients of a lock saw, and checks it against what the lock promises. It knows nothing of
-// Redis, and judges by the clients' own words alone: when they held what, by looks at the handle.
+// Package history records what the clients of a lock saw, and checks it against what the lock
+// promises. It knows nothing of Redis, and judges by the clients' own words alone: when they held
+// what, by looks at the handle.
 package history
 
 import (
@@ -14,8 +15,8 @@ import (
 // Kind is what an Event tells.
 type Kind uint8
 
-// The kinds of events. Of a tenure (one Handle's life) Acquired comes first, then any number of Held and Extended, then
-// Ended, or Crashed, or nothing where the run was over.
+// The kinds of events. Of a tenure (one Handle's life) Acquired comes first, then any number of
+// Held and Extended, then Ended, or Crashed, or nothing where the run was over.
 const (
 	Acquired Kind = iota + 1 // a call returned a handle; Began is when it was made
 	Held                     // a look at the handle found it alive: At is from before that look
@@ -28,11 +29,13 @@ const (
 	Fault                    // something was broken, or mended: Note says what
 )
 
-var kindNames = [...]string{"", "acquired", "held", "extended", "ended", "refused", "crashed", "swapped", "read", "fault"}
+var kindNames = [...]string{"", "acquired", "held", "extended", "ended", "refused", "crashed",
+	"swapped", "read", "fault"}
 
 func (k Kind) String() string { return kindNames[k] }
 
-// Event is one thing that happened. Times count from the start of the run, on one clock for all clients.
+// Event is one thing that happened. Times count from the start of the run, on one clock for all
+// clients.
 type Event struct {
 	Kind      Kind
 	Began, At time.Duration // call and return; the same where nothing lies between
@@ -85,8 +88,9 @@ type Tenure struct {
 	First     time.Duration // when the handle was first seen alive
 	Last      time.Duration // when it was last seen alive
 	Until     time.Duration // the last promise
-	Over      time.Duration // when it was found to be over; the end of the run if nobody looked again
-	End       string        // how; "" if nobody looked again
+	// when it was found to be over; the end of the run if nobody looked again
+	Over time.Duration
+	End  string // how; "" if nobody looked again
 }
 
 // Tenures puts the events of each handle together, in the order in which they began.

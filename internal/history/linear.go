@@ -7,23 +7,29 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// patience is for a search whose length nobody knows. What it cannot tell in time counts as broken: it is no proof.
+// patience is for a search whose length nobody knows. What it cannot tell in time counts as broken:
+// it is no proof.
 const patience = 20 * time.Second
 
-// linear: locks, and the registers that they guard, behave as if everything happened at one moment, between call and return. A
-// register can do so where its lock does not, if it refuses those whose fencing token is not the highest.
+// linear: locks, and the registers that they guard, behave as if everything happened at one moment,
+// between call and return. A register can do so where its lock does not, if it refuses those whose
+// fencing token is not the highest.
 func linear(events []Event, tenures []Tenure) (found []Violation) {
 	for resource, of := range byResource(tenures) {
-		if result := porcupine.CheckOperationsTimeout(lockModel, lockOperations(of), patience); result != porcupine.Ok {
+		if result := porcupine.CheckOperationsTimeout(lockModel, lockOperations(of),
+			patience); result != porcupine.Ok {
 			found = append(found, Violation{
-				"linearizability", of[0].First, fmt.Sprintf("of %d tenures of %s there is no order that a lock allows (%s)", len(of), resource, result),
+				"linearizability", of[0].First, fmt.Sprintf("of %d tenures of %s there is no "+
+					"order that a lock allows (%s)", len(of), resource, result),
 			})
 		}
 	}
 	for resource, of := range registers(events) {
-		if result := porcupine.CheckOperationsTimeout(registerModel, registerOperations(of), patience); result != porcupine.Ok {
+		if result := porcupine.CheckOperationsTimeout(registerModel, registerOperations(of),
+			patience); result != porcupine.Ok {
 			found = append(found, Violation{
-				"register", of[0].At, fmt.Sprintf("of %d accesses to the register of %s there is no order that a register allows (%s)", len(of), resource, result),
+				"register", of[0].At, fmt.Sprintf("of %d accesses to the register of %s there is "+
+					"no order that a register allows (%s)", len(of), resource, result),
 			})
 		}
 	}
@@ -49,14 +55,16 @@ var lockModel = porcupine.Model{
 	},
 }
 
-// lockOperations are a resource's. The end of a tenure lies somewhere between the last look that found it alive and the first
-// that did not.
+// lockOperations are a resource's. The end of a tenure lies somewhere between the last look that
+// found it alive and the first that did not.
 func lockOperations(tenures []Tenure) []porcupine.Operation {
 	var ops []porcupine.Operation
 	for i, t := range tenures {
 		ops = append(ops,
-			porcupine.Operation{ClientId: i, Input: take{t.Token}, Call: int64(t.Called), Return: int64(t.First)},
-			porcupine.Operation{ClientId: i, Input: leave{t.Token}, Call: int64(t.Last), Return: int64(max(t.Over, t.Last))},
+			porcupine.Operation{ClientId: i, Input: take{t.Token}, Call: int64(t.Called),
+				Return: int64(t.First)},
+			porcupine.Operation{ClientId: i, Input: leave{t.Token}, Call: int64(t.Last),
+				Return: int64(max(t.Over, t.Last))},
 		)
 	}
 	return ops
@@ -88,7 +96,8 @@ func registers(events []Event) map[string][]Event {
 func registerOperations(events []Event) []porcupine.Operation {
 	var ops []porcupine.Operation
 	for i, e := range events {
-		ops = append(ops, porcupine.Operation{ClientId: i, Input: e, Call: int64(e.Began), Return: int64(e.At)})
+		ops = append(ops, porcupine.Operation{ClientId: i, Input: e, Call: int64(e.Began),
+			Return: int64(e.At)})
 	}
 	return ops
 }

@@ -35,7 +35,9 @@ func TestLeaseEndsBeforeItsTTLByTheDriftAndTheRounding(t *testing.T) {
 }
 
 func TestMillisecondsAreRoundedUp(t *testing.T) {
-	for d, want := range map[time.Duration]int64{0: 0, 1: 1, ms: 1, ms + 1: 2, 30 * time.Second: 30000} {
+	for d, want := range map[time.Duration]int64{
+		0: 0, 1: 1, ms: 1, ms + 1: 2, 30 * time.Second: 30000,
+	} {
 		require.Equal(t, want, lease.Milliseconds(d), "%v", d)
 	}
 }
@@ -73,7 +75,8 @@ func TestRenewalIsDue(t *testing.T) {
 }
 
 func TestRenewalNeverCarriesTheLeasePastItsBound(t *testing.T) {
-	r := lease.Renewal{On: true, Full: 30 * time.Second, TTL: 30 * time.Second, Until: start.Add(50 * time.Second)}
+	r := lease.Renewal{On: true, Full: 30 * time.Second, TTL: 30 * time.Second,
+		Until: start.Add(50 * time.Second)}
 	l := lease.Lease{Start: start, TTL: 30 * time.Second, Drift: 0.01}
 
 	require.Equal(t, 30*time.Second, r.Next(start.Add(10*time.Second)))
@@ -81,9 +84,11 @@ func TestRenewalNeverCarriesTheLeasePastItsBound(t *testing.T) {
 	require.True(t, r.Useful(l, start.Add(29*time.Second)))
 	require.Equal(t, start.Add(10*time.Second), r.Wake(l, start))
 
-	last := lease.Lease{Start: start.Add(30 * time.Second), TTL: r.Next(start.Add(30 * time.Second)), Drift: 0.01}
+	last := lease.Lease{Start: start.Add(30 * time.Second),
+		TTL: r.Next(start.Add(30 * time.Second)), Drift: 0.01}
 	require.False(t, r.Useful(last, start.Add(31*time.Second)), "the bound is reached")
-	require.Equal(t, last.End(), r.Wake(last, start.Add(31*time.Second)), "and nothing to do but to end")
+	require.Equal(t, last.End(), r.Wake(last, start.Add(31*time.Second)),
+		"and nothing to do but to end")
 
 	r.On = false
 	require.False(t, r.Useful(l, start.Add(10*time.Second)))
@@ -98,7 +103,8 @@ func TestRenewalThatGivesLessThanWhatIsLeftIsNotUseful(t *testing.T) {
 }
 
 func TestRenewalThatFailedWakesAgainAndNotInThePast(t *testing.T) {
-	r := lease.Renewal{On: true, Full: 30 * time.Second, TTL: 30 * time.Second, Failed: start.Add(29600 * ms)}
+	r := lease.Renewal{On: true, Full: 30 * time.Second, TTL: 30 * time.Second,
+		Failed: start.Add(29600 * ms)}
 	l := lease.Lease{Start: start, TTL: 30 * time.Second, Drift: 0.01}
 	require.Equal(t, l.End(), r.Wake(l, start.Add(29600*ms)), "the next try would come too late")
 }

@@ -10,8 +10,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// ClientLeaks returns what a leak check after a test that stops servers has to ignore: the goroutines
-// that a closed go-redis client leaves behind. Each ends by itself.
+// ClientLeaks returns what a leak check after a test that stops servers has to ignore: the
+// goroutines that a closed go-redis client leaves behind. Each ends by itself.
 //   - After PoolSize refused dials one probes the server, and notices Close up to a second late.
 //   - Recent versions dial in the background, up to five times with pauses, whether or not
 //     anybody still wants the connection.
@@ -23,9 +23,11 @@ func ClientLeaks() []goleak.Option {
 	}
 }
 
-// Main runs the tests of a package and fails if goroutines are left after the last one. It is for TestMain.
+// Main runs the tests of a package and fails if goroutines are left after the last one. It is for
+// TestMain.
 func Main(m *testing.M) {
-	if err := flag.Set("test.parallel", "4"); err != nil { // the tests that run alongside each other wait most of the time
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		// the tests that run alongside each other wait most of the time
 		panic(err)
 	}
 	code := m.Run()
@@ -36,7 +38,8 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// NoLeak fails the test if goroutines are left after everything registered later with t.Cleanup has run.
+// NoLeak fails the test if goroutines are left after everything registered later with t.Cleanup has
+// run.
 func NoLeak(t *testing.T) {
 	t.Helper()
 	if !alongside(t.Name()) {
@@ -44,7 +47,8 @@ func NoLeak(t *testing.T) {
 	}
 }
 
-// companions has the names of tests that run alongside others, whose goroutines they cannot tell from their own.
+// companions has the names of tests that run alongside others, whose goroutines they cannot tell
+// from their own.
 var companions sync.Map
 
 // alongside reports whether the test, or one that it is part of, runs alongside others.
@@ -54,8 +58,8 @@ func alongside(name string) bool {
 	return ok || i > 0 && alongside(name[:i])
 }
 
-// RunAlongside is t.Run for the cases of a test that wait most of the time: they wait together. What they leak is the whole
-// test's, which calls NoLeak before.
+// RunAlongside is t.Run for the cases of a test that wait most of the time: they wait together.
+// What they leak is the whole test's, which calls NoLeak before.
 func RunAlongside(t *testing.T, name string, test func(t *testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {

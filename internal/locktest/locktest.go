@@ -1,5 +1,6 @@
-// Package locktest has what tests of locks begin and end with: masters with clients, Lockers over them, and checks that
-// neither keys nor goroutines are left. The tests themselves are in internal/acceptance and in the root.
+// Package locktest has what tests of locks begin and end with: masters with clients, Lockers over
+// them, and checks that neither keys nor goroutines are left. The tests themselves are in
+// internal/acceptance and in the root.
 package locktest
 
 import (
@@ -41,7 +42,8 @@ func Open[N redlock.Node](t *testing.T, nodes []N, opts ...redlock.Option) *redl
 	return l
 }
 
-// OnePerSlot is a single server that passes for a Redis Cluster: resources in different slots are asked for one by one.
+// OnePerSlot is a single server that passes for a Redis Cluster: resources in different slots are
+// asked for one by one.
 type OnePerSlot struct{ *redis.Client }
 
 // MasterForKey returns the client, which serves all slots.
@@ -49,7 +51,8 @@ func (c OnePerSlot) MasterForKey(context.Context, string) (*redis.Client, error)
 	return c.Client, nil
 }
 
-// NoKeys checks that nothing is left on any of the servers. What is deleted in the background gets a moment.
+// NoKeys checks that nothing is left on any of the servers. What is deleted in the background gets
+// a moment.
 func NoKeys(t *testing.T, servers []*redistest.Server) {
 	t.Helper()
 	NoKeysWithin(t, 5*time.Second, servers)

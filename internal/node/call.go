@@ -3,8 +3,8 @@ package node
 import "time"
 
 // Call is one script call to one node. Its exported fields belong to the caller until the call is
-// sent, and again from the moment the Receiver gets it; in between they are the node's. Small fields
-// stand together: each request to each node has a Call, and its size counts.
+// sent, and again from the moment the Receiver gets it; in between they are the node's. Small
+// fields stand together: each request to each node has a Call, and its size counts.
 type Call struct {
 	Script *Script
 	Keys   []string // on a Redis Cluster they share a slot
@@ -55,15 +55,17 @@ type Call struct {
 
 	// Guarded by the node's mutex.
 	state      state
-	tried      bool     // the node may know of the call
-	spare      bool     // a late Close does not wait for it: it has had its chance
-	waits      int32    // calls that must be done before this one is queued
-	failures   int32    // how often the call failed and was put aside for another try
-	stream     *stream  // in whose queue it is
-	next, prev *Call    // neighbours there
-	after      *Call    // the one of the calls that it waits for that has the same owner: whoever follows this one relies on it
-	followers  []*Call  // calls that wait for this one
-	holds      []string // keys on which it holds others back
+	tried      bool    // the node may know of the call
+	spare      bool    // a late Close does not wait for it: it has had its chance
+	waits      int32   // calls that must be done before this one is queued
+	failures   int32   // how often the call failed and was put aside for another try
+	stream     *stream // in whose queue it is
+	next, prev *Call   // neighbours there
+	// the one of the calls that it waits for that has the same owner: whoever follows this one
+	// relies on it
+	after     *Call
+	followers []*Call  // calls that wait for this one
+	holds     []string // keys on which it holds others back
 }
 
 // defaultPatience is the Patience of calls that do not say.

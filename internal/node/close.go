@@ -177,9 +177,11 @@ func (n *Node) leftOver() error {
 	}
 	switch {
 	case calls > 0:
-		return fmt.Errorf("%d calls are still with the Redis client, which has not given them up", calls)
+		return fmt.Errorf("%d calls are still with the Redis client, which has not given them up",
+			calls)
 	case n.tripsLocked() > 0:
-		return fmt.Errorf("the Redis client has not given up looking for the masters of the cluster")
+		return fmt.Errorf(
+			"the Redis client has not given up looking for the masters of the cluster")
 	case n.probes > 0:
 		return fmt.Errorf("the Redis client has not given up a connection that it was making")
 	default:

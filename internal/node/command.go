@@ -188,8 +188,8 @@ func (c *command) finish() {
 	}
 }
 
-// unquoted returns an error reply without the arguments that it quotes: one of them is a token, which
-// must not get into logs.
+// unquoted returns an error reply without the arguments that it quotes: one of them is a token,
+// which must not get into logs.
 func unquoted(err error) error {
 	if err == nil || !answered(err) {
 		return err

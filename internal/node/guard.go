@@ -39,9 +39,11 @@ type Quarantine struct {
 func (q *Quarantine) Error() string {
 	up, left := q.Up.Round(time.Second), max(time.Second, q.Left.Round(time.Second))
 	if q.Promoted {
-		return fmt.Sprintf("was perhaps promoted, seen as a master for %d s, has no vote for %d s more", up/time.Second, left/time.Second)
+		return fmt.Sprintf("was perhaps promoted, seen as a master for %d s, has no vote for "+
+			"%d s more", up/time.Second, left/time.Second)
 	}
-	return fmt.Sprintf("restarted %d s ago, has no vote for %d s more", up/time.Second, left/time.Second)
+	return fmt.Sprintf("restarted %d s ago, has no vote for %d s more", up/time.Second,
+		left/time.Second)
 }
 
 // RedisError says that the master has answered, and that nothing is wrong with the connection.
@@ -153,7 +155,8 @@ func (n *Node) judge(addr string, i info, guard time.Duration, asked time.Time) 
 	}
 	uptime, err := strconv.ParseInt(i["uptime_in_seconds"], 10, 32)
 	if err != nil || i["run_id"] == "" || i["master_replid"] == "" || i["master_replid2"] == "" {
-		return &Unguardable{"INFO does not tell uptime_in_seconds, run_id, master_replid and master_replid2"}
+		return &Unguardable{"INFO does not tell uptime_in_seconds, run_id, master_replid and " +
+			"master_replid2"}
 	}
 	up := time.Duration(max(0, uptime)) * time.Second // negative: its clock was set back
 	if left := guard + rounding - up; left > 0 {
@@ -197,7 +200,8 @@ func readInfo(text string) info {
 
 // versions are the fields that name a server which is known to forget its scripts in a restart, and
 // its compiler.
-var versions = map[string]bool{"redis_version": true, "valkey_version": true, "redict_version": true, "gcc_version": true}
+var versions = map[string]bool{"redis_version": true, "valkey_version": true,
+	"redict_version": true, "gcc_version": true}
 
 // keepsScripts says why the server might know a script from before its restart, or "". Redis before
 // 7.0 writes those to its append-only file that were loaded by SCRIPT LOAD, and all of them to a
@@ -205,7 +209,8 @@ var versions = map[string]bool{"redis_version": true, "valkey_version": true, "r
 func (i info) keepsScripts() (reason string) {
 	for field, value := range i {
 		if strings.HasSuffix(field, "_version") && !versions[field] {
-			return fmt.Sprintf("it is not known to forget scripts when it restarts (%s:%s)", field, value)
+			return fmt.Sprintf("it is not known to forget scripts when it restarts (%s:%s)", field,
+				value)
 		}
 	}
 	first, _, _ := strings.Cut(i["redis_version"], ".")
@@ -214,7 +219,8 @@ func (i info) keepsScripts() (reason string) {
 	case err != nil:
 		return fmt.Sprintf("INFO has no version of Redis, but %q", i["redis_version"])
 	case major < 7:
-		return fmt.Sprintf("Redis %s may know scripts from before a restart: it takes 7.0 or later", i["redis_version"])
+		return fmt.Sprintf("Redis %s may know scripts from before a restart: it takes 7.0 or later",
+			i["redis_version"])
 	}
 	return ""
 }

@@ -70,7 +70,8 @@ func TestLastErrorIsTheClients(t *testing.T) {
 			options: redis.Options{Username: "nobody", Password: "x"},
 			want:    "WRONGPASS",
 		},
-		"it is closed": {prepare: func(c *redis.Client) { _ = c.Close() }, want: "client is closed"},
+		"it is closed": {prepare: func(c *redis.Client) { _ = c.Close() },
+			want: "client is closed"},
 		"its connections are all in use": {
 			options: redis.Options{PoolSize: 1, PoolTimeout: time.Millisecond},
 			prepare: func(c *redis.Client) {

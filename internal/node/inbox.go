@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	pingAfter   = 3 * time.Second // of silence; without an answer within as long again, the connection is given up
+	// of silence; without an answer within as long again, the connection is given up
+	pingAfter   = 3 * time.Second
 	firstRetry  = 50 * time.Millisecond
 	longestWait = 5 * time.Second // between two tries to subscribe
 )
@@ -36,7 +37,8 @@ var errNoSubscription = errors.New("the client's Subscribe returns nil")
 // when the subscription is confirmed, with nil, also after an interruption in which messages may
 // have been lost; and when it ends or cannot be had, with the reason. Both are called one after the
 // other, without any lock held, and must not block. Listen returns nil if the node is closed.
-func (n *Node) Listen(channel string, receive func(payload string), changed func(err error)) *Inbox {
+func (n *Node) Listen(channel string, receive func(payload string),
+	changed func(err error)) *Inbox {
 	i := &Inbox{node: n, channel: channel, receive: receive, changed: changed}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -102,8 +104,8 @@ func (i *Inbox) listen() error {
 		_ = sub.Close()
 		return err
 	}
-	// A read does not end with its context: the end of the connection ends it. What Close says is of
-	// no use to anybody.
+	// A read does not end with its context: the end of the connection ends it. What Close says is
+	// of no use to anybody.
 	closed := make(chan struct{})
 	stop := context.AfterFunc(i.ctx, func() {
 		_ = sub.Close()

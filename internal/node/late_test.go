@@ -176,7 +176,8 @@ func TestCloseIsBoundedWhenTheServerHangs(t *testing.T) {
 	require.True(t, n.SendAfter(parked, flying))
 	require.True(t, n.SendAfter(last, parked))
 	took, err := shut(n, 100*time.Millisecond, 200*time.Millisecond)
-	require.EqualError(t, err, "1 calls are still with the Redis client, which has not given them up")
+	require.EqualError(t, err,
+		"1 calls are still with the Redis client, which has not given them up")
 	require.GreaterOrEqual(t, took, 300*time.Millisecond)
 	require.Less(t, took, time.Second)
 	require.Len(t, in, 2, "those that are not sent have come back")

@@ -53,11 +53,13 @@ type Node struct {
 	idle    chan struct{} // closed when there is nothing left to do; made by Close
 	rest    chan struct{} // closed when all that is left is inside go-redis; made by Close
 
-	sightings map[string]sighting // of masters that may have been promoted, by address; see guard.go
+	// of masters that may have been promoted, by address; see guard.go
+	sightings map[string]sighting
 }
 
-// New returns the node behind client, which is a Redis Cluster if clustered is true: then, if client
-// has MasterForKey, each of its masters gets a stream of its own. The client stays the caller's.
+// New returns the node behind client, which is a Redis Cluster if clustered is true: then, if
+// client has MasterForKey, each of its masters gets a stream of its own. The client stays the
+// caller's.
 func New(client Client, clustered bool) *Node {
 	n := &Node{client: client, addr: addrOf(client), holding: make(map[string][]*Call)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -156,8 +158,8 @@ func (n *Node) Drop(c *Call) bool {
 	return true
 }
 
-// enqueueLocked puts a call into the queue of its master and sees to it that a worker sends it. On a
-// closed node the call ends.
+// enqueueLocked puts a call into the queue of its master and sees to it that a worker sends it. On
+// a closed node the call ends.
 func (n *Node) enqueueLocked(c *Call) {
 	if n.phase == closed {
 		n.returnLocked(c, ErrClosed)

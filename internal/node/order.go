@@ -11,7 +11,8 @@ func (c *Call) followLocked(earlier *Call) {
 	if earlier == nil || earlier.state == fresh || earlier.state == done {
 		return
 	}
-	if len(earlier.followers) == cap(earlier.followers) { // before it grows: forget the dropped ones
+	if len(earlier.followers) == cap(earlier.followers) {
+		// before it grows: forget the dropped ones
 		earlier.followers = slices.DeleteFunc(earlier.followers, func(f *Call) bool {
 			return f.state == done
 		})
@@ -40,15 +41,15 @@ func (n *Node) holdBackLocked(c *Call, keys []string) {
 	}
 }
 
-// waitsForHolders reports whether c waits for those that hold one of its keys back: for all of them,
-// or only for those that the node may know of. A call that holds others back itself waits for
+// waitsForHolders reports whether c waits for those that hold one of its keys back: for all of
+// them, or only for those that the node may know of. A call that holds others back itself waits for
 // the latter: what has not been sent yet says, when it is, what is right by then.
 func (c *Call) waitsForHolders() (waits, all bool) {
 	return c.HeldBack || len(c.HoldsBack) > 0, c.HeldBack
 }
 
-// followHoldersLocked makes c wait for those that hold one of its keys back. For each key it follows
-// the last of them, which hands it on to the one before: see handOnLocked.
+// followHoldersLocked makes c wait for those that hold one of its keys back. For each key it
+// follows the last of them, which hands it on to the one before: see handOnLocked.
 func (n *Node) followHoldersLocked(c *Call) {
 	if waits, _ := c.waitsForHolders(); !waits || len(n.holding) == 0 {
 		return
@@ -71,8 +72,8 @@ func (c *Call) followOnceLocked(holders []*Call) {
 	}
 }
 
-// stopHoldingLocked lets calls of other owners overtake c from now on. It returns, by key, those that
-// held it back before c did.
+// stopHoldingLocked lets calls of other owners overtake c from now on. It returns, by key, those
+// that held it back before c did.
 func (n *Node) stopHoldingLocked(c *Call) (before map[string][]*Call) {
 	for _, key := range c.holds {
 		holders := n.holding[key]

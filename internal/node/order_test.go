@@ -124,8 +124,12 @@ func heldBack(to node.Receiver, key, value string) *node.Call {
 
 func TestHeldBackCallWaitsForTheOneThatHoldsItsKey(t *testing.T) {
 	for name, free := range map[string]func(to node.Receiver) *node.Call{
-		"not one for another key":    func(to node.Receiver) *node.Call { return heldBack(to, "c", "x") },
-		"not one that may go before": func(to node.Receiver) *node.Call { return pushCall(to, "b", "x") },
+		"not one for another key": func(to node.Receiver) *node.Call {
+			return heldBack(to, "c", "x")
+		},
+		"not one that may go before": func(to node.Receiver) *node.Call {
+			return pushCall(to, "b", "x")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLine(t)
@@ -151,7 +155,8 @@ func TestHeldBackCallWaitsForTheOneThatHoldsItsKey(t *testing.T) {
 	}
 }
 
-// failing sends a call that holds others back from some keys. It is on its way, will fail, and is repeated then.
+// failing sends a call that holds others back from some keys. It is on its way, will fail, and is
+// repeated then.
 func (l *line) failing(t *testing.T, n *node.Node, in inbox, holdsBack ...string) *node.Call {
 	l.server.Do(t, "set", "string", 1)
 	l.halt()
@@ -211,7 +216,8 @@ func TestCallBehindAnotherOfItsOwnerIsHeldBackNoLonger(t *testing.T) {
 	require.ErrorContains(t, never.next(t).Err, "WRONGTYPE")
 }
 
-// A release that changes a queue is sent after another one, which holds others back from the end of its round on.
+// A release that changes a queue is sent after another one, which holds others back from the end of
+// its round on.
 func TestWhoeverIsHeldBackWaitsForAllWhoHoldTheKey(t *testing.T) {
 	l := newLine(t)
 	n, in := l.newNode(t), newInbox()
@@ -240,7 +246,8 @@ func TestWhoeverIsHeldBackWaitsForAllWhoHoldTheKey(t *testing.T) {
 	require.Equal(t, []string{"first", "second"}, l.list(t, "a")[:2])
 }
 
-// While one release is under way, those behind it gather. They go out together when it is done, and not one by one.
+// While one release is under way, those behind it gather. They go out together when it is done, and
+// not one by one.
 func TestThoseWhoHoldAKeyDoNotWaitForWhatHasNotBeenSent(t *testing.T) {
 	l := newLine(t)
 	n, in := l.newNode(t), newInbox()

@@ -52,10 +52,11 @@ func (n *Node) repeat(c *Call) bool {
 }
 
 // Moving reports whether an error is because a Redis Cluster moves the slot of several keys of the
-// call: it may be sent anew with one of them. It is ASK where go-redis has been sent to and fro until
-// it gave up.
+// call: it may be sent anew with one of them. It is ASK where go-redis has been sent to and fro
+// until it gave up.
 func (c *Call) Moving(err error) bool {
-	return err != nil && len(c.Keys) > 1 && (redis.HasErrorPrefix(err, "TRYAGAIN") || redis.HasErrorPrefix(err, "ASK"))
+	return err != nil && len(c.Keys) > 1 && (redis.HasErrorPrefix(err, "TRYAGAIN") ||
+		redis.HasErrorPrefix(err, "ASK"))
 }
 
 // pauseAfterLocked returns how long to wait after so many failures. Close has no time to lose.

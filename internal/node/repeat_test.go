@@ -105,7 +105,8 @@ func TestRepetitionEndsWhenTheNodeIsClosed(t *testing.T) {
 	c := pushCall(in, "string", "x")
 	c.RepeatUntil = time.Now().Add(time.Hour)
 	require.True(t, n.Send(c))
-	eventually(t, func() bool { return len(l.begun()) == 5 }) // the next try is most of a second away
+	// the next try is most of a second away
+	eventually(t, func() bool { return len(l.begun()) == 5 })
 
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -12,8 +12,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// movingMaster is a server that passes for a cluster. Each time a master is looked for it gets a new
-// address.
+// movingMaster is a server that passes for a cluster. Each time a master is looked for it gets a
+// new address.
 type movingMaster struct {
 	*redis.Client
 	t       *testing.T
@@ -39,7 +39,8 @@ func TestMastersThatHaveGoneAreForgotten(t *testing.T) {
 		n.mu.Lock()
 		require.Equal(t, i+1, client.lookups)
 		n.routes.since = n.routes.since.Add(-hintsLast) // it is looked up anew each time
-		require.LessOrEqual(t, len(n.streams), 3, "what is not routed, the old master and the new one")
+		require.LessOrEqual(t, len(n.streams), 3,
+			"what is not routed, the old master and the new one")
 		require.Len(t, n.routes.byAddr, len(n.streams)-1)
 		n.mu.Unlock()
 	}

@@ -39,7 +39,8 @@ type trip struct {
 
 // newStream returns the stream to the master, or masters, behind client.
 func newStream(n *Node, client any) *stream {
-	s := &stream{node: n, base: baseWorkers, batch: maxBatch, sweepAt: minSweep, pace: newPace(client)}
+	s := &stream{node: n, base: baseWorkers, batch: maxBatch, sweepAt: minSweep,
+		pace: newPace(client)}
 	s.worker = s.work
 	s.health.options = optionsOf(client)
 	return s
@@ -61,7 +62,8 @@ func (s *stream) callWorkerLocked() {
 	case s.queue.length == 0:
 	case s.workers < s.base:
 		s.startLocked()
-	case s.pace.distantLocked() && s.workers+s.stuck < s.pace.most: // else there is no need to look at the clock
+	case s.pace.distantLocked() && s.workers+s.stuck < s.pace.most:
+		// else there is no need to look at the clock
 		now := time.Now()
 		due, ok := s.pace.dueLocked(now, s.workers+s.stuck)
 		switch {

@@ -75,7 +75,8 @@ func TestOnlySoManyWorkersMayBeStuck(t *testing.T) {
 	for _, test := range []struct {
 		pool, base, stuck int
 		alone             bool
-	}{{1, 2, 1, false}, {4, 2, 2, false}, {10, 2, 5, false}, {100, 2, 8, false}, {4, 3, 1, true}, {10, 4, 3, true}, {100, 4, 8, true}} {
+	}{{1, 2, 1, false}, {4, 2, 2, false}, {10, 2, 5, false}, {100, 2, 8, false}, {4, 3, 1, true},
+		{10, 4, 3, true}, {100, 4, 8, true}} {
 		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
 			l := newLine(t)
 			l.client = redis.NewClient(&redis.Options{Addr: l.server.Addr(), PoolSize: test.pool})
@@ -105,11 +106,13 @@ func TestOnlySoManyWorkersMayBeStuck(t *testing.T) {
 	}
 }
 
-// A master collects few calls while it may hang. Only an answer to what was sent later than the call
-// that hangs proves that it does not.
+// A master collects few calls while it may hang. Only an answer to what was sent later than the
+// call that hangs proves that it does not.
 func TestMasterThatMayHangCollectsFewCalls(t *testing.T) {
 	const many, few = 100, 16
-	for name, hangs := range map[string]bool{"nothing was answered": true, "a later call was": false} {
+	for name, hangs := range map[string]bool{
+		"nothing was answered": true, "a later call was": false,
+	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLine(t)
 			n, in := l.newNode(t), newInbox()
@@ -155,7 +158,8 @@ func TestMasterThatMayHangCollectsFewCalls(t *testing.T) {
 // The patience of a round trip is that of the most patient of its calls.
 func TestWorkerIsNotStuckWhileOneOfItsCallsHasPatience(t *testing.T) {
 	l := newLine(t)
-	l.client.Options().PoolSize = 2 // no more workers than the base, however busy the machine makes the node look distant
+	// no more workers than the base, however busy the machine makes the node look distant
+	l.client.Options().PoolSize = 2
 	n, in := l.newNode(t), newInbox()
 	occupy(t, l, n, in)
 	for _, patience := range []time.Duration{time.Millisecond, time.Hour, time.Millisecond} {

@@ -107,7 +107,8 @@ func TestEachCallComesBackOnceHoweverCloseEnds(t *testing.T) {
 				_, _ = fmt.Sscanf(err.Error(), "%d calls", &left)
 			}
 			wg.Wait()
-			require.LessOrEqual(t, ta.accepted.Load()-ta.received.Load(), left, "those that Close speaks of")
+			require.LessOrEqual(t, ta.accepted.Load()-ta.received.Load(), left,
+				"those that Close speaks of")
 			require.NoError(t, n.Close(context.Background(), 0))
 			require.Equal(t, ta.accepted.Load(), ta.received.Load())
 			require.Zero(t, ta.twice.Load())

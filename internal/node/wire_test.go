@@ -48,7 +48,8 @@ func TestEachCallOfARoundTripHasItsOwnResult(t *testing.T) {
 	l.server.Do(t, "set", "string", 1)
 	occupy(t, l, n, in)
 
-	good, bad, alsoGood := pushCall(in, "a", "x"), pushCall(in, "string", "x"), pushCall(in, "b", "x")
+	good, bad, alsoGood := pushCall(in, "a", "x"), pushCall(in, "string", "x"),
+		pushCall(in, "b", "x")
 	for _, c := range []*node.Call{good, bad, alsoGood} {
 		require.True(t, n.Send(c))
 	}

@@ -84,9 +84,9 @@ func (s *stream) loadLocked(t *trip, now time.Time) bool {
 	return len(t.batch) > 0
 }
 
-// mostLocked returns how many calls a round trip may carry. While a worker is stuck, and nothing that
-// was sent later has been answered, a hung master should not collect more than it takes to find out.
-// A late answer to what was sent before proves nothing: the master may have hung since.
+// mostLocked returns how many calls a round trip may carry. While a worker is stuck, and nothing
+// that was sent later has been answered, a hung master should not collect more than it takes to
+// find out. A late answer to what was sent before proves nothing: the master may have hung since.
 func (s *stream) mostLocked() int {
 	for _, t := range s.trips {
 		if t.stuck && !s.health.asked.After(t.began) {

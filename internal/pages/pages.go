@@ -72,13 +72,15 @@ func Names(t *testing.T, page, root string) {
 	text := fence.ReplaceAllString(read(t, page), "") // a snippet may declare a test
 	for _, code := range codeParts.FindAllString(text, -1) {
 		for _, name := range testName.FindAllString(code, -1) {
-			if !slices.ContainsFunc(tests, func(s string) bool { return strings.HasPrefix(s, name) }) {
+			if !slices.ContainsFunc(tests,
+				func(s string) bool { return strings.HasPrefix(s, name) }) {
 				t.Errorf("%s names %s, but no test's name begins so", page, name)
 			}
 		}
 		for _, m := range testRun.FindAllStringSubmatch(code, -1) {
 			here := testsBelow(t, filepath.Join(root, m[1]))
-			if !slices.ContainsFunc(here, func(s string) bool { return strings.Contains(s, m[2]) }) {
+			if !slices.ContainsFunc(here,
+				func(s string) bool { return strings.Contains(s, m[2]) }) {
 				t.Errorf("%s says %q, which runs nothing", page, m[0])
 			}
 		}

@@ -40,7 +40,8 @@ func Snippets(t *testing.T, page, scene string, flags ...string) {
 // First checks that a page's first block of Go is part of a function in a Go file, which is tested.
 func First(t *testing.T, page, file string) {
 	t.Helper()
-	indented := "\t" + strings.ReplaceAll(strings.TrimSpace(goBlocksOf(t, page)[0].text), "\n", "\n\t") + "\n"
+	indented := "\t" + strings.ReplaceAll(strings.TrimSpace(goBlocksOf(t, page)[0].text), "\n",
+		"\n\t") + "\n"
 	if !strings.Contains(read(t, file), strings.ReplaceAll(indented, "\n\t\n", "\n\n")) {
 		t.Errorf("%s does not contain the first snippet of %s", file, page)
 	}
@@ -97,7 +98,8 @@ func newCompiler(t *testing.T, scene string, flags []string) *compiler {
 // exports finds the compiled packages that go list tells of, and those that they need.
 func exports(t *testing.T, args []string) importer.Lookup {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-export", "-deps", "-json=ImportPath,Export"}, args...)...)
+	cmd := exec.Command("go",
+		append([]string{"list", "-export", "-deps", "-json=ImportPath,Export"}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

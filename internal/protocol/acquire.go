@@ -28,7 +28,8 @@ var (
 	// healVerb is acquire for a site that has lost our keys, while a quorum has them.
 	healVerb = &verb{
 		name: "acquire", script: acquireVerb.script,
-		prepare: sendWhileWanted, args: healArgs, read: readVerdict, rule: allRule, takes: true, fenced: true,
+		prepare: sendWhileWanted, args: healArgs, read: readVerdict, rule: allRule, takes: true,
+		fenced: true,
 	}
 )
 
@@ -54,7 +55,8 @@ func acquireArgs(a *ask) []any {
 
 func standArgs(a *ask) []any {
 	c, s := a.round.claim, a.siteLocked()
-	args := []any{c.args[0], c.args[1], s.locks, c.place.Name, c.place.Ticket.Load(), c.place.patienceAt(s.node), taking{c}}
+	args := []any{c.args[0], c.args[1], s.locks, c.place.Name, c.place.Ticket.Load(),
+		c.place.patienceAt(s.node), taking{c}}
 	if a.fenced() {
 		args = append(args, c.args[3])
 	}
@@ -70,9 +72,9 @@ func healArgs(a *ask) []any {
 	return args
 }
 
-// sendWithinTimeout has the call dropped if it still waits to be sent when nobody waits for it. That
-// is later than the round's deadline where a process computes on all of its processors, and whoever
-// is to send it waits for its turn: see letAnswersIn.
+// sendWithinTimeout has the call dropped if it still waits to be sent when nobody waits for it.
+// That is later than the round's deadline where a process computes on all of its processors, and
+// whoever is to send it waits for its turn: see letAnswersIn.
 func sendWithinTimeout(a *ask) bool {
 	a.call.SendBy = a.round.asked.Add(a.round.timeout * 3 / 2)
 	return true
@@ -101,7 +103,8 @@ func (c *Claim) Stand(ttl time.Duration, at *Place) *Round {
 	return c.roundLocked(standVerb, ttl)
 }
 
-// Place returns where the claim's owner stands in the queues, which its release leaves; nil: nowhere.
+// Place returns where the claim's owner stands in the queues, which its release leaves; nil:
+// nowhere.
 func (c *Claim) Place() *Place {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +141,8 @@ func (r *Round) Times() (times []NodeTime) {
 	defer r.claim.mu.Unlock()
 	for i := range r.asks {
 		if a := &r.asks[i]; a.shown > 1 {
-			times = append(times, NodeTime{r.node(i), a.shown, r.start.Add(a.asked), r.start.Add(a.heard)})
+			times = append(times, NodeTime{r.node(i), a.shown, r.start.Add(a.asked),
+				r.start.Add(a.heard)})
 		}
 	}
 	return times
@@ -155,7 +159,8 @@ func (c *Claim) supersede() {
 
 // queueLocked keeps track of where the owner of a claim may stand, after an answer.
 func (c *Claim) queueLocked(a *ask, err error) {
-	if v := a.round.verb; !v.stands && !v.watches || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
+	if v := a.round.verb; !v.stands && !v.watches || errors.Is(err, node.ErrNotSent) ||
+		errors.Is(err, node.ErrClosed) || forbidden(err) {
 		return
 	}
 	if a.round.verb.watches {
@@ -180,7 +185,8 @@ func (c *Claim) queueLocked(a *ask, err error) {
 // not answered yet is not asked: it will not be faster now.
 func (r *Round) Again(patience time.Duration) *Round {
 	again := r.claim.Acquire(r.ttl)
-	again.timeout, again.modest, again.before, again.contest, again.ctx = patience, true, r.beaten, r.contest, r.ctx
+	again.timeout, again.modest, again.before, again.contest, again.ctx = patience, true, r.beaten,
+		r.contest, r.ctx
 	return again
 }
 
@@ -205,9 +211,9 @@ func (c *Claim) healLocked(a *ask) {
 	}
 }
 
-// Stranger returns the value, under the lock keys that are in our way, that most nodes name of those
-// that are no tokens of this library; "" if there is none. Whoever has set it calls nobody when it
-// is free.
+// Stranger returns the value, under the lock keys that are in our way, that most nodes name of
+// those that are no tokens of this library; "" if there is none. Whoever has set it calls nobody
+// when it is free.
 func (r *Round) Stranger() string {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
@@ -243,7 +249,8 @@ func (r *Round) FreeIn() time.Duration {
 			silent++
 		case said == nil:
 			missing--
-		case errors.As(said, &refused) && refused.Left >= 0 && !refused.Waited: // else it never expires
+		case errors.As(said, &refused) && refused.Left >= 0 && !refused.Waited:
+			// else it never expires
 			left = append(left, refused.Left)
 		case errors.As(said, &barred):
 			left = append(left, barred.Left)

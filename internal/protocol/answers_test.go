@@ -22,15 +22,23 @@ func TestWaiterTriesAgainWhenEnoughLocksWillHaveExpired(t *testing.T) {
 		answers []error // less than five: the others are silent
 		freeIn  time.Duration
 	}{
-		"held by one":                        {[]error{heldBy("x", 300*ms), heldBy("x", 500*ms), heldBy("x", 400*ms), heldBy("x", 600*ms), heldBy("x", 700*ms)}, 501 * ms},
-		"two granted":                        {[]error{nil, nil, heldBy("x", 900*ms), heldBy("x", 300*ms), heldBy("x", 500*ms)}, 301 * ms},
-		"a key that never expires":           {[]error{heldBy("x", 300*ms), heldBy("x", -1), heldBy("x", 400*ms), heldBy("x", 200*ms), heldBy("x", -1)}, 401 * ms},
-		"too many that never expire":         {[]error{heldBy("x", -1), heldBy("x", -1), heldBy("x", -1), heldBy("x", 1*ms), heldBy("x", 1*ms)}, never},
-		"silent nodes may be as good":        {[]error{heldBy("x", 300*ms), heldBy("x", 500*ms), heldBy("x", 700*ms)}, 301 * ms},
-		"failed nodes are of no use":         {[]error{failure, failure, heldBy("x", 300*ms), heldBy("x", 500*ms), heldBy("x", 400*ms)}, 501 * ms},
-		"too many failed":                    {[]error{failure, failure, failure, heldBy("x", 300*ms), heldBy("x", 500*ms)}, never},
-		"nobody has said for how long":       {[]error{failure}, never},
-		"expired when the node answered":     {[]error{heldBy("x", 0), heldBy("x", 0), heldBy("x", 0)}, ms},
+		"held by one": {[]error{heldBy("x", 300*ms), heldBy("x", 500*ms),
+			heldBy("x", 400*ms), heldBy("x", 600*ms), heldBy("x", 700*ms)}, 501 * ms},
+		"two granted": {[]error{nil, nil, heldBy("x", 900*ms),
+			heldBy("x", 300*ms), heldBy("x", 500*ms)}, 301 * ms},
+		"a key that never expires": {[]error{heldBy("x", 300*ms), heldBy("x", -1),
+			heldBy("x", 400*ms), heldBy("x", 200*ms), heldBy("x", -1)}, 401 * ms},
+		"too many that never expire": {[]error{heldBy("x", -1), heldBy("x", -1),
+			heldBy("x", -1), heldBy("x", 1*ms), heldBy("x", 1*ms)}, never},
+		"silent nodes may be as good": {[]error{heldBy("x", 300*ms), heldBy("x", 500*ms),
+			heldBy("x", 700*ms)}, 301 * ms},
+		"failed nodes are of no use": {[]error{failure, failure, heldBy("x", 300*ms),
+			heldBy("x", 500*ms), heldBy("x", 400*ms)}, 501 * ms},
+		"too many failed": {[]error{failure, failure, failure,
+			heldBy("x", 300*ms), heldBy("x", 500*ms)}, never},
+		"nobody has said for how long": {[]error{failure}, never},
+		"expired when the node answered": {[]error{heldBy("x", 0), heldBy("x", 0),
+			heldBy("x", 0)}, ms},
 		"more are silent than have answered": {[]error{heldBy("x", 800*ms)}, 801 * ms},
 	} {
 		r := answer(claimOn(silent(5), token).Acquire(time.Minute), c.answers...)
@@ -46,7 +54,8 @@ func TestWaiterWhoseQuorumCameTooLateTriesAgainAtOnce(t *testing.T) {
 		s.actors[0].next("acquire").yes()
 		s.actors[1].next("acquire").refuse(stranger, time.Hour)
 		require.NoError(t, r.Wait(context.Background()))
-		require.Equal(t, quorum.Refused, r.Outcome(), "the third would have the decision, and did not come")
+		require.Equal(t, quorum.Refused, r.Outcome(),
+			"the third would have the decision, and did not come")
 		require.True(t, r.MayYetWin())
 		c.End(false)
 		s.actors[2].next("acquire").yes()
@@ -77,7 +86,8 @@ func TestSplitIsWonByAGrantThatComesBeforeItIsGivenUp(t *testing.T) {
 		s.actors[2].next("acquire").yes()
 		require.Equal(t, quorum.Won, r.Outcome())
 		require.False(t, r.MayYetWin())
-		require.True(t, r.Shortfall().Held, "it is no outage for whoever had looked before that grant")
+		require.True(t, r.Shortfall().Held,
+			"it is no outage for whoever had looked before that grant")
 	})
 }
 
@@ -118,7 +128,8 @@ func TestShortfallAfterTheNodeTimeout(t *testing.T) {
 		require.NoError(t, r.Wait(context.Background()))
 		require.Equal(t, &Shortfall{
 			Op: "acquire", Need: 2, Voters: 3,
-			Answers: []Answer{{0, "node", &NoAnswer{Within: time.Second}}, {1, "node", io.EOF}, {2, "node", &NoAnswer{Within: time.Second}}},
+			Answers: []Answer{{0, "node", &NoAnswer{Within: time.Second}}, {1, "node", io.EOF},
+				{2, "node", &NoAnswer{Within: time.Second}}},
 		}, r.Shortfall())
 
 		// What the node's client has said is the best guess.
@@ -131,15 +142,19 @@ func TestShortfallAfterTheNodeTimeout(t *testing.T) {
 	})
 }
 
-// The first call on a cold connection takes several round trips. How long one takes, dialling shows.
+// The first call on a cold connection takes several round trips. How long one takes, dialling
+// shows.
 func TestDistantNodeThatHasNeverAnsweredHasMoreTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		timeout, ttl, far, want time.Duration
 	}{
-		"eight times as long as dialling it takes": {0, stageTTL, 400 * time.Millisecond, 3200 * time.Millisecond},
-		"not where that is less":                   {0, stageTTL, 100 * time.Millisecond, stagePatience},
-		"not more than half of the TTL":            {0, 4 * time.Second, 400 * time.Millisecond, 2 * time.Second},
-		"not if the user has set a timeout":        {stagePatience, stageTTL, 400 * time.Millisecond, stagePatience},
+		"eight times as long as dialling it takes": {0, stageTTL, 400 * time.Millisecond,
+			3200 * time.Millisecond},
+		"not where that is less": {0, stageTTL, 100 * time.Millisecond, stagePatience},
+		"not more than half of the TTL": {0, 4 * time.Second, 400 * time.Millisecond,
+			2 * time.Second},
+		"not if the user has set a timeout": {stagePatience, stageTTL, 400 * time.Millisecond,
+			stagePatience},
 	} {
 		play(t, 1, 0, func(s *stage) {
 			s.Nodes.Timeout, s.actors[0].far = c.timeout, c.far
@@ -155,7 +170,8 @@ func TestDistantNodeThatHasNeverAnsweredHasMoreTime(t *testing.T) {
 			r = s.claim("b").Acquire(stageTTL)
 			r.Send()
 			require.NoError(t, r.Wait(context.Background()))
-			require.InDelta(t, stagePatience.Seconds(), time.Since(began).Seconds(), 0.05, "now it has answered")
+			require.InDelta(t, stagePatience.Seconds(), time.Since(began).Seconds(), 0.05,
+				"now it has answered")
 		})
 	}
 }
@@ -167,7 +183,8 @@ func TestShortfallWhenTheCallerHasHadEnough(t *testing.T) {
 		s.actors[0].next("acquire").yes()
 		cancel(errors.New("enough"))
 		require.EqualError(t, r.Wait(ctx), "enough")
-		require.Equal(t, []Answer{{1, "node", errNotYet}, {2, "node", errNotYet}}, r.Shortfall().Answers)
+		require.Equal(t, []Answer{{1, "node", errNotYet}, {2, "node", errNotYet}},
+			r.Shortfall().Answers)
 		require.NoError(t, r.Wait(ctx), "it is settled: nothing cuts it short")
 	})
 }
@@ -187,15 +204,21 @@ func TestOutageIsToldWhenItBeginsAndWhenItEnds(t *testing.T) {
 			require.Empty(t, say(failure(serverError(code))), "it is of the call, not of the node")
 		}
 		began := time.Now()
-		require.Equal(t, []Trouble{{Kind: NodeFails, Node: 0, Addr: "node", Op: "extend", Err: io.EOF, Reachable: 1, Needed: 2}}, say(failure(io.EOF)))
+		require.Equal(t,
+			[]Trouble{{Kind: NodeFails, Node: 0, Addr: "node", Op: "extend", Err: io.EOF,
+				Reachable: 1, Needed: 2}}, say(failure(io.EOF)))
 		require.Empty(t, say(failure(serverError("LOADING"))))
-		require.Empty(t, say(failure(serverError("WRONGTYPE Operation"))), "which does not end it either")
+		require.Empty(t, say(failure(serverError("WRONGTYPE Operation"))),
+			"which does not end it either")
 		pass(3 * time.Second)
 		require.Empty(t, say(failure(io.EOF)))
-		require.Equal(t, []Trouble{{Kind: NodeAnswers, Node: 0, Addr: "node", Calls: 3, For: time.Since(began), Reachable: 2, Needed: 2}}, say((*request).yes))
+		require.Equal(t,
+			[]Trouble{{Kind: NodeAnswers, Node: 0, Addr: "node", Calls: 3, For: time.Since(began),
+				Reachable: 2, Needed: 2}}, say((*request).yes))
 		require.Empty(t, say((*request).yes))
 		require.Len(t, say(failure(io.EOF)), 1, "another one")
-		require.Len(t, say(func(q *request) { q.refuse(stranger, time.Second) }), 1, "a no is an answer")
+		require.Len(t, say(func(q *request) { q.refuse(stranger, time.Second) }), 1,
+			"a no is an answer")
 	})
 }
 
@@ -209,7 +232,9 @@ func TestKeysThatCouldNotBeDeletedAreTold(t *testing.T) {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		require.NoError(t, errors.Join(s.Close(ended, time.Minute)...))
-		require.Equal(t, []Trouble{{Kind: KeysStay, Node: 0, Addr: "node", Stays: 2, Reachable: 0, Needed: 1}}, s.heard())
+		require.Equal(t,
+			[]Trouble{{Kind: KeysStay, Node: 0, Addr: "node", Stays: 2, Reachable: 0, Needed: 1}},
+			s.heard())
 	})
 }
 
@@ -222,17 +247,25 @@ func TestInspectionTellsTheOwnerAndTheLatestExpiry(t *testing.T) {
 		value   string
 		left    time.Duration
 	}{
-		"locked":                  {[]any{key(stranger, 500), key(stranger, 700)}, quorum.Won, stranger, 700 * time.Millisecond},
-		"free":                    {[]any{free, free}, quorum.Refused, "", 0},
-		"half shortened":          {[]any{key(shortened, 100), key(stranger, 700)}, quorum.Won, stranger, 700 * time.Millisecond},
-		"on a minority":           {[]any{key(stranger, 500), free, free}, quorum.Refused, "", 0},
-		"split":                   {[]any{key(stranger, 500), key(other, 900), free}, quorum.Refused, "", 0},
-		"for ever":                {[]any{key(stranger, -1), key(stranger, 700)}, quorum.Won, stranger, -1},
-		"free, as far as is told": {[]any{free, key(stranger, 500), nil}, quorum.Won, stranger, 500 * time.Millisecond},
-		"one may have it":         {[]any{key(other, 900), nil, key(stranger, 500)}, quorum.Won, "", 900 * time.Millisecond},
-		"an outage":               {[]any{nil, nil}, quorum.Unreachable, "", 0},
-		"nonsense":                {[]any{[]any{"x"}, []any{stranger, "500"}}, quorum.Unreachable, "", 0},
-		"no value, but a time":    {[]any{[]any{nil, int64(5)}, []any{nil, int64(-1)}}, quorum.Unreachable, "", 0},
+		"locked": {[]any{key(stranger, 500), key(stranger, 700)}, quorum.Won,
+			stranger, 700 * time.Millisecond},
+		"free": {[]any{free, free}, quorum.Refused, "", 0},
+		"half shortened": {[]any{key(shortened, 100), key(stranger, 700)}, quorum.Won,
+			stranger, 700 * time.Millisecond},
+		"on a minority": {[]any{key(stranger, 500), free, free}, quorum.Refused, "", 0},
+		"split": {[]any{key(stranger, 500), key(other, 900), free},
+			quorum.Refused, "", 0},
+		"for ever": {[]any{key(stranger, -1), key(stranger, 700)}, quorum.Won,
+			stranger, -1},
+		"free, as far as is told": {[]any{free, key(stranger, 500), nil}, quorum.Won, stranger,
+			500 * time.Millisecond},
+		"one may have it": {[]any{key(other, 900), nil, key(stranger, 500)}, quorum.Won, "",
+			900 * time.Millisecond},
+		"an outage": {[]any{nil, nil}, quorum.Unreachable, "", 0},
+		"nonsense": {[]any{[]any{"x"}, []any{stranger, "500"}}, quorum.Unreachable, "",
+			0},
+		"no value, but a time": {[]any{[]any{nil, int64(5)}, []any{nil, int64(-1)}},
+			quorum.Unreachable, "", 0},
 	} {
 		play(t, 3, 0, func(s *stage) {
 			r := s.Inspect(s.Keys("lock", []string{"a"}), stageTTL)
@@ -270,12 +303,18 @@ func TestAdoptedLockIsKeptForAsLongAsAQuorumKeepsIt(t *testing.T) {
 		outcome quorum.Outcome
 		kept    time.Duration
 	}{
-		"two of three":           {[]any{pair(5000, 9000), pair(7000, 6000)}, quorum.Won, 5 * time.Second},
-		"the third is no help":   {[]any{pair(5000, 9000), []any{nil, int64(-2), token, int64(9000)}, pair(7000, 6000)}, quorum.Won, 5 * time.Second},
-		"somebody else's":        {[]any{[]any{token, int64(5), stranger, int64(9)}, []any{stranger, int64(5), token, int64(9)}}, quorum.Refused, 0},
-		"shortened":              {[]any{[]any{"1~" + token, int64(5), token, int64(9)}, []any{"1~" + token, int64(5), token, int64(9)}}, quorum.Refused, 0},
+		"two of three": {[]any{pair(5000, 9000), pair(7000, 6000)}, quorum.Won,
+			5 * time.Second},
+		"the third is no help": {[]any{pair(5000, 9000),
+			[]any{nil, int64(-2), token, int64(9000)}, pair(7000, 6000)}, quorum.Won,
+			5 * time.Second},
+		"somebody else's": {[]any{[]any{token, int64(5), stranger, int64(9)},
+			[]any{stranger, int64(5), token, int64(9)}}, quorum.Refused, 0},
+		"shortened": {[]any{[]any{"1~" + token, int64(5), token, int64(9)},
+			[]any{"1~" + token, int64(5), token, int64(9)}}, quorum.Refused, 0},
 		"one that never expires": {[]any{pair(-1, 9), pair(9, -1)}, quorum.Refused, 0},
-		"too short a reply":      {[]any{[]any{token, int64(5)}, []any{token}}, quorum.Unreachable, 0},
+		"too short a reply": {[]any{[]any{token, int64(5)}, []any{token}}, quorum.Unreachable,
+			0},
 	} {
 		play(t, 3, 0, func(s *stage) {
 			claim := s.claim("a", "b")
@@ -308,7 +347,8 @@ func TestAdoptedLockIsReleasedUntilItIsGone(t *testing.T) {
 
 func TestNumbersInFrontOfTokens(t *testing.T) {
 	for value, want := range map[string]string{
-		token: token, "1~" + token: token, "12~" + token: token, "~" + token: "~" + token, "x~" + token: "x~" + token,
+		token: token, "1~" + token: token, "12~" + token: token, "~" + token: "~" + token,
+		"x~" + token:  "x~" + token,
 		"-1~" + token: "-1~" + token, "": "", "~": "~", "3~": "", "1~2~" + token: token,
 	} {
 		require.Equal(t, want, withoutNumber(value), value)
@@ -344,7 +384,9 @@ func TestNumberInFrontOfANumber(t *testing.T) {
 
 		c := &Claim{}
 		c.Init(s.Nodes, keysOf(s.Nodes, "lock", "a"), once, stageTTL)
-		for value, own := range map[string]bool{once: true, twice: true, stranger: false, "3~" + stranger: false, "x~" + once: false} {
+		for value, own := range map[string]bool{
+			once: true, twice: true, stranger: false, "3~" + stranger: false, "x~" + once: false,
+		} {
 			require.Equal(t, own, c.own(value), value)
 		}
 	})
@@ -355,7 +397,9 @@ func TestStrangerIsWhoMostNodesName(t *testing.T) {
 		c := s.claim("a")
 		r := c.Acquire(stageTTL)
 		r.Send()
-		for i, owner := range []string{"left behind", "stranger", "stranger", NewToken("ours"), NewToken("ours")} {
+		for i, owner := range []string{
+			"left behind", "stranger", "stranger", NewToken("ours"), NewToken("ours"),
+		} {
 			s.actors[i].next("acquire").refuse(owner, time.Minute)
 		}
 		require.Equal(s, "stranger", r.Stranger())

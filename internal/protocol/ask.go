@@ -58,7 +58,8 @@ func (r *Round) askLocked(a *ask) {
 	a.parts, a.found, a.fences = nil, nil, fences{}
 	moves := r.verb.deletes && (c.place != nil || c.next != nil) // somebody in the queues
 	a.call = node.Call{
-		Script: r.verb.script(c.nodes.Scripts), Receiver: a, Patience: r.timeout, HeldBack: r.verb.takes,
+		Script: r.verb.script(c.nodes.Scripts), Receiver: a, Patience: r.timeout,
+		HeldBack: r.verb.takes,
 	}
 	a.call.Keys, a.call.KeyArgs = s.carried(r.verb.queues, a.fenced())
 	a.asked = r.asked.Sub(r.start)
@@ -153,7 +154,8 @@ func (a *ask) said(call *node.Call) error {
 func (a *ask) apartLocked(call *node.Call, err *error) (again bool) {
 	p := a.parts
 	switch {
-	case (len(a.lockKeys()) > 1 || a.queued()) && call.Moving(*err) && !a.round.verb.takes && !a.round.verb.hints:
+	case (len(a.lockKeys()) > 1 || a.queued()) && call.Moving(*err) && !a.round.verb.takes &&
+		!a.round.verb.hints:
 		p = &parts{rest: a.siteLocked().lockKeys()}
 		a.parts, a.fences = p, fences{}
 	case p == nil || p.rest == nil || call.Repeating:
@@ -213,7 +215,8 @@ func (c *Claim) noteLocked(a *ask, err error, repeated bool) {
 	if err == nil && a.low > 0 {
 		c.sites[a.site].fence = a.low
 	}
-	if !a.round.verb.takes || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) || forbidden(err) {
+	if !a.round.verb.takes || errors.Is(err, node.ErrNotSent) || errors.Is(err, node.ErrClosed) ||
+		forbidden(err) {
 		return
 	}
 	s := &c.sites[a.site]

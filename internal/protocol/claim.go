@@ -14,7 +14,8 @@ type Claim struct {
 	nodes *Nodes
 	keys  *Keys
 	token string // without the number of a shortening
-	args  [4]any // acquire's: token, TTL, how many lock keys there are on a plain server, and see Propose
+	// acquire's: token, TTL, how many lock keys there are on a plain server, and see Propose
+	args  [4]any
 	place *Place // where its owner stands in the queues; nil: nowhere
 	next  *Place // who is to stand there when the lock is released; nil: nobody
 
@@ -103,8 +104,8 @@ func (c *Claim) Prove(l lease.Lease) {
 	c.longest = max(c.longest, l.TTL)
 }
 
-// End says that nothing is wanted any more: what a node grants from now on is taken back, unless the
-// claim retires next (see Retire).
+// End says that nothing is wanted any more: what a node grants from now on is taken back, unless
+// the claim retires next (see Retire).
 func (c *Claim) End(retires bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -36,22 +36,35 @@ func TestHowOftenAnAcquireIsTakenBack(t *testing.T) {
 		answer   func(q *request)
 		releases int
 	}{
-		"granted":                                 {false, (*request).yes, 1},
-		"refused":                                 {false, func(q *request) { q.refuse(stranger, time.Second) }, 0},
-		"granted late":                            {true, (*request).yes, 2},
-		"refused late":                            {true, func(q *request) { q.refuse(stranger, time.Second) }, 2},
-		"lost":                                    {false, func(q *request) { q.fail(io.EOF) }, 2},
-		"failed":                                  {false, func(q *request) { q.fail(serverError("MISCONF disk")) }, 2},
-		"nonsense":                                {false, func(q *request) { q.say("OK", nil) }, 2},
-		"of no permission":                        {false, func(q *request) { q.fail(serverError("NOPERM no")) }, 0},
-		"of no permission, late":                  {true, func(q *request) { q.fail(serverError("NOPERM no")) }, 0},
-		"without a password":                      {false, func(q *request) { q.fail(serverError("NOAUTH who are you")) }, 0},
-		"with a wrong one":                        {false, func(q *request) { q.fail(serverError("WRONGPASS no")) }, 0},
-		"of a command that the server has not":    {false, func(q *request) { q.fail(serverError("ERR unknown command")) }, 2},
-		"refused by a key that is not a string":   {false, func(q *request) { q.fail(serverError("WRONGTYPE Operation")) }, 2},
-		"refused by a key that never expires":     {false, func(q *request) { q.say([]any{int64(1), stranger, int64(-1)}, nil) }, 0},
-		"refused late by one that never expires":  {true, func(q *request) { q.say([]any{int64(1), stranger, int64(-1)}, nil) }, 2},
-		"refused with a reply of the wrong shape": {false, func(q *request) { q.say([]any{int64(2)}, nil) }, 2},
+		"granted": {false, (*request).yes, 1},
+		"refused": {false,
+			func(q *request) { q.refuse(stranger, time.Second) }, 0},
+		"granted late": {true, (*request).yes, 2},
+		"refused late": {true,
+			func(q *request) { q.refuse(stranger, time.Second) }, 2},
+		"lost": {false, func(q *request) { q.fail(io.EOF) }, 2},
+		"failed": {false,
+			func(q *request) { q.fail(serverError("MISCONF disk")) }, 2},
+		"nonsense": {false, func(q *request) { q.say("OK", nil) },
+			2},
+		"of no permission": {false,
+			func(q *request) { q.fail(serverError("NOPERM no")) }, 0},
+		"of no permission, late": {true,
+			func(q *request) { q.fail(serverError("NOPERM no")) }, 0},
+		"without a password": {false,
+			func(q *request) { q.fail(serverError("NOAUTH who are you")) }, 0},
+		"with a wrong one": {false,
+			func(q *request) { q.fail(serverError("WRONGPASS no")) }, 0},
+		"of a command that the server has not": {false,
+			func(q *request) { q.fail(serverError("ERR unknown command")) }, 2},
+		"refused by a key that is not a string": {false,
+			func(q *request) { q.fail(serverError("WRONGTYPE Operation")) }, 2},
+		"refused by a key that never expires": {false,
+			func(q *request) { q.say([]any{int64(1), stranger, int64(-1)}, nil) }, 0},
+		"refused late by one that never expires": {true,
+			func(q *request) { q.say([]any{int64(1), stranger, int64(-1)}, nil) }, 2},
+		"refused with a reply of the wrong shape": {false,
+			func(q *request) { q.say([]any{int64(2)}, nil) }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, 3, 0, func(s *stage) {
@@ -78,7 +91,8 @@ func TestHowOftenAnAcquireIsTakenBack(t *testing.T) {
 	}
 }
 
-// Closing cuts go-redis's own repetitions short; the node sends such a call anew, and the first copy may still run.
+// Closing cuts go-redis's own repetitions short; the node sends such a call anew, and the first
+// copy may still run.
 func TestRepeatedAcquireIsTakenBackTwice(t *testing.T) {
 	for name, answer := range map[string]func(q *request){
 		"granted": (*request).yes, "refused": func(q *request) { q.refuse(stranger, time.Second) },
@@ -159,7 +173,8 @@ func TestNextAcquireDoesNotOvertakeAReleaseOnItsWay(t *testing.T) {
 		s.actors[2].next("acquire").yes()
 
 		next := s.acquire(s.claim("a"))
-		require.False(t, s.actors[2].busy(), "it would find the key of a lock that is known to be released")
+		require.False(t, s.actors[2].busy(),
+			"it would find the key of a lock that is known to be released")
 		release.yes()
 		s.actors[2].next("acquire").yes()
 		for range 2 {
@@ -216,8 +231,10 @@ func TestReleaseIsRepeatedUntilTheKeysAreOver(t *testing.T) {
 		extension time.Duration // that was asked for and not answered
 		most      time.Duration
 	}{
-		"its TTL, and what a late request may take":            {time.Second, stageTTL + residueGrace},
-		"the longest TTL that was asked for, and so much more": {5 * stageTTL, 5*stageTTL + residueGrace},
+		"its TTL, and what a late request may take": {time.Second,
+			stageTTL + residueGrace},
+		"the longest TTL that was asked for, and so much more": {5 * stageTTL,
+			5*stageTTL + residueGrace},
 	} {
 		play(t, 1, 0, func(s *stage) {
 			claim := s.held("a")

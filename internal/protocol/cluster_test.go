@@ -17,7 +17,8 @@ import (
 func TestGraverAnswerSpeaksForANode(t *testing.T) {
 	no, failure := heldBy(stranger, time.Second), errors.New("failure")
 	for _, c := range [][3]error{
-		{nil, nil, nil}, {nil, no, no}, {no, nil, no}, {failure, nil, failure}, {nil, failure, failure},
+		{nil, nil, nil}, {nil, no, no}, {no, nil, no}, {failure, nil, failure},
+		{nil, failure, failure},
 		{failure, no, no}, {no, failure, no}, {failure, io.EOF, failure}, {no, heldBy("x", 0), no},
 	} {
 		require.Equal(t, c[2], graver(c[0], c[1]))
@@ -38,9 +39,11 @@ func TestVoteOfAClusterWithTwoSlots(t *testing.T) {
 		first, second string
 		outcome       quorum.Outcome
 	}{
-		{yes, yes, quorum.Won}, {yes, no, quorum.Refused}, {no, yes, quorum.Refused}, {gone, yes, quorum.Refused},
+		{yes, yes, quorum.Won}, {yes, no, quorum.Refused}, {no, yes, quorum.Refused},
+		{gone, yes, quorum.Refused},
 		{failed, yes, quorum.Unreachable}, {yes, failed, quorum.Unreachable},
-		{failed, no, quorum.Refused}, {no, failed, quorum.Refused}, {failed, failed, quorum.Unreachable},
+		{failed, no, quorum.Refused}, {no, failed, quorum.Refused},
+		{failed, failed, quorum.Unreachable},
 	} {
 		for _, backwards := range []bool{false, true} {
 			play(t, 1, 1, func(s *stage) {

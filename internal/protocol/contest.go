@@ -21,14 +21,14 @@ import (
 // A node that hangs or is down must not keep them from seeing the split until it is too late to
 // settle it. So once a majority has answered, and not decided it, the others get only as long
 // again; but all of their time where somebody is in the way who does not yield, so that what a slow
-// node says counts. A competitor that gives way then may have a quorum without knowing it, until its
-// release arrives. So in a contest a competitor's quorum counts only if it is still there when asked
-// twice more.
+// node says counts. A competitor that gives way then may have a quorum without knowing it, until
+// its release arrives. So in a contest a competitor's quorum counts only if it is still there when
+// asked twice more.
 //
 // Two limits keep this from waiting for a holder. Where there has been no contest, because all who
-// refuse name the same owner and nobody has granted anything, an owner's quorum counts at once. And a
-// value that is not a token of ours, or a key that never expires, belongs to somebody who does not
-// know these rules and will not yield.
+// refuse name the same owner and nobody has granted anything, an owner's quorum counts at once. And
+// a value that is not a token of ours, or a key that never expires, belongs to somebody who does
+// not know these rules and will not yield.
 
 // confirmations is how often a competitor's quorum is looked at again.
 const confirmations = 2
@@ -123,7 +123,8 @@ func (r *Round) MayYetWin() bool {
 			missing++
 		}
 	}
-	return r.outcome == quorum.Refused && missing > 0 && r.tally.Yes()+r.tally.Pending() >= r.tally.Need()
+	return r.outcome == quorum.Refused && missing > 0 &&
+		r.tally.Yes()+r.tally.Pending() >= r.tally.Need()
 }
 
 // yields reports whether the owner may be a competitor, who knows when to give way.

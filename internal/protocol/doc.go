@@ -27,12 +27,13 @@
 // called (their mutexes come below), but nothing that is not this package's own: callbacks are
 // posted, and run by unlock.
 //
-//   - A round's waiters are woken after its callback has run. Otherwise Extend would return before its
-//     lease has moved.
-//   - A round's start is taken when it is prepared and never again: a lease that counts from earlier is
-//     the safe one.
+//   - A round's waiters are woken after its callback has run. Otherwise Extend would return before
+//     its lease has moved.
+//   - A round's start is taken when it is prepared and never again: a lease that counts from
+//     earlier is the safe one.
 //   - Send may settle a round at once, on a closed node: so it is called with no lock held that the
 //     round's callback takes.
-//   - A release goes behind the acquire that was sent before on that site, and what is granted after a
-//     claim is over is taken back. So it is safe for a claim to learn a moment late that it is over.
+//   - A release goes behind the acquire that was sent before on that site, and what is granted
+//     after a claim is over is taken back. So it is safe for a claim to learn a moment late that it
+//     is over.
 package protocol

@@ -157,14 +157,16 @@ func TestNumbersOfShortenings(t *testing.T) {
 		between := sent(extend(2*time.Minute), "extend", token, 1, 2*ttlMillis, "keep")
 		require.False(t, between.Overtaken())
 		second := shorten(time.Second)
-		require.True(t, between.Overtaken(), "from the moment at which the number is taken, before anything is sent")
+		require.True(t, between.Overtaken(),
+			"from the moment at which the number is taken, before anything is sent")
 		sent(second, "extend", token, 2, int64(1000), "cut")
 		for _, r := range []*Round{before, first, between} {
 			require.True(t, r.Overtaken())
 		}
 		require.False(t, second.Overtaken())
 
-		// An extension that was prepared before a shortening carries its own number, whenever it is sent.
+		// An extension that was prepared before a shortening carries its own number, whenever it is
+		// sent.
 		old := extend(time.Minute)
 		shorten(time.Second)
 		sent(old, "extend", token, 2, ttlMillis, "keep")
@@ -184,7 +186,8 @@ func TestRetiringTakesTheNextNumberToo(t *testing.T) {
 		q.fail(io.EOF)
 		pass(firstRepeat)
 		q = s.actors[0].next("extend")
-		require.Equal(t, []any{token, 1, leftUntil{end}, "cut"}, q.args, "the repetition asks for what is left")
+		require.Equal(t, []any{token, 1, leftUntil{end}, "cut"}, q.args,
+			"the repetition asks for what is left")
 		q.fail(io.EOF)
 		pass(5 * time.Second)
 		s.actors[0].next("extend").fail(io.EOF)
@@ -193,7 +196,8 @@ func TestRetiringTakesTheNextNumberToo(t *testing.T) {
 	})
 }
 
-// The claim is over some time before it retires. A node that grants the lock in between keeps it as long as the others do.
+// The claim is over some time before it retires. A node that grants the lock in between keeps it as
+// long as the others do.
 func TestWhatIsGrantedJustBeforeAClaimRetiresStays(t *testing.T) {
 	for verb, ask := range map[string]func(c *Claim) *Round{
 		"acquire": func(c *Claim) *Round { return c.Acquire(stageTTL) },
@@ -257,7 +261,8 @@ func TestNodeThatLostOurKeysGetsThemAgain(t *testing.T) {
 		}
 		lost := func() (heal *request) {
 			c.Extend(20*time.Second, func(*Round) {}).Send()
-			s.actors[0].next("extend").gone() // first: whether anything is to be healed is not known yet
+			// first: whether anything is to be healed is not known yet
+			s.actors[0].next("extend").gone()
 			s.quietBut(1, 2)
 			s.actors[1].next("extend").yes()
 			require.False(t, s.actors[0].busy())
@@ -266,7 +271,9 @@ func TestNodeThatLostOurKeysGetsThemAgain(t *testing.T) {
 		}
 		heal := lost()
 		require.Equal(t, []any{"1~" + token, int64(20_000)}, heal.args)
-		require.Equal(t, []Trouble{{Kind: Healed, Node: 0, Addr: "node", Resources: []string{"a"}, Reachable: 3, Needed: 2}}, s.heard())
+		require.Equal(t,
+			[]Trouble{{Kind: Healed, Node: 0, Addr: "node", Resources: []string{"a"}, Reachable: 3,
+				Needed: 2}}, s.heard())
 
 		c.Extend(20*time.Second, func(*Round) {}).Send()
 		s.actors[1].next("extend").yes()
@@ -305,8 +312,10 @@ func TestNodeIsHealedOnce(t *testing.T) {
 
 func TestNothingIsHealed(t *testing.T) {
 	for name, spoil := range map[string]func(c *Claim){
-		"that is over":       func(c *Claim) { c.End(false) },
-		"after its lease":    func(c *Claim) { c.Prove(lease.Lease{Start: time.Now().Add(-stageTTL), TTL: stageTTL}) },
+		"that is over": func(c *Claim) { c.End(false) },
+		"after its lease": func(c *Claim) {
+			c.Prove(lease.Lease{Start: time.Now().Add(-stageTTL), TTL: stageTTL})
+		},
 		"that was abandoned": func(c *Claim) { c.over = true },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -62,7 +62,9 @@ func readFence(text string) (fence uint64, ok bool) {
 // Propose says what time it is for whoever acquires the lock. The fence is at least that, in
 // microseconds, unless a node finds it more than a day ahead of its own clock: so nodes whose
 // counters differ, or are lost, agree at once.
-func (c *Claim) Propose(now time.Time) { c.args[3] = strconv.FormatInt(max(1, now.UnixMicro()), 10) }
+func (c *Claim) Propose(now time.Time) {
+	c.args[3] = strconv.FormatInt(max(1, now.UnixMicro()), 10)
+}
 
 // Fence returns what a quorum has agreed on, or 0.
 func (c *Claim) Fence() uint64 {

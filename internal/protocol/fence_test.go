@@ -65,17 +65,21 @@ func TestQuorumThatTellsTheSameFenceIsAskedNothingMore(t *testing.T) {
 	})
 }
 
-// A counter that has gone beyond may have gone on for somebody else: then the fence has to be that one, on a quorum.
+// A counter that has gone beyond may have gone on for somebody else: then the fence has to be that
+// one, on a quorum.
 func TestFenceIsNotDecidedBeforeAQuorumTellsExactlyIt(t *testing.T) {
 	play(t, 3, 0, func(s *stage) {
 		c, r := s.fenced(7, 9)
 		a := s.agree(context.Background(), c, r)
-		for _, round := range []struct{ carried, first, second string }{{"9", "9", "12"}, {"12", "13", "12"}, {"13", "13", "13"}} {
+		for _, round := range []struct{ carried, first, second string }{
+			{"9", "9", "12"}, {"12", "13", "12"}, {"13", "13", "13"},
+		} {
 			require.Zero(t, c.Fence())
 			for i, told := range []string{round.first, round.second} {
 				q := s.actors[i].next("extend")
 				require.Equal(t, []string{"lock:a", "{lock:a}:fence"}, q.keys)
-				require.Equal(t, []any{token, 0, "keep", round.carried}, []any{q.args[0], q.args[1], q.args[3], q.args[4]})
+				require.Equal(t, []any{token, 0, "keep", round.carried},
+					[]any{q.args[0], q.args[1], q.args[3], q.args[4]})
 				q.say(told, nil)
 			}
 		}
@@ -239,7 +243,8 @@ func TestLockThatWasWaitedForHasAFenceToo(t *testing.T) {
 
 		// The third node still has somebody else, until it calls.
 		c.Prove(r.Lease())
-		s.actors[2].next("wait").say([]any{int64(1), stranger, int64(5), int64(1_700_000_000_000_000), int64(0)}, nil)
+		s.actors[2].next("wait").say([]any{int64(1), stranger, int64(5),
+			int64(1_700_000_000_000_000), int64(0)}, nil)
 		c.Join(2)
 		q := s.actors[2].next("acquire")
 		require.Equal(t, []string{"lock:a", "{lock:a}:fence"}, q.keys)
@@ -251,7 +256,9 @@ func TestLockThatWasWaitedForHasAFenceToo(t *testing.T) {
 
 func TestGrantsToWaitersThatTellNoFence(t *testing.T) {
 	const now = int64(1_700_000_000_000_000)
-	for _, reply := range []any{now, "7", int64(1), []any{now, "0"}, []any{now, now}, []any{now}, []any{now, "7", "7"}} {
+	for _, reply := range []any{
+		now, "7", int64(1), []any{now, "0"}, []any{now, now}, []any{now}, []any{now, "7", "7"},
+	} {
 		play(t, 1, 0, func(s *stage) {
 			s.Nodes.Fencing = true
 			c := s.claim("a")
@@ -269,7 +276,9 @@ func TestGrantsToWaitersThatTellNoFence(t *testing.T) {
 }
 
 func TestRepliesThatAreNoFences(t *testing.T) {
-	for _, reply := range []any{int64(1), int64(7), "", "x", "0", "-1", "7.5", "4503599627370496", []any{"7"}} {
+	for _, reply := range []any{
+		int64(1), int64(7), "", "x", "0", "-1", "7.5", "4503599627370496", []any{"7"},
+	} {
 		play(t, 1, 0, func(s *stage) {
 			s.Nodes.Fencing = true
 			r := s.acquire(s.claim("a"))
@@ -340,11 +349,16 @@ func TestInspectionTellsTheFenceThatMostNodesHave(t *testing.T) {
 		replies []any
 		fence   uint64
 	}{
-		"all":          {[]any{[]any{stranger, int64(5), "7"}, []any{stranger, int64(5), "7"}, []any{stranger, int64(5), "7"}}, 7},
-		"most":         {[]any{[]any{stranger, int64(5), "9"}, []any{stranger, int64(5), "7"}, []any{other, int64(5), "9"}, []any{stranger, int64(5), "7"}}, 7},
-		"as many":      {[]any{[]any{stranger, int64(5), "7"}, []any{stranger, int64(5), "9"}, []any{other, int64(5), "9"}, []any{stranger, int64(5), nil}}, 9},
-		"none":         {[]any{[]any{stranger, int64(5), nil}, []any{stranger, int64(5), nil}, []any{stranger, int64(5), nil}}, 0},
-		"not readable": {[]any{[]any{stranger, int64(5), "x"}, []any{stranger, int64(5), "7"}, []any{stranger, int64(5), "7"}, []any{stranger, int64(5), "7"}}, 7},
+		"all": {[]any{[]any{stranger, int64(5), "7"}, []any{stranger, int64(5), "7"},
+			[]any{stranger, int64(5), "7"}}, 7},
+		"most": {[]any{[]any{stranger, int64(5), "9"}, []any{stranger, int64(5), "7"},
+			[]any{other, int64(5), "9"}, []any{stranger, int64(5), "7"}}, 7},
+		"as many": {[]any{[]any{stranger, int64(5), "7"}, []any{stranger, int64(5), "9"},
+			[]any{other, int64(5), "9"}, []any{stranger, int64(5), nil}}, 9},
+		"none": {[]any{[]any{stranger, int64(5), nil}, []any{stranger, int64(5), nil},
+			[]any{stranger, int64(5), nil}}, 0},
+		"not readable": {[]any{[]any{stranger, int64(5), "x"}, []any{stranger, int64(5), "7"},
+			[]any{stranger, int64(5), "7"}, []any{stranger, int64(5), "7"}}, 7},
 	} {
 		play(t, 5, 0, func(s *stage) {
 			s.Nodes.Fencing = true
@@ -382,7 +396,8 @@ func FuzzAuxiliaryKeys(f *testing.F) {
 
 func TestProposalIsThereWhateverTheClockShows(t *testing.T) {
 	for at, want := range map[time.Time]string{
-		time.UnixMicro(1): "1", time.UnixMicro(-5): "1", time.UnixMicro(math.MaxInt64): strconv.FormatInt(math.MaxInt64, 10),
+		time.UnixMicro(1): "1", time.UnixMicro(-5): "1",
+		time.UnixMicro(math.MaxInt64): strconv.FormatInt(math.MaxInt64, 10),
 	} {
 		c := &Claim{}
 		c.Propose(at)

@@ -22,12 +22,14 @@ type Look struct {
 
 // Sight is the answer.
 type Sight struct {
-	Owner   string   // the lock key's value, or the name in its queue, if a quorum of nodes has the same; else ""
+	// the lock key's value, or the name in its queue, if a quorum of nodes has the same; else ""
+	Owner   string
 	Queued  bool     // it is the name in its queue
 	Notices []string // what this owner lets others read, as often as nodes have it
 }
 
-// Follow asks about one resource. The nodes have as long to answer as for a lock with the given TTL.
+// Follow asks about one resource. The nodes have as long to answer as for a lock with the given
+// TTL.
 func (n *Nodes) Follow(prefix, resource string, ttl time.Duration) *Look {
 	l := newLook()
 	c, v := n.follow(l, prefix, resource, ttl)
@@ -41,12 +43,14 @@ func newLook() *Look {
 
 func (n *Nodes) follow(l *Look, prefix, resource string, ttl time.Duration) (*Claim, *verb) {
 	key := KeyName(prefix, resource)
-	keys := Keys{Resources: []string{resource}, prefix: prefix, all: group{keys: watchable(nil, key), locks: 3}}
+	keys := Keys{Resources: []string{resource}, prefix: prefix,
+		all: group{keys: watchable(nil, key), locks: 3}}
 	c := &Claim{}
 	c.Init(n, &keys, "", ttl)
 	return c, &verb{
 		name: "inspect", script: func(s *Scripts) *node.Script { return s.follow },
-		prepare: sendWithinTimeout, args: func(*ask) []any { return nil }, read: l.readLocked, rule: l.ruleLocked, hints: true,
+		prepare: sendWithinTimeout, args: func(*ask) []any { return nil }, read: l.readLocked,
+		rule: l.ruleLocked, hints: true,
 	}
 }
 
@@ -117,7 +121,8 @@ func (r *Round) Refusers() map[string]string {
 	for i := range r.asks {
 		var refused *Refusal
 		if errors.As(r.asks[i].err, &refused) && !refused.Gone {
-			owners[refused.Resource] = append(owners[refused.Resource], withoutNumber(refused.Owner))
+			owners[refused.Resource] = append(owners[refused.Resource],
+				withoutNumber(refused.Owner))
 		}
 	}
 	leaders := make(map[string]string, len(owners))

@@ -10,9 +10,9 @@ import (
 // With a restart guard, a node that has restarted has no vote: it may have forgotten a lock that a
 // quorum counts on it for. What gives a node a say has a guard on its script (see node.Guarded):
 //
-//   - acquire and wait, with which a node says that nobody has the lock, and healing, which is the same script. A
-//     node that heals would confirm the lock from then on. But it may have granted it to somebody else
-//     just before it restarted.
+//   - acquire and wait, with which a node says that nobody has the lock, and healing, which is the
+//     same script. A node that heals would confirm the lock from then on. But it may have granted
+//     it to somebody else just before it restarted.
 //   - inspect and watch, where a node that says "free" counts.
 //
 // Extend, release, and the look before an adoption have none. They say yes where the key holds our
@@ -20,7 +20,8 @@ import (
 
 // GuardMark is the last line of scripts with a guard. It makes them other scripts, with digests of
 // their own: Lockers without a guard have nodes load theirs at any time.
-const GuardMark = "-- guarded: told only to a server that has been up for as long as any lock lives\n"
+const GuardMark = "-- guarded: told only to a server that has been up for as long as any lock " +
+	"lives\n"
 
 // guardedName follows a script's name in SHA1SUMS where the digest is of the text with GuardMark.
 const guardedName = " guarded"

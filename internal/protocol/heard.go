@@ -59,7 +59,8 @@ func (a *ask) tellLocked(call *node.Call, err error) {
 	took := time.Since(r.asked)
 	h := Heard{
 		Context: r.ctx, Resources: c.keys.Resources, Node: c.sites[a.site].node, Op: r.verb.name,
-		Start: r.asked, Took: took, Batch: int(call.Batch), Late: r.outcome != quorum.Open && took > r.timeout, Err: err,
+		Start: r.asked, Took: took, Batch: int(call.Batch),
+		Late: r.outcome != quorum.Open && took > r.timeout, Err: err,
 	}
 	c.posted = append(c.posted, func() { c.nodes.Heard(h) })
 }

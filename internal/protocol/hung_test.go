@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Others have taken the place of a worker that was stuck: when its answer comes at last, it takes nothing more on.
+// Others have taken the place of a worker that was stuck: when its answer comes at last, it takes
+// nothing more on.
 func TestAnswerOfANodeThatHungBringsNoMoreWorkers(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		a := s.actors[0]

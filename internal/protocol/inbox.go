@@ -9,7 +9,8 @@ type Inboxes struct {
 }
 
 // Listen subscribes to a channel on every node: see node.Node.Listen.
-func (n *Nodes) Listen(channel string, receive func(node int, payload string), changed func(node int, err error)) *Inboxes {
+func (n *Nodes) Listen(channel string, receive func(node int, payload string),
+	changed func(node int, err error)) *Inboxes {
 	b := &Inboxes{nodes: n, each: make([]*node.Inbox, len(n.nodes))}
 	for i := range n.nodes {
 		b.each[i] = n.nodes[i].Listen(channel,

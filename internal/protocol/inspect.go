@@ -20,7 +20,8 @@ var (
 	// watchVerb is inspect for somebody who wants to be told when the key is free.
 	watchVerb = &verb{
 		name: "inspect", script: func(s *Scripts) *node.Script { return s.watch },
-		prepare: sendWithinTimeout, args: watchArgs, read: readOwner, rule: ownerKnown, queues: true, watches: true,
+		prepare: sendWithinTimeout, args: watchArgs, read: readOwner, rule: ownerKnown,
+		queues: true, watches: true,
 	}
 
 	// findVerb asks whether the keys hold our token.
@@ -126,7 +127,8 @@ func (r *Round) Holder() (value string, fence uint64, left time.Duration) {
 	fence = r.fenceOfLocked(value)
 	for i := range r.asks {
 		key := r.asks[i].key()
-		if !r.asks[i].voted || !key.held || !quorum.MayHold(len(r.asks), r.tally.Yes(), count(owners, withoutNumber(key.owner))) {
+		if !r.asks[i].voted || !key.held || !quorum.MayHold(len(r.asks), r.tally.Yes(),
+			count(owners, withoutNumber(key.owner))) {
 			continue
 		}
 		if key.left < 0 {

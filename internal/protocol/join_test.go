@@ -17,7 +17,8 @@ func placeOf(c *Claim, name string) *Place {
 	return p
 }
 
-// atPlace returns a claim that two nodes of three have granted; the third has refused it, and has its owner in the queue.
+// atPlace returns a claim that two nodes of three have granted; the third has refused it, and has
+// its owner in the queue.
 func atPlace(s *stage) (*Claim, *Round) {
 	c := s.claim("a")
 	p := placeOf(c, "1@inbox")
@@ -31,7 +32,8 @@ func atPlace(s *stage) (*Claim, *Round) {
 	return c, r
 }
 
-// abandoned returns a claim that is over while its owner goes on waiting, and what the node has not answered of it yet.
+// abandoned returns a claim that is over while its owner goes on waiting, and what the node has not
+// answered of it yet.
 func abandoned(s *stage) (*Claim, *request) {
 	c := s.claim("a")
 	c.Stand(stageTTL, placeOf(c, "1@inbox")).Send()
@@ -63,7 +65,8 @@ func TestNodeThatCallsWhenTheLeaseIsOverIsLeft(t *testing.T) {
 	})
 }
 
-// Whoever leaves while a release is being written that would put them into a queue is not in it, or leaves behind it.
+// Whoever leaves while a release is being written that would put them into a queue is not in it, or
+// leaves behind it.
 func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		c := s.held("a")
@@ -82,8 +85,8 @@ func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
 	})
 }
 
-// A lock is released while an attempt on the same resource is given up that the node has granted. Of the two releases the node
-// has got the first when somebody leaves.
+// A lock is released while an attempt on the same resource is given up that the node has granted.
+// Of the two releases the node has got the first when somebody leaves.
 func TestWhoeverLeavesDoesNotOvertakeAnEarlierOfTwoReleases(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		attempt := s.claim("a")
@@ -106,7 +109,8 @@ func TestWhoeverLeavesDoesNotOvertakeAnEarlierOfTwoReleases(t *testing.T) {
 	})
 }
 
-// What is granted when the attempt is over is given back while its owner goes on waiting. They may leave at any time meanwhile.
+// What is granted when the attempt is over is given back while its owner goes on waiting. They may
+// leave at any time meanwhile.
 func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		c, wait := abandoned(s)

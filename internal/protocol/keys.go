@@ -11,15 +11,18 @@ type Keys struct {
 	Resources []string // sorted, without duplicates
 
 	prefix string
-	all    group   // the keys of a plain server, in the order of the resources
-	groups []group // those of a Redis Cluster, where slots differ; nil: it is asked as a plain server is
-	apart  bool    // see Apart
-	fenced bool    // with their counters
+	all    group // the keys of a plain server, in the order of the resources
+	// those of a Redis Cluster, where slots differ; nil: it is asked as a plain server is
+	groups []group
+	apart  bool // see Apart
+	fenced bool // with their counters
 }
 
 // group are keys that one call can carry.
 type group struct {
-	keys    []string // the lock keys; behind them, if they are queued, their queues; then, with fencing, their counters
+	// the lock keys; behind them, if they are queued, their queues; then, with fencing, their
+	// counters
+	keys    []string
 	args    []any    // the same, as arguments of a command; nil: they are made for each command
 	counted []string // the lock keys and their counters; nil without fencing
 	locks   int      // how many lock keys there are
@@ -28,8 +31,8 @@ type group struct {
 
 func (g *group) lockKeys() []string { return g.keys[:g.locks] }
 
-// carried returns the keys of a call, also as arguments: the lock keys, and, if there are any, those
-// of the queues and the counters, as it needs them.
+// carried returns the keys of a call, also as arguments: the lock keys, and, if there are any,
+// those of the queues and the counters, as it needs them.
 func (g *group) carried(queues, counters bool) (keys []string, args []any) {
 	n := g.locks
 	switch queues = queues && g.queued; {
@@ -52,7 +55,8 @@ func (n *Nodes) Keys(prefix string, resources []string) Keys {
 			names[i] = KeyName(prefix, r)
 		}
 	}
-	k := Keys{Resources: resources, prefix: prefix, all: withQueues(names, n.Fencing), fenced: n.Fencing}
+	k := Keys{Resources: resources, prefix: prefix, all: withQueues(names, n.Fencing),
+		fenced: n.Fencing}
 	if n.clustered && len(resources) > 1 {
 		k.groups = bySlot(names, n.Fencing)
 	}
@@ -75,8 +79,8 @@ func (k Keys) Apart() Keys {
 	return k
 }
 
-// Misfit returns a resource that cannot be locked on a Redis Cluster, if there is one: the braces in
-// its name keep the key of its queue from being in the slot of the lock key.
+// Misfit returns a resource that cannot be locked on a Redis Cluster, if there is one: the braces
+// in its name keep the key of its queue from being in the slot of the lock key.
 func (n *Nodes) Misfit(k Keys) (resource string, found bool) {
 	for i, key := range k.all.lockKeys() {
 		if queue := k.all.keys[k.all.locks+i]; n.clustered && slot.Of(queue) != slot.Of(key) {

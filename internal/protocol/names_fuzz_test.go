@@ -14,7 +14,9 @@ import (
 // FuzzKeys takes sorted names, with line feeds between them, to their keys and back.
 func FuzzKeys(f *testing.F) {
 	for _, prefix := range []string{"lock", "", ":", "{tag}", "lock:lock"} {
-		for _, names := range []string{"a", "b\na\nb", "lock:a\na\n:a", "{x}a\n{x}b\nc\n{x}d", "}\n{\n\x00\n\xff"} {
+		for _, names := range []string{
+			"a", "b\na\nb", "lock:a\na\n:a", "{x}a\n{x}b\nc\n{x}d", "}\n{\n\x00\n\xff",
+		} {
 			f.Add(prefix, names)
 		}
 	}
@@ -61,7 +63,10 @@ func requireRuns(t *testing.T, keys []string, runs [][]string) {
 
 // FuzzToken reads the owner's label back from a token, and from values that need not be tokens.
 func FuzzToken(f *testing.F) {
-	for _, s := range []string{"", "host:1", ":", "\x00\n", strings.Repeat("A", 22), strings.Repeat("A", 22) + ":", strings.Repeat("\n", 22) + ":x"} {
+	for _, s := range []string{
+		"", "host:1", ":", "\x00\n", strings.Repeat("A", 22), strings.Repeat("A", 22) + ":",
+		strings.Repeat("\n", 22) + ":x",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -23,9 +23,10 @@ type Config struct {
 	Drift   float64
 	Fencing bool            // each lock has a fencing token
 	Life    context.Context // ends, with its cause, when the Locker is closed
-	Tell    func(Trouble)   // what no caller learns otherwise; called one at a time, in order, without any lock held
-	Heard   func(Heard)     // each answer; may be nil; called without any lock held
-	Hints   bool            // deadlocks are looked for
+	// what no caller learns otherwise; called one at a time, in order, without any lock held
+	Tell  func(Trouble)
+	Heard func(Heard) // each answer; may be nil; called without any lock held
+	Hints bool        // deadlocks are looked for
 }
 
 // Nodes are the independent masters among which a quorum decides.

@@ -46,7 +46,9 @@ func (c *Claim) Notice(wait string) *Notice {
 }
 
 // Notice prepares the notice of a wait that stands in the queues, under that name.
-func (n *Nodes) Notice(place string, k Keys, wait string) *Notice { return n.notice(place, k, wait) }
+func (n *Nodes) Notice(place string, k Keys, wait string) *Notice {
+	return n.notice(place, k, wait)
+}
 
 func (n *Nodes) notice(token string, k Keys, wait string) *Notice {
 	notice := &Notice{nodes: n, token: token, name: OwnerName(token), wait: wait}

@@ -100,8 +100,8 @@ func (s stayer) String() string {
 	return s.p.Name
 }
 
-// taking is the mode of scripts/wait.lua: "stand" where the attempt is over, and all that is left to
-// do is to stand in the queue; "leave" where that is over too.
+// taking is the mode of scripts/wait.lua: "stand" where the attempt is over, and all that is left
+// to do is to stand in the queue; "leave" where that is over too.
 type taking struct{ c *Claim }
 
 // MarshalBinary is what go-redis writes.

@@ -22,10 +22,12 @@ type rehearsal struct {
 }
 
 // Rehearse runs every script on one node, under keys that nobody else knows, and leaves nothing
-// there. now is what a fencing token is at least. It returns what failed first: what the server, the
-// network or the client said, a *NoAnswer, or the cause of ctx or of the end of the Locker.
-func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duration, now time.Time) error {
-	s := &rehearsal{nodes: n, node: node, keys: k, ttl: ttl, now: now, place: NewPlace(n, k, "1@redlock:check")}
+// there. now is what a fencing token is at least. It returns what failed first: what the server,
+// the network or the client said, a *NoAnswer, or the cause of ctx or of the end of the Locker.
+func (n *Nodes) Rehearse(ctx context.Context, node int, k Keys, ttl time.Duration,
+	now time.Time) error {
+	s := &rehearsal{nodes: n, node: node, keys: k, ttl: ttl, now: now,
+		place: NewPlace(n, k, "1@redlock:check")}
 	s.place.Sure, s.place.Heard = func(int) bool { return false }, func(int, *Refusal) {}
 	s.place.Patience, s.place.Unsure = ttl, ttl
 	s.place.Ticket.Store(1)
@@ -67,7 +69,8 @@ func (s *rehearsal) play(ctx context.Context) error {
 	}
 	s.holder.settleFence(s.holder.counter(), time.Time{})
 	for _, v := range []*verb{extendVerb, findVerb, cleanVerb} {
-		if err := s.ask(ctx, s.holder, v, 2*s.ttl); err != nil { // an extension to less sets nothing
+		if err := s.ask(ctx, s.holder, v, 2*s.ttl); err != nil {
+			// an extension to less sets nothing
 			return err
 		}
 	}
@@ -113,8 +116,11 @@ func (s *rehearsal) followWait(ctx context.Context) error {
 	token := s.holder.token
 	publish := func(ms int64) *verb {
 		return &verb{
-			name: "publish what is waited for", script: func(s *Scripts) *node.Script { return s.waits },
-			prepare: sendWithinTimeout, args: func(*ask) []any { return []any{token, OwnerName(token), "check", ms, "nothing"} },
+			name:    "publish what is waited for",
+			script:  func(s *Scripts) *node.Script { return s.waits },
+			prepare: sendWithinTimeout, args: func(*ask) []any {
+				return []any{token, OwnerName(token), "check", ms, "nothing"}
+			},
 			read: func(*ask, any) error { return nil }, rule: allRule, hints: true,
 		}
 	}
@@ -134,8 +140,8 @@ func (c *Claim) counter() uint64 {
 }
 
 // forgetCounter deletes the counter of the lock, as if it were a lock key and what it shows the
-// token: else it would stay for a week. If the node does not answer in time, it is asked again in the
-// background.
+// token: else it would stay for a week. If the node does not answer in time, it is asked again in
+// the background.
 func (s *rehearsal) forgetCounter() {
 	shows := max(s.holder.counter(), s.next.counter())
 	if shows == 0 {

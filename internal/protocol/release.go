@@ -26,7 +26,8 @@ var (
 	// cleanVerb is release where it is the site that matters and not the quorum.
 	cleanVerb = &verb{
 		name: "release", script: releaseVerb.script,
-		prepare: repeatUntilGone, args: releaseArgs, read: readVerdict, rule: allRule, deletes: true, queues: true,
+		prepare: repeatUntilGone, args: releaseArgs, read: readVerdict, rule: allRule,
+		deletes: true, queues: true,
 	}
 )
 
@@ -50,7 +51,8 @@ func releaseArgs(a *ask) []any {
 	case next == nil:
 		return []any{c.args[0], c.number, s.locks}
 	}
-	return []any{c.args[0], c.number, s.locks, leaver, stayer{next}, next.Ticket.Load(), next.patienceAt(s.node)}
+	return []any{c.args[0], c.number, s.locks, leaver, stayer{next}, next.Ticket.Load(),
+		next.patienceAt(s.node)}
 }
 
 func retireArgs(a *ask) []any {
@@ -83,7 +85,8 @@ func repeatUntilGone(a *ask) bool {
 func repeatIfThere(a *ask) bool {
 	s := a.siteLocked()
 	a.round.claim.dropLocked(s)
-	if place := a.round.claim.place; s.has == nothing && s.latest == nil && (place == nil || !place.listed[a.site].Load()) {
+	if place := a.round.claim.place; s.has == nothing && s.latest == nil &&
+		(place == nil || !place.listed[a.site].Load()) {
 		return sendWithinTimeout(a)
 	}
 	return repeatUntilGone(a)

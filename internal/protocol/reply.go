@@ -87,8 +87,8 @@ type keyState struct {
 	waiting int    // in its queue
 }
 
-// readVerdict reads the reply that the scripts acquire, wait, extend and release share. With fencing
-// all but the last say yes with a fence.
+// readVerdict reads the reply that the scripts acquire, wait, extend and release share. With
+// fencing all but the last say yes with a fence.
 func readVerdict(a *ask, reply any) error {
 	switch v := reply.(type) {
 	case int64:
@@ -127,7 +127,9 @@ func (a *ask) granted(reply any) bool {
 	return true
 }
 
-func errUnexpected(reply any) error { return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply)) }
+func errUnexpected(reply any) error {
+	return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply))
+}
 
 // refusal reads {i} or {i, owner, pttl}, which time may follow, and behind that before and all.
 func (a *ask) refusal(v []any) (*Refusal, bool) {
@@ -186,6 +188,7 @@ func readKey(owner, pttl any) (key keyState, ok bool) {
 	key.owner, key.held = owner.(string)
 	ms, isNumber := pttl.(int64)
 	// Cut to what a Duration can hold with a millisecond to spare.
-	key.left = time.Duration(min(max(ms, -2), math.MaxInt64/int64(time.Millisecond)-1)) * time.Millisecond
+	key.left = time.Duration(min(max(ms, -2),
+		math.MaxInt64/int64(time.Millisecond)-1)) * time.Millisecond
 	return key, isNumber && (key.held && ms >= -1 || owner == nil && ms == -2)
 }

@@ -48,30 +48,32 @@ type Round struct {
 	verb    *verb
 	start   time.Time // taken before the first byte goes out
 	timeout time.Duration
-	ttl     time.Duration   // what is asked for
-	number  int             // of the latest shortening when the round was prepared
-	each    bool            // each site has a vote, not each node
-	modest  bool            // does not ask sites that have not answered the acquire yet
-	late    bool            // votes that come after the end can still win or lose it
-	final   bool            // the end of the Locker does not cut it short
-	healed  int32           // sites that had lost our keys and get them again; guarded by the claim's mutex
-	before  int             // see beaten: rounds before this one
-	raise   *raise          // what raiseVerb carries; else nil
-	then    func(*Round)    // called when the round is settled, without any lock held; may be nil
-	ctx     context.Context // see For; may be nil
+	ttl     time.Duration // what is asked for
+	number  int           // of the latest shortening when the round was prepared
+	each    bool          // each site has a vote, not each node
+	modest  bool          // does not ask sites that have not answered the acquire yet
+	late    bool          // votes that come after the end can still win or lose it
+	final   bool          // the end of the Locker does not cut it short
+	// sites that had lost our keys and get them again; guarded by the claim's mutex
+	healed int32
+	before int             // see beaten: rounds before this one
+	raise  *raise          // what raiseVerb carries; else nil
+	then   func(*Round)    // called when the round is settled, without any lock held; may be nil
+	ctx    context.Context // see For; may be nil
 
 	// Guarded by the claim's mutex.
-	asks     []ask
-	asked    time.Time     // when a site was last asked
-	took     time.Duration // until a site last answered
-	tally    quorum.Tally
-	outcome  quorum.Outcome
-	expired  time.Duration // after which it was settled without the missing votes; 0: it was not
-	beaten   int           // rounds of a contest up to this one in which a competitor had a quorum
-	split    time.Time     // when a majority had answered, and not decided it; zero: they have not
-	news     chan struct{} // closed when the round is finished, or its deadline has moved; made by whoever waits
-	finished bool          // settled, and then has run
-	contest  bool          // several want the resource: see Prevails
+	asks    []ask
+	asked   time.Time     // when a site was last asked
+	took    time.Duration // until a site last answered
+	tally   quorum.Tally
+	outcome quorum.Outcome
+	expired time.Duration // after which it was settled without the missing votes; 0: it was not
+	beaten  int           // rounds of a contest up to this one in which a competitor had a quorum
+	split   time.Time     // when a majority had answered, and not decided it; zero: they have not
+	// closed when the round is finished, or its deadline has moved; made by whoever waits
+	news     chan struct{}
+	finished bool // settled, and then has run
+	contest  bool // several want the resource: see Prevails
 }
 
 // roundLocked prepares a question to all nodes.
@@ -149,13 +151,14 @@ func (r *Round) Wait(ctx context.Context) (cause error) {
 // computes on all of its processors, each may have waited for its turn for as long as this one has.
 // Elsewhere this takes no time.
 func letAnswersIn() {
-	for range 3 { // the runtime finds out that a connection can be read; its reader; whom the reader wakes
+	for range 3 {
+		// the runtime finds out that a connection can be read; its reader; whom the reader wakes
 		runtime.Gosched()
 	}
 }
 
-// pending returns what will be closed when there is news of the round, or nil if it is finished, and
-// when its time is up.
+// pending returns what will be closed when there is news of the round, or nil if it is finished,
+// and when its time is up.
 func (r *Round) pending() (news <-chan struct{}, deadline time.Time) {
 	r.claim.mu.Lock()
 	defer r.claim.mu.Unlock()
@@ -276,7 +279,8 @@ func (r *Round) voteLocked(a *ask, err error) {
 		if r.settleLocked(outcome); outcome == quorum.Open {
 			r.splitLocked()
 		}
-	case r.late && r.outcome == quorum.Unreachable && (outcome == quorum.Won || outcome == quorum.Refused):
+	case r.late && r.outcome == quorum.Unreachable &&
+		(outcome == quorum.Won || outcome == quorum.Refused):
 		// Each vote was in time for what it proves: a lease counts from the round's start.
 		r.settleLocked(outcome)
 	case !r.split.IsZero() && r.outcome == quorum.Refused && outcome == quorum.Won && !r.claim.over:

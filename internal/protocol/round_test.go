@@ -13,7 +13,8 @@ import (
 
 // silent returns nodes that are never asked in these tests: the answers are made up.
 func silent(n int) *Nodes {
-	return NewNodes(Config{Life: context.Background(), Drift: 0.01, Tell: func(Trouble) {}}, make([]node.Client, n), make([]bool, n))
+	return NewNodes(Config{Life: context.Background(), Drift: 0.01, Tell: func(Trouble) {}},
+		make([]node.Client, n), make([]bool, n))
 }
 
 // claimOn returns a claim with the token on those nodes.
@@ -37,7 +38,8 @@ func heldBy(owner string, left time.Duration) error {
 	return &Refusal{Resource: "a", Owner: owner, Left: left}
 }
 
-// A grant that comes between the decision and the look at when to try again is as good as one before it.
+// A grant that comes between the decision and the look at when to try again is as good as one
+// before it.
 func TestWaiterCountsANodeThatGrantedAfterTheDecision(t *testing.T) {
 	r := answer(claimOn(silent(3), "token").Acquire(time.Minute),
 		heldBy("x", 400*time.Millisecond), heldBy("x", time.Hour), nil)
@@ -66,8 +68,8 @@ func TestSplitIsSettledInFavourOfTheSmallestToken(t *testing.T) {
 	}
 }
 
-// Who is left of several may have a quorum only until their releases arrive, and have seen a smaller token on the node that has not
-// answered.
+// Who is left of several may have a quorum only until their releases arrive, and have seen a
+// smaller token on the node that has not answered.
 func TestContestIsRememberedWhenOneOwnerIsLeft(t *testing.T) {
 	other, third := heldBy(NewToken("other"), time.Second), heldBy(NewToken("third"), time.Second)
 	r := answer(claimOn(silent(3), "----------------------:us").Acquire(time.Minute), other, third)
@@ -75,7 +77,8 @@ func TestContestIsRememberedWhenOneOwnerIsLeft(t *testing.T) {
 	for range confirmations {
 		r = answer(r.Again(time.Minute), other, other)
 		require.True(t, prevails(r))
-		// Where it may have it still, for all that the node says that does not answer, nothing begins anew.
+		// Where it may have it still, for all that the node says that does not answer, nothing
+		// begins anew.
 		r = answer(r.Again(time.Minute), other, errBusy, nil)
 		require.True(t, prevails(r))
 	}
@@ -86,18 +89,23 @@ func TestNobodyGoesOnAgainst(t *testing.T) {
 	const ours = "----------------------:us" // no random token is smaller
 	other, third := NewToken("other"), NewToken("third")
 	for name, answers := range map[string][]error{
-		"an owner who has a quorum":       {heldBy(other, time.Second), heldBy(other, time.Second)},
-		"one who has shortened the lock":  {heldBy("2~"+other, time.Second), heldBy(other, time.Second)},
-		"a key that never expires":        {heldBy(other, -1), heldBy(third, time.Second), nil},
-		"a value that is not one of ours": {heldBy("redsync", time.Second), heldBy(third, time.Second), nil},
-		"an outage":                       {heldBy(other, time.Second), context.Canceled, context.Canceled},
-		"nobody: the lock is ours":        {nil, nil, heldBy(other, time.Second)},
+		"an owner who has a quorum": {heldBy(other, time.Second), heldBy(other, time.Second)},
+		"one who has shortened the lock": {heldBy("2~"+other, time.Second),
+			heldBy(other, time.Second)},
+		"a key that never expires": {heldBy(other, -1), heldBy(third, time.Second), nil},
+		"a value that is not one of ours": {heldBy("redsync", time.Second),
+			heldBy(third, time.Second), nil},
+		"an outage": {heldBy(other, time.Second), context.Canceled,
+			context.Canceled},
+		"nobody: the lock is ours": {nil, nil, heldBy(other, time.Second)},
 	} {
 		r := answer(claimOn(silent(3), ours).Acquire(time.Minute), answers...)
 		require.False(t, prevails(r), name)
 	}
-	r := answer(claimOn(silent(3), ours).Acquire(time.Minute), heldBy(other, time.Second), heldBy(third, time.Second))
-	require.True(t, prevails(r), "and against two who have split the nodes, even with none of its own so far")
+	r := answer(claimOn(silent(3), ours).Acquire(time.Minute), heldBy(other, time.Second),
+		heldBy(third, time.Second))
+	require.True(t, prevails(r),
+		"and against two who have split the nodes, even with none of its own so far")
 }
 
 // A competitor that gives way may have a quorum for the moment until its release arrives.

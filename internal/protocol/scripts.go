@@ -31,7 +31,8 @@ var recipes = map[string][]string{
 }
 
 // ScriptNames are the names of all scripts, sorted.
-var ScriptNames = []string{"acquire", "extend", "follow", "inspect", "release", "wait", "waits", "watch"}
+var ScriptNames = []string{"acquire", "extend", "follow", "inspect", "release", "wait", "waits",
+	"watch"}
 
 // GuardedNames are those by which a node grants a lock, or says that nobody has it.
 var GuardedNames = []string{"acquire", "inspect", "wait", "watch"}
@@ -60,7 +61,9 @@ func LoadScripts(files fs.FS, guard time.Duration) *Scripts {
 			digests[name] = digest
 		}
 	}
-	load := func(name string) *node.Script { return node.NewScript(Source(files, name), digests[name]) }
+	load := func(name string) *node.Script {
+		return node.NewScript(Source(files, name), digests[name])
+	}
 	vote := load
 	if guard > 0 {
 		vote = func(name string) *node.Script {
@@ -68,7 +71,8 @@ func LoadScripts(files fs.FS, guard time.Duration) *Scripts {
 		}
 	}
 	return &Scripts{
-		acquire: vote("acquire"), wait: vote("wait"), extend: load("extend"), release: load("release"),
+		acquire: vote("acquire"), wait: vote("wait"), extend: load("extend"),
+		release: load("release"),
 		inspect: vote("inspect"), watch: vote("watch"), find: load("inspect"),
 		waits: load("waits"), follow: load("follow"),
 	}

@@ -49,7 +49,8 @@ func (r *Round) Shortfall() *Shortfall {
 	defer c.mu.Unlock()
 	s := &Shortfall{
 		// A grant that came after the caller had looked was too late for it, and is no outage.
-		Op: r.verb.name, Held: r.outcome == quorum.Refused || r.outcome == quorum.Won && r.verb.takes,
+		Op: r.verb.name, Held: r.outcome == quorum.Refused ||
+			r.outcome == quorum.Won && r.verb.takes,
 		Need: r.tally.Need(), Got: r.tally.Yes(), Voters: len(c.nodes.nodes),
 	}
 	for i := range c.nodes.nodes {

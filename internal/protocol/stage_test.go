@@ -46,7 +46,8 @@ func play(t *testing.T, n, clusters int, test func(s *stage)) {
 			s.actors = append(s.actors, a)
 			clients, clustered = append(clients, a.client), append(clustered, i < clusters)
 		}
-		s.Nodes = NewNodes(Config{Scripts: stageScripts, Drift: 0.01, Life: life, Tell: s.hear}, clients, clustered)
+		s.Nodes = NewNodes(Config{Scripts: stageScripts, Drift: 0.01, Life: life, Tell: s.hear},
+			clients, clustered)
 		t.Cleanup(func() {
 			for _, a := range s.actors {
 				close(a.gone)
@@ -175,7 +176,8 @@ func (q *request) parted() *request {
 		return q
 	}
 	locks := q.args[plain].(int)
-	counted := q.script == "acquire" && len(q.args) == 4 || q.script == "inspect" && len(q.args) == 1
+	counted := q.script == "acquire" && len(q.args) == 4 ||
+		q.script == "inspect" && len(q.args) == 1
 	switch {
 	case len(q.keys) == 3*locks: // the counters are about the lock
 		q.keys = slices.Concat(q.keys[:locks], q.keys[2*locks:])
@@ -196,7 +198,8 @@ func newActor(t *testing.T) *actor {
 	a := &actor{t: t, gone: make(chan struct{})}
 	a.client = redis.NewClient(&redis.Options{
 		Addr: "node", PoolSize: 100,
-		Dialer: func(context.Context, string, string) (net.Conn, error) { // for whoever wonders why the node is silent
+		Dialer: func(context.Context, string, string) (net.Conn, error) {
+			// for whoever wonders why the node is silent
 			<-time.After(a.far)
 			conn, other := net.Pipe()
 			return conn, other.Close()

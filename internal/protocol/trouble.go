@@ -149,7 +149,8 @@ func (n *Nodes) note(i int, op string, err error, sent time.Time) {
 		if !h.since.IsZero() {
 			h.failing.Store(false) // first: what is told counts the nodes that fail
 			n.tell(Trouble{
-				Kind: NodeAnswers, Node: i, Calls: h.calls, For: time.Since(h.since), Stays: int(h.stays.Swap(0)),
+				Kind: NodeAnswers, Node: i, Calls: h.calls, For: time.Since(h.since),
+				Stays: int(h.stays.Swap(0)),
 			})
 			h.since, h.calls, h.over = time.Time{}, 0, time.Now()
 		}

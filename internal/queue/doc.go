@@ -11,8 +11,8 @@
 //	     |-- Join, Refused ----->| a place: name, ticket; inboxes   |
 //	     |-- an attempt at that Place ----------------------------->| registers it
 //	     |-- Wait -------------->|                                  |
-//	     |                       |<-- "come" ----------------------| a quorum, or a little after the first
-//	     |<----------------------|                                  |
+//	     |                       |<-- "come" ----------------------| of a quorum; or a little
+//	     |<----------------------|                                  | after the first
 //	     |-- an attempt at that Place ----------------------------->| grants
 //	     |-- Won --------------->| the next one here stays covered until the release,
 //	     |                       | which takes its place along: Release
@@ -20,9 +20,9 @@
 // Where somebody here waits already, or tries, the way begins with Line.Join in place of the first
 // attempt, and with Turn, which waits until it is the first of its group.
 //
-// All fields of waiters, watchers and groups are guarded by Line.mu. A claim asks the line, with its
-// own mutex held, whether a node reaches the inbox; so the line asks claims for nothing with Line.mu
-// held.
+// All fields of waiters, watchers and groups are guarded by Line.mu. A claim asks the line, with
+// its own mutex held, whether a node reaches the inbox; so the line asks claims for nothing with
+// Line.mu held.
 //
 //	line.go     Line, groups, messages, what is forgotten when
 //	try.go      Try: a first attempt, which takes no place

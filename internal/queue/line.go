@@ -37,8 +37,8 @@ type Line struct {
 
 // member is somebody who gets messages.
 type member interface {
-	// hearLocked takes a message from a node, which was sent when its clock showed that time. What it
-	// returns, if it does, is run without the mutex.
+	// hearLocked takes a message from a node, which was sent when its clock showed that time. What
+	// it returns, if it does, is run without the mutex.
 	hearLocked(node int, word string, shown int64) (then func())
 	// expiredLocked reports whether the member has been forgotten by whoever made it.
 	expiredLocked(now time.Time) bool
@@ -64,12 +64,13 @@ type group struct {
 	watch   *watch    // nil: nobody watches
 }
 
-// New returns the line of a Locker. channel is its inbox. trouble is told, once, why messages cannot
-// be had from a node.
+// New returns the line of a Locker. channel is its inbox. trouble is told, once, why messages
+// cannot be had from a node.
 func New(n *protocol.Nodes, channel string, trouble func(node int, err error)) *Line {
 	return &Line{
 		nodes: n, life: n.Life, channel: channel, trouble: trouble,
-		groups: make(map[groupName]*group), members: make(map[uint64]member), clock: newClock(n.Len()),
+		groups: make(map[groupName]*group), members: make(map[uint64]member),
+		clock: newClock(n.Len()),
 	}
 }
 
@@ -133,7 +134,8 @@ func nameOf(resources []string) groupName {
 	return groupName{len(resources), names.String()}
 }
 
-// forgetLocked forgets a group in which nobody had to wait, at once: there may be very many of them.
+// forgetLocked forgets a group in which nobody had to wait, at once: there may be very many of
+// them.
 func (l *Line) forgetLocked(g *group) {
 	if !g.trying && len(g.waiters) == 0 && g.holder == nil && g.watch == nil && g.used.IsZero() {
 		delete(l.groups, g.name)

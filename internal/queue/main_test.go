@@ -33,7 +33,8 @@ func lineOver(t *testing.T, n int) (*Line, []*miniredis.Miniredis) {
 	}
 	life, end := context.WithCancel(context.Background())
 	nodes := protocol.NewNodes(protocol.Config{
-		Scripts: protocol.LoadScripts(os.DirFS("../.."), 0), Timeout: limit, Drift: 0.01, Life: life, Tell: func(protocol.Trouble) {},
+		Scripts: protocol.LoadScripts(os.DirFS("../.."), 0), Timeout: limit, Drift: 0.01,
+		Life: life, Tell: func(protocol.Trouble) {},
 	}, clients, make([]bool, n))
 	l := New(nodes, "inbox", func(int, error) {})
 	t.Cleanup(func() {

@@ -17,8 +17,8 @@ type Try struct {
 	came  time.Time
 }
 
-// Try begins a first attempt of somebody who came at that time, if nobody else is here; else Join is
-// the way. The caller ends it with Won or Join.
+// Try begins a first attempt of somebody who came at that time, if nobody else is here; else Join
+// is the way. The caller ends it with Won or Join.
 func (l *Line) Try(k protocol.Keys, came time.Time) (t Try, alone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,7 +44,8 @@ func (t Try) Won(c *protocol.Claim, until time.Time) *Waiter {
 	w := l.newWaiter(g, t.keys, 0, t.came)
 	w.holdsLocked(c, until)
 	if _, known := l.clock.ticket(t.came); !known {
-		g.waiters[0].activateLocked() // to learn the nodes' time: without, no release can put it into the queues
+		// to learn the nodes' time: without, no release can put it into the queues
+		g.waiters[0].activateLocked()
 	}
 	return w
 }

@@ -45,7 +45,8 @@ func TestOneTriesAndTheOthersWaitForThat(t *testing.T) {
 	_, alone := l.Try(l.keys("r"), time.Now())
 	require.False(t, alone)
 	l.try(t, "another").Join(time.Second).Leave()
-	gone, next, last := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second)
+	gone, next, last := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second),
+		l.Join(l.keys("r"), time.Second)
 	gone.Leave()
 	next.takeTurn() // it has waited for long
 	require.False(t, next.active)
@@ -63,7 +64,8 @@ func TestOneTriesAndTheOthersWaitForThat(t *testing.T) {
 	require.Empty(t, l.members)
 }
 
-// Without the nodes' time there is no ticket, and no release could put the next one into the queues.
+// Without the nodes' time there is no ticket, and no release could put the next one into the
+// queues.
 func TestFirstWaiterBehindATryAsksForTheTime(t *testing.T) {
 	l, _ := lineOver(t, 1)
 	try := l.try(t, "r")

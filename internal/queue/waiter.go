@@ -14,8 +14,8 @@ const (
 	leastLate  = 10 * time.Millisecond // see Waiter.late
 	mostLate   = 2 * time.Second
 
-	// mostPolls is how long somebody stands in the queues without another attempt, so that the nodes
-	// do not forget them.
+	// mostPolls is how long somebody stands in the queues without another attempt, so that the
+	// nodes do not forget them.
 	mostPolls = patience / 2
 
 	// MostPause is how long the pauses between attempts may be, on average.
@@ -56,8 +56,8 @@ type standing struct {
 	called int64 // when the node last called it since the latest attempt began, by its clock
 }
 
-// Join takes a place at the end of this Locker's line. The caller tries again after the given time at
-// most, and ends the wait with Won or Leave.
+// Join takes a place at the end of this Locker's line. The caller tries again after the given time
+// at most, and ends the wait with Won or Leave.
 func (l *Line) Join(k protocol.Keys, polls time.Duration) *Waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,7 +77,8 @@ func (l *Line) Join(k protocol.Keys, polls time.Duration) *Waiter {
 
 func (l *Line) newWaiter(g *group, k protocol.Keys, polls time.Duration, came time.Time) *Waiter {
 	return &Waiter{
-		line: l, group: g, keys: k, polls: min(polls, MostPause), came: came, turn: make(chan struct{}), news: make(chan struct{}, 1),
+		line: l, group: g, keys: k, polls: min(polls, MostPause), came: came,
+		turn: make(chan struct{}), news: make(chan struct{}, 1),
 		nodes: make([]standing, l.nodes.Len()), late: leastLate,
 	}
 }
@@ -166,16 +167,17 @@ func (w *Waiter) Place() *protocol.Place {
 	return w.place
 }
 
-// correctLocked draws the ticket anew where it is far off what the nodes' clocks are known to show by
-// now. They may differ, and others may have answered when it was drawn; or one was set since. Whoever
-// kept such a ticket would stand behind all who come, for hours.
+// correctLocked draws the ticket anew where it is far off what the nodes' clocks are known to show
+// by now. They may differ, and others may have answered when it was drawn; or one was set since.
+// Whoever kept such a ticket would stand behind all who come, for hours.
 func (w *Waiter) correctLocked() {
 	const off = time.Second
 	if w.place == nil {
 		return
 	}
 	ticket, known := w.line.clock.ticket(w.came)
-	if apart := time.Duration(ticket-w.place.Ticket.Load()) * time.Microsecond; known && apart.Abs() > off {
+	if apart := time.Duration(ticket-w.place.Ticket.Load()) * time.Microsecond; known &&
+		apart.Abs() > off {
 		w.place.Ticket.Store(ticket)
 	}
 }
@@ -221,8 +223,8 @@ func (w *Waiter) Refused(r *protocol.Round) {
 	w.late = min(max(4*took, leastLate)<<min(w.attempts, 8), mostLate)
 }
 
-// Unanswered says that an attempt found no quorum of nodes. Nobody is told of the end of that, so all
-// who wait here are to see for themselves, each as long as they care to.
+// Unanswered says that an attempt found no quorum of nodes. Nobody is told of the end of that, so
+// all who wait here are to see for themselves, each as long as they care to.
 func (w *Waiter) Unanswered() {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
@@ -231,8 +233,8 @@ func (w *Waiter) Unanswered() {
 	}
 }
 
-// Hint returns when to try at the latest, where the keys that are in the way expire after d. Whoever
-// does not stand first lets the first one try before.
+// Hint returns when to try at the latest, where the keys that are in the way expire after d.
+// Whoever does not stand first lets the first one try before.
 func (w *Waiter) Hint(d time.Duration) time.Duration {
 	if before := w.Before(); before > 0 && d < longest {
 		return d + grace + time.Duration(min(before, 100))*leastLate
@@ -247,8 +249,8 @@ func (w *Waiter) Before() int {
 	return w.before
 }
 
-// Asks returns for how many waiters this one asks the nodes, itself included: for the others here, or
-// for those who stand behind it in the nodes' queues. 0: it is not the first there.
+// Asks returns for how many waiters this one asks the nodes, itself included: for the others here,
+// or for those who stand behind it in the nodes' queues. 0: it is not the first there.
 func (w *Waiter) Asks() int {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
@@ -270,7 +272,8 @@ func (w *Waiter) heard(node int, r *protocol.Refusal) {
 	// A call that was sent after the refusal may have overtaken it: they come over two connections.
 	s.closed, s.open = r.Time, s.called > r.Time
 	w.before, w.all = r.Before, r.All
-	if r.Waited && r.Before <= 1 && w.standBy.IsZero() { // whoever is first was called by now, and may not come
+	if r.Waited && r.Before <= 1 && w.standBy.IsZero() {
+		// whoever is first was called by now, and may not come
 		w.standByLocked()
 	}
 }
@@ -302,8 +305,8 @@ func (w *Waiter) hearLocked(node int, word string, shown int64) (then func()) {
 }
 
 // dueLocked returns when the next attempt is due: when a quorum of nodes would grant the lock, a
-// little after the first of them has called, when somebody who was called has not come, or at a time
-// that the caller gives.
+// little after the first of them has called, when somebody who was called has not come, or at a
+// time that the caller gives.
 func (w *Waiter) dueLocked(poll time.Time) time.Time {
 	due := poll
 	if !w.called.IsZero() {
@@ -337,7 +340,8 @@ func (w *Waiter) Wait(ctx context.Context, d time.Duration) error {
 }
 
 // wait waits until a time that depends on the news, for d at most.
-func (l *Line) wait(ctx context.Context, d time.Duration, news <-chan struct{}, dueLocked func(poll time.Time) time.Time) error {
+func (l *Line) wait(ctx context.Context, d time.Duration, news <-chan struct{},
+	dueLocked func(poll time.Time) time.Time) error {
 	poll := time.Now().Add(min(d, longest))
 	for {
 		l.mu.Lock()
@@ -439,8 +443,8 @@ func (w *Waiter) Release() *protocol.Place {
 	return next.place
 }
 
-// Lost says that the lock has ended without a release. It still hears the nodes for a while: one that
-// has refused it, while the others granted the lock, may have it in its queue and call it.
+// Lost says that the lock has ended without a release. It still hears the nodes for a while: one
+// that has refused it, while the others granted the lock, may have it in its queue and call it.
 func (w *Waiter) Lost() {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
-// A claim asks the line whether it hears a node while it has its own mutex: a line that asked a claim
-// for something with its mutex held would stop both for good.
+// A claim asks the line whether it hears a node while it has its own mutex: a line that asked a
+// claim for something with its mutex held would stop both for good.
 func TestLineAsksNoClaimWithItsMutexHeld(t *testing.T) {
 	l, servers := lineOver(t, 1)
 	foreign(t, servers, "r")
@@ -23,7 +23,9 @@ func TestLineAsksNoClaimWithItsMutexHeld(t *testing.T) {
 	_, r := l.attempt(t, w)
 	w.Refused(r)
 
-	for name, ask := range map[string]func(){"Look": func() { l.Look(r) }, "Refused": func() { w.Refused(r) }} {
+	for name, ask := range map[string]func(){
+		"Look": func() { l.Look(r) }, "Refused": func() { w.Refused(r) },
+	} {
 		t.Run(name, func(t *testing.T) {
 			done := make(chan struct{})
 			asked := make(chan struct{})
@@ -90,7 +92,8 @@ func TestEndOfALockLetsTheNextWaiterAsk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, _ := lineOver(t, 1)
-			first, next, last := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second)
+			first, next, last := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second),
+				l.Join(l.keys("r"), time.Second)
 			first.stand()
 			c, r := l.attempt(t, first)
 			require.Equal(t, quorum.Won, r.Outcome())
@@ -117,7 +120,8 @@ func TestEndOfALockLetsTheNextWaiterAsk(t *testing.T) {
 	}
 }
 
-// Whoever has the lock may never say that it is over, or keep it for long: then the next one asks the nodes all the same.
+// Whoever has the lock may never say that it is over, or keep it for long: then the next one asks
+// the nodes all the same.
 func TestWaiterDoesNotRelyOnTheHolderForLong(t *testing.T) {
 	for name, tt := range map[string]struct{ lease, covered time.Duration }{
 		"a long lease":  {time.Hour, coverTime},
@@ -153,7 +157,8 @@ func TestNobodyIsToldOfAnEndThatNobodyWaitsFor(t *testing.T) {
 	c.Release(nil).Send()
 }
 
-// A lock that was taken without the waiter's place knows nothing of the place, so nothing else leaves the queues.
+// A lock that was taken without the waiter's place knows nothing of the place, so nothing else
+// leaves the queues.
 func TestPlaceIsLeftByWhoeverGetsTheLockWithoutIt(t *testing.T) {
 	l, servers := lineOver(t, 3)
 	foreign(t, servers, "r")
@@ -163,13 +168,15 @@ func TestPlaceIsLeftByWhoeverGetsTheLockWithoutIt(t *testing.T) {
 	require.Equal(t, quorum.Refused, r.Outcome())
 	refused.Abandon()
 	for _, s := range servers {
-		require.Eventually(t, func() bool { return len(s.Keys()) == 2 }, limit, time.Millisecond, "%v", s.Keys())
+		require.Eventually(t, func() bool { return len(s.Keys()) == 2 }, limit, time.Millisecond,
+			"%v", s.Keys())
 	}
 	c, k := &protocol.Claim{}, l.keys("other")
 	c.Init(l.nodes, &k, protocol.NewToken(""), limit)
 	require.False(t, w.Won(c, time.Now().Add(limit)))
 	for _, s := range servers {
-		require.Eventually(t, func() bool { return len(s.Keys()) == 1 }, limit, time.Millisecond, "%v", s.Keys())
+		require.Eventually(t, func() bool { return len(s.Keys()) == 1 }, limit, time.Millisecond,
+			"%v", s.Keys())
 	}
 	require.Empty(t, l.members)
 }
@@ -177,7 +184,8 @@ func TestPlaceIsLeftByWhoeverGetsTheLockWithoutIt(t *testing.T) {
 func TestGroupsOfDifferentResourcesAreDifferent(t *testing.T) {
 	seen := make(map[groupName][]string)
 	for _, resources := range [][]string{
-		{"a"}, {"a", "b"}, {"ab"}, {"a", "b", "c"}, {"a\x00b"}, {"2\x00a\x00b"}, {"a\x00b", "c"}, {"a", "b\x00c"},
+		{"a"}, {"a", "b"}, {"ab"}, {"a", "b", "c"}, {"a\x00b"}, {"2\x00a\x00b"}, {"a\x00b", "c"},
+		{"a", "b\x00c"},
 		{"1:a1:b"}, {"1:a", "b"}, {"a", "1:b"},
 	} {
 		name := nameOf(resources)
@@ -215,13 +223,16 @@ func TestWhenTheNextAttemptIsDue(t *testing.T) {
 	refuse(200)
 	require.Equal(t, poll, w.dueLocked(poll), "an attempt begins anew")
 	l.hear(3, wordStandBy, w, 201)
-	require.WithinDuration(t, time.Now().Add(grace+graceSlack), w.dueLocked(poll), grace/2, "whoever was called may not come")
+	require.WithinDuration(t, time.Now().Add(grace+graceSlack), w.dueLocked(poll), grace/2,
+		"whoever was called may not come")
 	l.changed(3, nil)
 	require.Equal(t, w.called.Add(w.late), w.dueLocked(poll), "messages may have been lost")
-	require.Equal(t, w.called.Add(-time.Second), w.dueLocked(w.called.Add(-time.Second)), "the poll comes before")
+	require.Equal(t, w.called.Add(-time.Second), w.dueLocked(w.called.Add(-time.Second)),
+		"the poll comes before")
 }
 
-// A call that is later than a refusal counts, whichever of the two arrives first: they come over two connections.
+// A call that is later than a refusal counts, whichever of the two arrives first: they come over
+// two connections.
 func TestCallThatOvertakesTheRefusalBeforeIt(t *testing.T) {
 	l, _ := lineOver(t, 3)
 	w := l.Join(l.keys("r"), time.Second)
@@ -265,7 +276,8 @@ func TestHintLetsThoseInFrontTryBefore(t *testing.T) {
 // Who waits behind others here learns of an outage from them, and may have less patience with it.
 func TestAllWhoWaitAskTheNodesInAnOutage(t *testing.T) {
 	l, _ := lineOver(t, 1)
-	first, second, third := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second)
+	first, second, third := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second),
+		l.Join(l.keys("r"), time.Second)
 	first.Unanswered()
 	require.True(t, second.active && third.active)
 	for _, w := range []*Waiter{third, first, second} {

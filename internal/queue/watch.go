@@ -14,9 +14,10 @@ type watch struct {
 	watchers []*Watcher
 	place    *protocol.Place // where the nodes find us
 	number   uint64
-	called   time.Time // when the first node said after the latest look that it is free; zero: none has
-	free     []bool    // by node
-	looks    int       // begun so far
+	// when the first node said after the latest look that it is free; zero: none has
+	called time.Time
+	free   []bool // by node
+	looks  int    // begun so far
 }
 
 // Watcher is a call that waits until a resource is free.

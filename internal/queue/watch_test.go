@@ -9,13 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// From the moment at which a node has put us into its queue it may say that the resource is free, and does so once.
+// From the moment at which a node has put us into its queue it may say that the resource is free,
+// and does so once.
 func TestWordThatComesDuringALookIsNotLost(t *testing.T) {
 	l, _ := lineOver(t, 1)
 	other := l.Join(l.keys("other"), time.Second)
 	defer other.Leave()
 	other.stand()
-	require.Eventually(t, func() bool { return l.sure(0) }, limit, time.Millisecond) // no subscription that is new wakes it
+	// no subscription that is new wakes it
+	require.Eventually(t, func() bool { return l.sure(0) }, limit, time.Millisecond)
 	w := l.Watch(l.keys("r"))
 	defer w.Leave()
 	w.Look()
@@ -66,7 +68,8 @@ func TestNextWatcherLooksWhenTheFirstLeaves(t *testing.T) {
 	require.Empty(t, l.members)
 }
 
-// Also one whose first look was cut short, so that nobody knows whether a node has put us into its queue.
+// Also one whose first look was cut short, so that nobody knows whether a node has put us into its
+// queue.
 func TestLastWatcherLeavesTheQueues(t *testing.T) {
 	l, servers := lineOver(t, 3)
 	foreign(t, servers, "r")
@@ -76,7 +79,8 @@ func TestLastWatcherLeavesTheQueues(t *testing.T) {
 	require.NoError(t, r.Wait(context.Background()))
 	w.Leave()
 	for _, s := range servers {
-		require.Eventually(t, func() bool { return len(s.Keys()) == 1 }, limit, time.Millisecond, "%v", s.Keys())
+		require.Eventually(t, func() bool { return len(s.Keys()) == 1 }, limit, time.Millisecond,
+			"%v", s.Keys())
 	}
 }
 

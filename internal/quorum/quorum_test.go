@@ -36,7 +36,9 @@ func (b ballot) plus(v quorum.Vote) ballot {
 // tally casts the votes of the ballot among n nodes.
 func (b ballot) tally(n int) quorum.Tally {
 	t := quorum.New(n)
-	for v, count := range map[quorum.Vote]int{quorum.Yes: b.yes, quorum.No: b.no, quorum.Failed: b.failed} {
+	for v, count := range map[quorum.Vote]int{
+		quorum.Yes: b.yes, quorum.No: b.no, quorum.Failed: b.failed,
+	} {
 		for range count {
 			t.Cast(v)
 		}
@@ -58,7 +60,8 @@ func ballots(n int) []ballot {
 }
 
 // outcomes collects what the final rule says of every way in which the pending votes can turn out.
-func (b ballot) outcomes(pending int, final func(ballot) quorum.Outcome, into map[quorum.Outcome]bool) {
+func (b ballot) outcomes(pending int, final func(ballot) quorum.Outcome,
+	into map[quorum.Outcome]bool) {
 	if pending == 0 {
 		into[final(b)] = true
 		return
@@ -92,7 +95,8 @@ func TestRuleDecidesAsSoonAsNoMissingVoteCanChangeTheResult(t *testing.T) {
 				switch {
 				case majority(b.yes, n):
 					return quorum.Won
-				case !majority(b.yes+b.failed, n): // lost, even if all the silent ones still have it
+				case !majority(b.yes+b.failed, n):
+					// lost, even if all the silent ones still have it
 					return quorum.Refused
 				}
 				return quorum.Unreachable
@@ -168,7 +172,8 @@ func TestQuorumIsTheSmallestMajority(t *testing.T) {
 	}
 }
 
-// Every way in which n nodes can name one of three owners, say that the key is free, or stay silent.
+// Every way in which n nodes can name one of three owners, say that the key is free, or stay
+// silent.
 func TestSomebodyMayHoldUnlessTheSilentNodesCouldNotMakeItAMajority(t *testing.T) {
 	onlyNames := strings.NewReplacer("-", "", "?", "")
 	for n := 1; n <= maxNodes; n++ {
@@ -183,7 +188,8 @@ func TestSomebodyMayHoldUnlessTheSilentNodesCouldNotMakeItAMajority(t *testing.T
 
 			named := onlyNames.Replace(nodes)
 			leader, count := quorum.Leader(strings.Split(named, "")) // of nothing: nothing
-			if count != most || leader == "" != (named == "") || leader != "" && strings.Count(named, leader) != most {
+			if count != most || leader == "" != (named == "") ||
+				leader != "" && strings.Count(named, leader) != most {
 				t.Fatalf("%s: %q is named by %d nodes, the most is %d", nodes, leader, count, most)
 			}
 			if quorum.MayHold(n, n-silent, count) != mayHold {
@@ -194,7 +200,8 @@ func TestSomebodyMayHoldUnlessTheSilentNodesCouldNotMakeItAMajority(t *testing.T
 }
 
 func TestOwnersAreToldApartByTheirWholeName(t *testing.T) {
-	leader, nodes := quorum.Leader([]string{"worker-1", "worker-10", "worker-10", "worker-1", "worker-10"})
+	leader, nodes := quorum.Leader([]string{"worker-1", "worker-10", "worker-10", "worker-1",
+		"worker-10"})
 	require.Equal(t, "worker-10", leader)
 	require.Equal(t, 3, nodes)
 }

@@ -23,8 +23,8 @@ func (v Version) String() string {
 	return fmt.Sprintf("%s %d.%d.%d", v.Name, v.Major, v.Minor, v.Patch)
 }
 
-// Before reports whether the server lacks what came with major.minor of Redis. The answer is right up to 7.2: Valkey and
-// Redict began there and went on with numbers of their own.
+// Before reports whether the server lacks what came with major.minor of Redis. The answer is right
+// up to 7.2: Valkey and Redict began there and went on with numbers of their own.
 func (v Version) Before(major, minor int) bool {
 	return v.Major < major || v.Major == major && v.Minor < minor
 }
@@ -32,8 +32,8 @@ func (v Version) Before(major, minor int) bool {
 // Version is the version of the server's program.
 func (s *Server) Version() Version { return s.version }
 
-// findServer returns the path of the program to run, and its version. If the environment names a program that cannot be
-// run, the error is not ErrNoRedis: no test may be skipped for it.
+// findServer returns the path of the program to run, and its version. If the environment names a
+// program that cannot be run, the error is not ErrNoRedis: no test may be skipped for it.
 func findServer() (string, Version, error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -73,7 +73,8 @@ func versionOf(path string) (Version, error) {
 	return version, nil
 }
 
-// Such as "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0".
+// Such as "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64
+// build=ae4d7c971a948f0".
 var versionText = regexp.MustCompile(`^(\w+) server v=(\d+)\.(\d+)\.(\d+)`)
 
 func parseVersion(text string) (Version, error) {

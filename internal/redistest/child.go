@@ -4,13 +4,14 @@ import (
 	"os/exec"
 )
 
-// Child is a process of a program's or test's own, such as its binary in another role. Like a server it has its own process
-// group, and the kernel kills it if we die first.
+// Child is a process of a program's or test's own, such as its binary in another role. Like a
+// server it has its own process group, and the kernel kills it if we die first.
 type Child struct {
 	proc *process
 }
 
-// LaunchChild starts cmd. It is waited for from then on: give cmd files, not the pipes that [exec.Cmd] makes and closes.
+// LaunchChild starts cmd. It is waited for from then on: give cmd files, not the pipes that
+// [exec.Cmd] makes and closes.
 func LaunchChild(cmd *exec.Cmd) (*Child, error) {
 	proc, err := runProcess(cmd)
 	if err != nil {

@@ -13,8 +13,10 @@ import (
 	"time"
 )
 
-// ErrNoFakeClock says that a server's clock cannot be set: not on this machine, or not without WithFakeClock.
-var ErrNoFakeClock = errors.New("redistest: no fake clock: it needs Linux, a C compiler (Debian: apt-get install gcc libc6-dev) and WithFakeClock")
+// ErrNoFakeClock says that a server's clock cannot be set: not on this machine, or not without
+// WithFakeClock.
+var ErrNoFakeClock = errors.New("redistest: no fake clock: it needs Linux, a C compiler (Debian: " +
+	"apt-get install gcc libc6-dev) and WithFakeClock")
 
 // Names in a server's directory.
 const clockName, clockLibraryName = "clock", "clock.so"
@@ -28,13 +30,15 @@ func CanFakeClock() bool {
 	return runtime.GOOS == "linux" && err == nil
 }
 
-// WithFakeClock runs the server with a wall clock that SetClock can set. Where CanFakeClock says no, the server does not start.
+// WithFakeClock runs the server with a wall clock that SetClock can set. Where CanFakeClock says
+// no, the server does not start.
 func WithFakeClock() Option {
 	return func(c *config) { c.fakeClock = true }
 }
 
-// SetClock lets the server's wall clock be off by so much from now on, also over restarts. Expiry follows it, on some servers a
-// millisecond later; the server's monotonic clock goes on undisturbed.
+// SetClock lets the server's wall clock be off by so much from now on, also over restarts. Expiry
+// follows it, on some servers a millisecond later; the server's monotonic clock goes on
+// undisturbed.
 func (s *Server) SetClock(offset time.Duration) error {
 	if !s.config.fakeClock {
 		return ErrNoFakeClock
@@ -42,7 +46,8 @@ func (s *Server) SetClock(offset time.Duration) error {
 	return writeClock(filepath.Join(s.dir, clockName), offset)
 }
 
-// writeClock changes the file in place, because the server has it in memory. Eight bytes written at once are seen at once.
+// writeClock changes the file in place, because the server has it in memory. Eight bytes written at
+// once are seen at once.
 func writeClock(path string, offset time.Duration) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {

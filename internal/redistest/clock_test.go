@@ -15,7 +15,8 @@ func TestClockJumpsExpireKeysAndLetThemLive(t *testing.T) {
 	require.NoError(t, s.SetClock(-20*time.Second))
 	eventually(t, func() bool { return s.Do(t, "pttl", "a").(int64) > 25_000 })
 	s.Restart(t)
-	require.Greater(t, s.Do(t, "pttl", "a"), int64(20_000), "the clock is what it was before the restart")
+	require.Greater(t, s.Do(t, "pttl", "a"), int64(20_000),
+		"the clock is what it was before the restart")
 
 	require.NoError(t, s.SetClock(20*time.Second))
 	eventually(t, func() bool { return len(s.Keys(t)) == 0 })

@@ -101,7 +101,8 @@ func (l *link) read(from *net.TCPConn, d direction, queue chan<- chunk, lose fun
 		if err != nil {
 			break
 		}
-		if !lost && !l.send(queue, chunk{data: bytes.Clone(buf[:n]), due: time.Now().Add(f.delay)}) {
+		if !lost &&
+			!l.send(queue, chunk{data: bytes.Clone(buf[:n]), due: time.Now().Add(f.delay)}) {
 			break
 		}
 	}

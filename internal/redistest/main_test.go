@@ -49,7 +49,8 @@ func hasty(t *testing.T, addr string) *redis.Client {
 // command is the next thing on the wire.
 func connected(t *testing.T, client *redis.Client) *redis.Client {
 	t.Helper()
-	eventually(t, func() bool { return client.Ping(t.Context()).Err() == nil }) // one that gives up soon may need another try
+	// one that gives up soon may need another try
+	eventually(t, func() bool { return client.Ping(t.Context()).Err() == nil })
 	return client
 }
 

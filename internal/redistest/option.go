@@ -66,14 +66,16 @@ func newConfig(version Version, opts []Option) *config {
 	c.add("daemonize", "no")
 	c.add("save", "")
 	c.add("appendonly", "no")
-	c.add("user", fmt.Sprintf("%s on >%s ~* %s +@all", adminUser, adminPassword, allChannels(version)))
+	c.add("user", fmt.Sprintf("%s on >%s ~* %s +@all", adminUser, adminPassword,
+		allChannels(version)))
 	for _, opt := range opts {
 		opt(c)
 	}
 	return c
 }
 
-// allChannels is the access rule for every channel. Redis 6.0 does not know it: there each user has them all.
+// allChannels is the access rule for every channel. Redis 6.0 does not know it: there each user has
+// them all.
 func allChannels(version Version) string {
 	if version.Before(6, 2) {
 		return ""

@@ -53,7 +53,8 @@ func (p *Pair) await(tb testing.TB, s *Server, want string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), failoverTimeout)
 	defer cancel()
-	if err := await(ctx, func() error { return expectInfo(ctx, s, "replication", want) }); err != nil {
+	if err := await(ctx,
+		func() error { return expectInfo(ctx, s, "replication", want) }); err != nil {
 		tb.Fatal(err)
 	}
 }

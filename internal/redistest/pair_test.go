@@ -64,7 +64,8 @@ func TestPairChangesRolesAndLosesNothing(t *testing.T) {
 		require.Equal(t, was.Addr(), pair.Primary().Do(t, "get", "key"))
 		require.Equal(t, was.Addr(), pair.Name.Client(t).Get(t.Context(), "key").Val())
 		if was == old {
-			require.Contains(t, ask(), "-READONLY", "the connection is still open, to what is a replica now")
+			require.Contains(t, ask(), "-READONLY",
+				"the connection is still open, to what is a replica now")
 		}
 	}
 	require.Same(t, old, pair.Primary())

@@ -52,7 +52,8 @@ func (s *Server) diskState() (DiskState, error) {
 		return DiskState{}, err
 	}
 	if len(paths) != 1 {
-		return DiskState{}, fmt.Errorf("redistest: %d incremental append-only files, want 1: is WithAOF given?", len(paths))
+		return DiskState{}, fmt.Errorf("redistest: %d incremental append-only files, want 1: is "+
+			"WithAOF given?", len(paths))
 	}
 	info, err := os.Stat(paths[0])
 	if err != nil {

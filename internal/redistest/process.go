@@ -19,7 +19,8 @@ type process struct {
 	exited chan struct{} // closed when the child has been reaped
 }
 
-// startProcess runs binary in dir, with env on top of our environment, and sends its output to a fresh log there.
+// startProcess runs binary in dir, with env on top of our environment, and sends its output to a
+// fresh log there.
 func startProcess(dir string, env []string, binary string, args ...string) (*process, error) {
 	log, err := os.Create(filepath.Join(dir, logName))
 	if err != nil {

@@ -163,8 +163,9 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Forget makes everything that is sent on the connections there are vanish, in both directions and without
-// a word to either side. New ones are welcome. So does a firewall that has forgotten its connections.
+// Forget makes everything that is sent on the connections there are vanish, in both directions and
+// without a word to either side. New ones are welcome. So does a firewall that has forgotten its
+// connections.
 func (p *Proxy) Forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -263,7 +263,8 @@ func TestDroppedReplyMakesTheClientRepeat(t *testing.T) {
 			client := connected(t, proxy.Client(t))
 			dropped := proxy.DropReplies(tt.drops, "incr")
 
-			require.NoError(t, client.Set(t.Context(), "other", 1, 0).Err(), "not what was asked for")
+			require.NoError(t, client.Set(t.Context(), "other", 1, 0).Err(),
+				"not what was asked for")
 			require.Equal(t, 1, server.CommandCount(t, "set"))
 			select {
 			case <-dropped:

@@ -49,7 +49,8 @@ func LaunchSentinel(dir string, opts ...Option) (_ *Sentinel, err error) {
 	launch := func(name string, opts ...Option) (*Server, error) {
 		return Launch(filepath.Join(dir, name), opts...)
 	}
-	master, err := launch("master", append([]Option{WithConfig("repl-diskless-sync-delay", "0")}, opts...)...)
+	master, err := launch("master", append([]Option{WithConfig("repl-diskless-sync-delay", "0")},
+		opts...)...)
 	if err != nil {
 		return nil, err
 	}

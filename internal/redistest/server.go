@@ -22,7 +22,8 @@ import (
 var (
 	// ErrNoRedis says that there is no redis-server in PATH, and that the
 	// environment names no other.
-	ErrNoRedis = errors.New("redistest: redis-server not found: install Redis 6.2 or later (Debian: apt-get install redis-server, macOS: brew install redis)")
+	ErrNoRedis = errors.New("redistest: redis-server not found: install Redis 6.2 or later " +
+		"(Debian: apt-get install redis-server, macOS: brew install redis)")
 	// ErrNotRunning says that the process is down: killed, stopped, closed or
 	// ended by itself.
 	ErrNotRunning = errors.New("redistest: server is not running")
@@ -238,7 +239,8 @@ func (s *Server) kill() error {
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sig := range []os.Signal{syscall.SIGTERM, sigCont} { // a stopped process handles no signal
+	for _, sig := range []os.Signal{syscall.SIGTERM, sigCont} {
+		// a stopped process handles no signal
 		if err := s.proc.signal(sig); err != nil && !errors.Is(err, ErrNotRunning) {
 			return err
 		}
@@ -342,7 +344,8 @@ func (s *Server) ping() error {
 		return err
 	}
 	// A server that wants a password is up; one that is loading is not.
-	if strings.HasPrefix(line, "+PONG") || strings.HasPrefix(line, "-NOAUTH") || strings.HasPrefix(line, "-NOPERM") {
+	if strings.HasPrefix(line, "+PONG") || strings.HasPrefix(line, "-NOAUTH") ||
+		strings.HasPrefix(line, "-NOPERM") {
 		return nil
 	}
 	return errors.New(strings.TrimSpace(line))
@@ -388,7 +391,9 @@ func (s *Server) Do(tb testing.TB, args ...any) any {
 }
 
 // Command is Do for programs.
-func (s *Server) Command(ctx context.Context, args ...any) (any, error) { return s.do(ctx, args...) }
+func (s *Server) Command(ctx context.Context, args ...any) (any, error) {
+	return s.do(ctx, args...)
+}
 
 func (s *Server) do(ctx context.Context, args ...any) (any, error) {
 	s.mu.Lock()

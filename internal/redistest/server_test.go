@@ -66,7 +66,8 @@ func TestServerThatIsDown(t *testing.T) {
 		"stopped": func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Stop()) },
 		"closed":  func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Close()) },
 		"ended by itself": func(t *testing.T, s *redistest.Server) {
-			_ = hasty(t, s.Addr()).ShutdownNoSave(t.Context()) // the reply is the end of the connection
+			// the reply is the end of the connection
+			_ = hasty(t, s.Addr()).ShutdownNoSave(t.Context())
 			eventually(t, func() bool { return !s.Running() })
 		},
 	} {
@@ -93,8 +94,10 @@ func TestRestart(t *testing.T) {
 		want []string
 	}{
 		"without persistence": {nil, []string{}},
-		"with AOF always":     {[]redistest.Option{redistest.WithAOF(redistest.FsyncAlways)}, []string{"key"}},
-		"with AOF everysec":   {[]redistest.Option{redistest.WithAOF(redistest.FsyncEverySecond)}, []string{"key"}},
+		"with AOF always": {[]redistest.Option{redistest.WithAOF(redistest.FsyncAlways)},
+			[]string{"key"}},
+		"with AOF everysec": {[]redistest.Option{redistest.WithAOF(redistest.FsyncEverySecond)},
+			[]string{"key"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t, tt.opts...)
@@ -162,7 +165,8 @@ func TestHelpersWorkWhateverTheAccessRules(t *testing.T) {
 }
 
 func TestEmptyConfigValue(t *testing.T) {
-	server := redistest.Start(t, redistest.WithConfig("save", "60 1"), redistest.WithConfig("save", ""))
+	server := redistest.Start(t, redistest.WithConfig("save", "60 1"),
+		redistest.WithConfig("save", ""))
 	require.Equal(t, map[any]any{"save": ""}, server.Do(t, "config", "get", "save"))
 }
 

@@ -133,7 +133,8 @@ func (s *Sharding) route(args []string) (shards []int, refusal string) {
 		return shards, ""
 	case "multi", "exec", "watch", "subscribe", "psubscribe", "ssubscribe", "monitor":
 		return nil, fmt.Sprintf("ERR unsupported command '%s'", name)
-	case "ping", "echo", "time", "info", "command", "config", "script", "cluster", "publish", "dbsize":
+	case "ping", "echo", "time", "info", "command", "config", "script", "cluster", "publish",
+		"dbsize":
 		return []int{0}, ""
 	case "eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro":
 		if len(args) > 3 && args[2] != "0" {

@@ -31,7 +31,8 @@ func TestShardingSpreadsKeys(t *testing.T) {
 			})
 			require.NoError(t, err)
 			for i := range n {
-				require.Equal(t, fmt.Sprint(i), cmds[4*i+1].(*redis.StringCmd).Val(), "replies out of order")
+				require.Equal(t, fmt.Sprint(i), cmds[4*i+1].(*redis.StringCmd).Val(),
+					"replies out of order")
 				require.Empty(t, cmds[4*i+2].(*redis.MapStringStringCmd).Val())
 				require.Equal(t, fmt.Sprint("echo ", i), cmds[4*i+3].(*redis.StringCmd).Val())
 			}
@@ -61,7 +62,8 @@ func TestShardingSendsAScriptToTheServerOfItsFirstKey(t *testing.T) {
 		key := fmt.Sprint("key", i)
 		keys[proxy.ServerOf(key)] = key
 	}
-	require.NoError(t, client.EvalSha(t.Context(), digest, []string{keys[servers[0]]}, "x").Err(), "SCRIPT goes to the first server")
+	require.NoError(t, client.EvalSha(t.Context(), digest, []string{keys[servers[0]]}, "x").Err(),
+		"SCRIPT goes to the first server")
 	err := client.EvalSha(t.Context(), digest, []string{keys[servers[1]]}, "x").Err()
 	require.True(t, redis.HasErrorPrefix(err, "NOSCRIPT"), "%v", err)
 	require.NoError(t, client.Eval(t.Context(), source, []string{keys[servers[1]]}, "x").Err())

@@ -16,8 +16,8 @@ import (
 	"github.com/rediskit/redlock/internal/wallclock"
 )
 
-// client is one process: a Locker with its go-redis clients, and what its users do with it. When it has crashed or was closed
-// another one takes its place.
+// client is one process: a Locker with its go-redis clients, and what its users do with it. When it
+// has crashed or was closed another one takes its place.
 type client struct {
 	world       *World
 	number      int
@@ -47,7 +47,8 @@ var errDead = errors.New("the client is dead")
 
 func newClient(w *World, number, incarnation int) (*client, error) {
 	c := &client{
-		world: w, number: number, incarnation: incarnation, name: fmt.Sprintf("c%d.%d", number, incarnation),
+		world: w, number: number, incarnation: incarnation,
+		name:  fmt.Sprintf("c%d.%d", number, incarnation),
 		dials: make([]int, w.Nodes), buried: make(chan struct{}),
 	}
 	ahead := time.Duration((2*w.random("skew", c.name).Float64() - 1) * float64(w.Skew))
@@ -62,16 +63,21 @@ func newClient(w *World, number, incarnation int) (*client, error) {
 	return c, err
 }
 
-// options are stock, but for what cannot be otherwise in virtual time. Where a replay is to be exact, the pauses between
-// go-redis's retries do not vary: it draws them from a source that all clients of the program share.
+// options are stock, but for what cannot be otherwise in virtual time. Where a replay is to be
+// exact, the pauses between go-redis's retries do not vary: it draws them from a source that all
+// clients of the program share.
 func (c *client) options(n *node) *redis.Options {
 	o := &redis.Options{
 		Addr:     "127.0.0.1:6379",
 		PoolSize: 100,
-		Dialer:   func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx, n) },
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn,
+			error) {
+			return c.dial(ctx, n)
+		},
 	}
 	if !c.world.Stock {
-		o.MinRetryBackoff = []time.Duration{8 * time.Millisecond, 60 * time.Millisecond, 512 * time.Millisecond}[c.number%3]
+		o.MinRetryBackoff = []time.Duration{8 * time.Millisecond, 60 * time.Millisecond,
+			512 * time.Millisecond}[c.number%3]
 		o.MaxRetryBackoff = o.MinRetryBackoff
 	}
 	if c.world.Brisk {
@@ -136,9 +142,11 @@ func (c *client) start() {
 	}
 }
 
-// crash ends the process. Nothing leaves it any more and nothing reaches it; the nodes hear of that, or not.
+// crash ends the process. Nothing leaves it any more and nothing reaches it; the nodes hear of
+// that, or not.
 func (c *client) crash(silently bool) {
-	c.log(history.Event{Kind: history.Crashed, At: c.world.now(), Note: map[bool]string{true: "vanished", false: "killed"}[silently]})
+	c.log(history.Event{Kind: history.Crashed, At: c.world.now(),
+		Note: map[bool]string{true: "vanished", false: "killed"}[silently]})
 	c.dead.Store(true)
 	c.world.diesWaiting(c)
 	c.mu.Lock()
@@ -165,8 +173,8 @@ func (c *client) close() {
 	go c.bury()
 }
 
-// shut closes the Locker and checks that it keeps to its time, and uses all of it before it says that go-redis has calls which it
-// has not given up.
+// shut closes the Locker and checks that it keeps to its time, and uses all of it before it says
+// that go-redis has calls which it has not given up.
 func (c *client) shut() {
 	const most = 7 * time.Second
 	began := time.Now()

@@ -27,13 +27,15 @@ func connect(w *World, c *client, n *node, number int) (client, server *conn) {
 		random: w.random("requests", c.name, n.name, number),
 	}
 	server = &conn{
-		in: requests, out: replies, road: from, holds: n.hung.get, lag: lag(w, c, n, number, 1), slower: n.thinks,
+		in: requests, out: replies, road: from, holds: n.hung.get, lag: lag(w, c, n, number, 1),
+		slower: n.thinks,
 		random: w.random("replies", c.name, n.name, number),
 	}
 	return client, server
 }
 
-// lag is a little different for each end of each connection, so that what happens to all of them at once has an order.
+// lag is a little different for each end of each connection, so that what happens to all of them at
+// once has an order.
 func lag(w *World, c *client, n *node, number, end int) time.Duration {
 	return time.Duration(w.random("lag", c.name, n.name, number, end).Int64N(int64(w.Latency)))
 }

@@ -28,9 +28,11 @@ func (n *node) counters() map[string]counter {
 	return found
 }
 
-// judgeFences checks that a call lowered no counter and raised none but of locks that are its token's afterwards; that a counter
-// grew where a lock changed its owner; and that no lock is healed without its fence. Called with the mutex held.
-func (n *node) judgeFences(c call, locks, locksAfter map[string]holding, before map[string]counter) {
+// judgeFences checks that a call lowered no counter and raised none but of locks that are its
+// token's afterwards; that a counter grew where a lock changed its owner; and that no lock is
+// healed without its fence. Called with the mutex held.
+func (n *node) judgeFences(c call, locks, locksAfter map[string]holding,
+	before map[string]counter) {
 	if !c.fenced() {
 		return
 	}
@@ -41,11 +43,15 @@ func (n *node) judgeFences(c call, locks, locksAfter map[string]holding, before 
 		took := locks[key].token != token && locksAfter[key].token == token
 		switch fence := n.world.fenceOf(token); {
 		case is.number < was.number:
-			n.world.breach("fencing", "%s: %s of %s lowered the counter of %s from %d to %d", n.name, c.verb, n.world.short(token), key, was.number, is.number)
-		case is.number > was.number && !(slices.Contains(c.locks, key) && locksAfter[key].token == token):
-			n.world.breach("only our own", "%s: %s of %s raised the counter of %s", n.name, c.verb, n.world.short(token), key)
+			n.world.breach("fencing", "%s: %s of %s lowered the counter of %s from %d to %d",
+				n.name, c.verb, n.world.short(token), key, was.number, is.number)
+		case is.number > was.number && !(slices.Contains(c.locks, key) &&
+			locksAfter[key].token == token):
+			n.world.breach("only our own", "%s: %s of %s raised the counter of %s", n.name, c.verb,
+				n.world.short(token), key)
 		case took && (is.number == was.number || heals && is.number < fence):
-			n.world.breach("fencing", "%s: %s, whose fence is %d, got %s with the counter at %d, after %d",
+			n.world.breach("fencing",
+				"%s: %s, whose fence is %d, got %s with the counter at %d, after %d",
 				n.name, n.world.short(token), fence, key, is.number, was.number)
 		}
 		if is.number > was.number || took {
@@ -54,9 +60,9 @@ func (n *node) judgeFences(c call, locks, locksAfter map[string]holding, before 
 	}
 }
 
-// forgettable reports whether a node may lose its counters: for each, so many other nodes know more, or the same of the same
-// token, that every quorum has one of them. Where all clients have the same clock, nothing depends on the counters. Called with
-// the mutexes of all nodes held.
+// forgettable reports whether a node may lose its counters: for each, so many other nodes know
+// more, or the same of the same token, that every quorum has one of them. Where all clients have
+// the same clock, nothing depends on the counters. Called with the mutexes of all nodes held.
 func (w *World) forgettable(n *node) bool {
 	if !w.Fencing || w.Skew == 0 {
 		return true
@@ -64,7 +70,8 @@ func (w *World) forgettable(n *node) bool {
 	for key, c := range n.counters() {
 		others := 0
 		for _, other := range w.nodes {
-			if o := other.counters()[key]; other != n && !other.doomed && (o.number > c.number || o == c) {
+			if o := other.counters()[key]; other != n && !other.doomed &&
+				(o.number > c.number || o == c) {
 				others++
 			}
 		}
@@ -102,5 +109,7 @@ func (w *World) raised(token string) bool {
 func (n *node) ran(verb, token string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.ContainsFunc(n.runs, func(r run) bool { return r.token == token && r.verb == verb })
+	return slices.ContainsFunc(n.runs, func(r run) bool {
+		return r.token == token && r.verb == verb
+	})
 }

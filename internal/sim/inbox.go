@@ -18,7 +18,8 @@ type inboxes struct {
 }
 
 func newInboxes(n *node) *inboxes {
-	b := &inboxes{node: n, listen: make(map[string]map[*conn]*server.Peer), done: make(chan struct{})}
+	b := &inboxes{node: n, listen: make(map[string]map[*conn]*server.Peer),
+		done: make(chan struct{})}
 	if !n.lua {
 		close(b.done)
 		return b

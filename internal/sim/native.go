@@ -16,14 +16,14 @@ type native func(m *memory, keys, args []string) any
 
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
-	"6bab3280ab90759cd73718fb45519e3696ec09da": nativeAcquire,
-	"e47c49458597179ba5b2d9e2842aff343e666430": nativeWait,
-	"0dbb575eaad63d4aba364ce78e6beb76c4051f0c": nativeExtend,
-	"8ae34d3e231f9b1b8ef0979ff55727e9ee49222a": nativeRelease,
-	"851ef73835faeb2947293887aba6eb55e640da7e": nativeInspect,
-	"8d6f4905136ce2dd179b2b570bc4c306656d4a15": nativeWatch,
-	"825581038748692b615bce8729bad9f934ed17b1": nativeWaits,
-	"defbca1bd93a5a32a23b00e49300b8f15761682f": nativeFollow,
+	"eed7bdd99170936bb75b1f3d612a3f2603d2e293": nativeAcquire,
+	"14063e1cc71a031e63d03a5e5d134d5306a65850": nativeWait,
+	"f93c7dce10e99efc787c73cceda828cede40a70e": nativeExtend,
+	"5f404da449239e0c9ddedd0cb7ca556c31996432": nativeRelease,
+	"42de72a9edd72bf1761fb7c4b8f79b447200ac52": nativeInspect,
+	"ca8a87e00d4ebbb2d335df0be19f9e21b64bd50d": nativeWatch,
+	"8db2012daf94f144205fd0b856ea78f5dcdf96b4": nativeWaits,
+	"a05eaac8be8536972e8641102a5111829bb6ced1": nativeFollow,
 }
 
 var errBadArguments = errors.New("ERR bad arguments")
@@ -151,7 +151,8 @@ func nativeExtend(m *memory, keys, args []string) any {
 	if len(args) == 5 {
 		least = m.least("=" + args[4])
 	}
-	if p.fenced() != (least >= 1) || p.fenced() != (len(args) == 5) || token == "" || number < 0 || ttl < 1 || args[3] != "keep" && (!cut || number == 0) {
+	if p.fenced() != (least >= 1) || p.fenced() != (len(args) == 5) || token == "" || number < 0 ||
+		ttl < 1 || args[3] != "keep" && (!cut || number == 0) {
 		return errBadArguments
 	}
 	keys = p.locks
@@ -207,7 +208,8 @@ func nativeRelease(m *memory, keys, args []string) any {
 	}
 	switch {
 	case moves:
-		if args[3] != "" && !named(args[3]) || args[4] != "" && (!digits(args[5]) || !signed(args[6]) || !named(args[4])) {
+		if args[3] != "" && !named(args[3]) ||
+			args[4] != "" && (!digits(args[5]) || !signed(args[6]) || !named(args[4])) {
 			return errBadArguments
 		}
 		defer m.lines(keys, len(p.locks)).handOver(args[3], args[4], args[5], args[6])
@@ -249,7 +251,8 @@ func first(a, b []any) []any {
 
 func nativeInspect(m *memory, keys, args []string) any {
 	p := apart("inspect", keys, args)
-	if p.locks == nil || p.queued != (len(args) == 2) || p.queued && args[1] != "queues" || p.fenced() != (len(args) == 1 || len(keys) == 3*len(p.locks)) {
+	if p.locks == nil || p.queued != (len(args) == 2) || p.queued && args[1] != "queues" ||
+		p.fenced() != (len(args) == 1 || len(keys) == 3*len(p.locks)) {
 		return errBadArguments
 	}
 	found := []any{}
@@ -270,7 +273,9 @@ func nativeInspect(m *memory, keys, args []string) any {
 	if p.queued {
 		l := m.lines(keys, len(p.locks))
 		for i := range p.locks {
-			found = append(found, len(slices.DeleteFunc(l.members(i), func(who string) bool { return l.watches(i, who) })))
+			found = append(found, len(slices.DeleteFunc(l.members(i), func(who string) bool {
+				return l.watches(i, who)
+			})))
 		}
 	}
 	return found

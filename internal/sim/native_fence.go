@@ -9,8 +9,10 @@ import (
 
 var (
 	errNoCounter   = errors.New("ERR a fencing counter is not a number: somebody else uses its key")
-	errCounterGone = errors.New("ERR the fencing counter of a lock that is held is gone: the server must not evict keys")
-	errCounterFull = errors.New("ERR a fencing counter would reach 2^52: a clock is wrong, and TIME cannot be used to see it")
+	errCounterGone = errors.New(
+		"ERR the fencing counter of a lock that is held is gone: the server must not evict keys")
+	errCounterFull = errors.New("ERR a fencing counter would reach 2^52: a clock is wrong, and " +
+		"TIME cannot be used to see it")
 )
 
 const week = 7 * 24 * 60 * 60 * 1000 // in milliseconds
@@ -28,8 +30,8 @@ func (m *memory) least(text string) float64 {
 	return min(number, float64(m.at.UnixMicro())+86400*1e6)
 }
 
-// raise gives counters one number, and returns it. granted says whose lock was granted just now; nil: none, and it does not
-// matter if they are gone.
+// raise gives counters one number, and returns it. granted says whose lock was granted just now;
+// nil: none, and it does not matter if they are gone.
 func (m *memory) raise(counters []string, number float64, ttl int, granted []bool) any {
 	for i, key := range counters {
 		stands := 0.0

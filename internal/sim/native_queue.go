@@ -48,13 +48,16 @@ func (l *lines) leave(i int, who string) {
 // members returns who is in a queue, in its order.
 func (l *lines) members(i int) []string { return l.names(l.queue(i)) }
 
-// names returns who is in a queue, in its order: without those times until which they are waited for.
+// names returns who is in a queue, in its order: without those times until which they are waited
+// for.
 func (m *memory) names(queue string) []string {
 	if !m.Exists(queue) {
 		return nil
 	}
 	all, _ := m.ZMembers(queue)
-	return slices.DeleteFunc(all, func(name string) bool { return name[0] == '+' || name[0] == '-' })
+	return slices.DeleteFunc(all, func(name string) bool {
+		return name[0] == '+' || name[0] == '-'
+	})
 }
 
 // due returns until when somebody in a queue is waited for, and with which sign.
@@ -126,8 +129,10 @@ func (l *lines) call(i int) {
 func nativeWait(m *memory, keys, args []string) any {
 	ttl, p := whole(args[1]), apart("wait", keys, args)
 	ticket, _ := strconv.ParseFloat(args[4], 64)
-	if !p.queued || p.fenced() != (len(args) == 8) || p.fenced() && m.least(args[7]) < 1 || args[0] == "" || ttl < 1 ||
-		!digits(args[4]) || !signed(args[5]) || !named(args[3]) || !slices.Contains([]string{"take", "stand", "leave"}, args[6]) {
+	if !p.queued || p.fenced() != (len(args) == 8) || p.fenced() && m.least(args[7]) < 1 ||
+		args[0] == "" || ttl < 1 ||
+		!digits(args[4]) || !signed(args[5]) || !named(args[3]) ||
+		!slices.Contains([]string{"take", "stand", "leave"}, args[6]) {
 		return errBadArguments
 	}
 	l, who, mode := m.lines(keys, len(p.locks)), args[3], args[6]
@@ -185,7 +190,8 @@ func (l *lines) grant(p parts, args []string, ttl int) any {
 }
 
 // obstacles returns why the keys cannot be had, or nil.
-func (l *lines) obstacles(locks []string, token, who string, ticket float64, mode string) (refused any) {
+func (l *lines) obstacles(locks []string, token, who string, ticket float64,
+	mode string) (refused any) {
 	if mode != "take" {
 		refused = []any{1, "", -2, int(l.time), 0, 0}
 	}
@@ -261,7 +267,8 @@ func (l *lines) handOver(leaver, stayer, ticket, signed string) {
 	}
 }
 
-// named reports whether a text is somebody's name in a queue, and signed whether it is a number behind a sign.
+// named reports whether a text is somebody's name in a queue, and signed whether it is a number
+// behind a sign.
 func named(text string) bool {
 	number, _, found := strings.Cut(text, "@")
 	return found && digits(number)

@@ -28,12 +28,14 @@ func scriptText(t *testing.T, verb string) string {
 	return protocol.Source(os.DirFS("../.."), verb)
 }
 
-// The handlers in Go stand in for these very texts. Whoever changes a script changes its handler too, and then its digest in natives.
+// The handlers in Go stand in for these very texts. Whoever changes a script changes its handler
+// too, and then its digest in natives.
 func TestNativeHandlersMirrorTheScriptsAsTheyAre(t *testing.T) {
 	require.Len(t, natives, len(arity))
 	for verb, s := range allScripts(t) {
 		require.Equal(t, verb, s.verb)
-		require.NotNil(t, s.native, "%s.lua has changed: its digest is %s now", verb, digest(s.text))
+		require.NotNil(t, s.native, "%s.lua has changed: its digest is %s now", verb,
+			digest(s.text))
 	}
 }
 
@@ -42,10 +44,13 @@ func (c call) words() []string {
 	return slices.Concat([]string{fmt.Sprint(len(c.keys))}, c.keys, c.args)
 }
 
-// randomCall is for few keys of few owners, so that they meet, with times to live of at least so many seconds.
+// randomCall is for few keys of few owners, so that they meet, with times to live of at least so
+// many seconds.
 func randomCall(random *rand.Rand, scripts map[string]*script, least int) call {
-	verb := [...]string{"acquire", "acquire", "extend", "extend", "extend", "release", "inspect", "wait", "wait", "wait", "watch", "release"}[random.IntN(12)]
-	c := call{script: scripts[verb], keys: []string{"a", "b", "c", "d"}[random.IntN(3):][:1+random.IntN(2)], args: []string{}}
+	verb := [...]string{"acquire", "acquire", "extend", "extend", "extend", "release", "inspect",
+		"wait", "wait", "wait", "watch", "release"}[random.IntN(12)]
+	c := call{script: scripts[verb], keys: []string{"a", "b", "c",
+		"d"}[random.IntN(3):][:1+random.IntN(2)], args: []string{}}
 	c.locks = c.keys
 	token := [...]string{"mine", "mine", "mine", "other", "min", "1~mine"}[random.IntN(6)]
 	number := fmt.Sprint(random.IntN(4))
@@ -81,7 +86,8 @@ func (c *call) stand(random *rand.Rand, ttl string) {
 	ticket := fmt.Sprint(1_700_000_000_000_000 + random.Int64N(4))
 	switch {
 	case c.verb == "wait":
-		c.args = []string{[...]string{"mine", "other"}[random.IntN(2)], ttl, fmt.Sprint(len(c.locks)), name(), ticket, signed,
+		c.args = []string{[...]string{"mine", "other"}[random.IntN(2)], ttl,
+			fmt.Sprint(len(c.locks)), name(), ticket, signed,
 			[...]string{"take", "take", "take", "stand", "leave"}[random.IntN(5)]}
 	case c.verb == "watch":
 		c.keys, c.locks, c.args = c.keys[:1], c.locks[:1], []string{name(), signed}
@@ -94,7 +100,8 @@ func (c *call) stand(random *rand.Rand, ttl string) {
 	case c.verb == "release":
 		c.args = append(c.args, fmt.Sprint(len(c.locks)))
 		if leaver := [...]string{"", name()}[random.IntN(2)]; random.IntN(4) > 0 {
-			c.args = append(c.args, leaver, [...]string{"", leaver, name()}[random.IntN(3)], ticket, signed)
+			c.args = append(c.args, leaver, [...]string{"", leaver, name()}[random.IntN(3)], ticket,
+				signed)
 		}
 	case c.verb == "inspect":
 		c.args = append(c.args, fmt.Sprint(len(c.locks)), "queues")
@@ -108,7 +115,8 @@ func (c *call) stand(random *rand.Rand, ttl string) {
 
 // fence makes the call one with fencing, if it can be.
 func (c *call) fence(random *rand.Rand) {
-	number := [...]string{"1", "7", "8", "1000000000000000", "4503599627370495", "4503599627370496"}[random.IntN(6)]
+	number := [...]string{"1", "7", "8", "1000000000000000", "4503599627370495",
+		"4503599627370496"}[random.IntN(6)]
 	switch {
 	case c.verb == "extend":
 		c.args = append(c.args, number)
@@ -143,7 +151,8 @@ func allScripts(t *testing.T) map[string]*script {
 // twin is a miniredis whose clock stands still unless it is told to move.
 func twin(t *testing.T, now time.Time) *memory {
 	t.Helper()
-	m := &memory{Miniredis: miniredis.NewMiniRedis(), publish: func(string, string) int { return 0 }}
+	m := &memory{Miniredis: miniredis.NewMiniRedis(),
+		publish: func(string, string) int { return 0 }}
 	m.tick(now)
 	m.ClockTTL(true)
 	wake, err := m.Dial()
@@ -162,7 +171,8 @@ func (m *memory) contents() []string {
 	return all
 }
 
-// spoil makes a key what no lock is: one that lives for ever, a list, nothing, or one that only looks like a lock.
+// spoil makes a key what no lock is: one that lives for ever, a list, nothing, or one that only
+// looks like a lock.
 func (m *memory) spoil(key string, how int) {
 	if how > 5 {
 		key = counterKey(key)
@@ -180,7 +190,8 @@ func (m *memory) spoil(key string, how int) {
 	}
 }
 
-// TestNativeHandlersDoWhatTheScriptsDo gives the same random calls to a node with handlers and to one with Lua.
+// TestNativeHandlersDoWhatTheScriptsDo gives the same random calls to a node with handlers and to
+// one with Lua.
 func TestNativeHandlersDoWhatTheScriptsDo(t *testing.T) {
 	scripts := allScripts(t)
 	outcomes := make(map[string]int)
@@ -218,8 +229,10 @@ func TestNativeHandlersDoWhatTheScriptsDo(t *testing.T) {
 			c := randomCall(random, scripts, 1)
 			before := native.contents()
 			mine, theirs := native.answerOf(t, c, true), lua.answerOf(t, c, false)
-			require.Equal(t, theirs, mine, "seed %d, call %d: %s %q on %v", seed, i, c.verb, c.words(), before)
-			require.Equal(t, lua.contents(), native.contents(), "seed %d, call %d: %s %q on %v", seed, i, c.verb, c.words(), before)
+			require.Equal(t, theirs, mine, "seed %d, call %d: %s %q on %v", seed, i, c.verb,
+				c.words(), before)
+			require.Equal(t, lua.contents(), native.contents(), "seed %d, call %d: %s %q on %v",
+				seed, i, c.verb, c.words(), before)
 			outcomes[c.verb+" "+mine[:1]]++
 			if c.verb == "wait" && c.fenced() && mine[:2] == "*2" {
 				outcomes["wait with a fence"]++
@@ -236,10 +249,12 @@ func TestNativeHandlersDoWhatTheScriptsDo(t *testing.T) {
 		}
 	}
 	for _, outcome := range []string{
-		"acquire *", "acquire -", "acquire :", "acquire $", "extend *", "extend -", "extend :", "extend $", "cut", "release *", "release -", "release :", "inspect *", "inspect -",
+		"acquire *", "acquire -", "acquire :", "acquire $", "extend *", "extend -", "extend :",
+		"extend $", "cut", "release *", "release -", "release :", "inspect *", "inspect -",
 		"wait *", "wait -", "wait :", "wait with a fence", "watch *", "come", "stand-by",
 	} {
-		require.Greater(t, outcomes[outcome], 3, "too few replies of the kind %q: %v", outcome, outcomes)
+		require.Greater(t, outcomes[outcome], 3, "too few replies of the kind %q: %v", outcome,
+			outcomes)
 	}
 }
 
@@ -261,7 +276,8 @@ func (m *memory) answerOf(t *testing.T, c call, native bool) string {
 	return out.String()
 }
 
-// TestNativeHandlersDoWhatRedisDoes is the same with a real Redis, whose clock goes on: times to live may differ by what passes.
+// TestNativeHandlersDoWhatRedisDoes is the same with a real Redis, whose clock goes on: times to
+// live may differ by what passes.
 func TestNativeHandlersDoWhatRedisDoes(t *testing.T) {
 	scripts := allScripts(t)
 	client := redistest.Start(t).Client(t)
@@ -288,7 +304,9 @@ func TestNativeHandlersDoWhatRedisDoes(t *testing.T) {
 			require.NoError(t, err, what)
 			requireAlike(t, want, got, what)
 		}
-		for _, key := range []string{"a", "b", "c", "d", counterKey("a"), counterKey("b"), counterKey("c"), counterKey("d")} {
+		for _, key := range []string{
+			"a", "b", "c", "d", counterKey("a"), counterKey("b"), counterKey("c"), counterKey("d"),
+		} {
 			value, err := client.Get(ctx, key).Result()
 			require.True(t, err == nil || err == redis.Nil, err)
 			require.Equal(t, native.get(key) != nil, err == nil, "%s: %s", what, key)
@@ -300,7 +318,8 @@ func TestNativeHandlersDoWhatRedisDoes(t *testing.T) {
 	}
 }
 
-// requireAlike compares replies, in which numbers of milliseconds may differ by what the test takes.
+// requireAlike compares replies, in which numbers of milliseconds may differ by what the test
+// takes.
 func requireAlike(t *testing.T, want, got any, what string) {
 	t.Helper()
 	switch want := want.(type) {
@@ -322,7 +341,8 @@ func requireAlike(t *testing.T, want, got any, what string) {
 			requireAlike(t, want[i], list[i], what)
 		}
 	case string:
-		if micros, err := strconv.ParseInt(want, 10, 64); err == nil && len(want) == 16 { // cut to the server's clock
+		if micros, err := strconv.ParseInt(want, 10, 64); err == nil && len(want) == 16 {
+			// cut to the server's clock
 			number, err := strconv.ParseInt(got.(string), 10, 64)
 			require.NoError(t, err, what)
 			require.InDelta(t, micros, number, 2e6, what)

@@ -35,7 +35,8 @@ func randomWaitsCall(random *rand.Rand, scripts map[string]*script) call {
 	if random.IntN(3) == 0 {
 		token = [...]string{"1@live", "2@dead"}[random.IntN(2)]
 	}
-	wait, ttl, text := fmt.Sprint("wait ", random.IntN(3)), "800000", fmt.Sprint("text ", random.IntN(3))
+	wait, ttl, text := fmt.Sprint("wait ", random.IntN(3)), "800000",
+		fmt.Sprint("text ", random.IntN(3))
 	if random.IntN(3) == 0 {
 		ttl, text = "0", ""
 	}
@@ -57,7 +58,9 @@ func waiting(random *rand.Rand, wait *script, lock string) call {
 		keys = append(keys, key+":queue")
 	}
 	i := random.IntN(2)
-	return callOf(wait, keys, "mine", "900000", fmt.Sprint(len(locks)), [...]string{"1@live", "2@dead"}[i], fmt.Sprint(int64(1_700_000_000_000_000)+int64(i)), "+800000",
+	return callOf(wait, keys, "mine", "900000", fmt.Sprint(len(locks)),
+		[...]string{"1@live", "2@dead"}[i], fmt.Sprint(int64(1_700_000_000_000_000)+int64(i)),
+		"+800000",
 		[...]string{"take", "stand", "leave"}[random.IntN(3)])
 }
 
@@ -66,8 +69,8 @@ func callOf(s *script, keys []string, args ...string) call {
 	return call{s, apart(s.verb, keys, args), keys, append([]string{}, args...)}
 }
 
-// TestNativeWaitsDoWhatRedisDoes makes the same random calls of a real Redis, of Lua in miniredis and of the handlers, and compares
-// replies and keys.
+// TestNativeWaitsDoWhatRedisDoes makes the same random calls of a real Redis, of Lua in miniredis
+// and of the handlers, and compares replies and keys.
 func TestNativeWaitsDoWhatRedisDoes(t *testing.T) {
 	scripts := allScripts(t)
 	client := redistest.Start(t).Client(t)
@@ -103,8 +106,11 @@ func TestNativeWaitsDoWhatRedisDoes(t *testing.T) {
 			requireSameHash(t, native, client, hash, what)
 		}
 	}
-	for _, outcome := range []string{"follow *", "waits :", "waits -", "wait *", "wait :", "acquire *", "release *"} {
-		require.Greater(t, outcomes[outcome], 10, "too few replies of the kind %q: %v", outcome, outcomes)
+	for _, outcome := range []string{
+		"follow *", "waits :", "waits -", "wait *", "wait :", "acquire *", "release *",
+	} {
+		require.Greater(t, outcomes[outcome], 10, "too few replies of the kind %q: %v", outcome,
+			outcomes)
 	}
 }
 

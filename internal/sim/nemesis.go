@@ -9,7 +9,8 @@ import (
 	"github.com/rediskit/redlock/internal/history"
 )
 
-// nemesis breaks things, one after the other, until all is healed. Each fault ends by itself by then.
+// nemesis breaks things, one after the other, until all is healed. Each fault ends by itself by
+// then.
 type nemesis struct {
 	world  *World
 	random *rand.Rand
@@ -25,8 +26,10 @@ type fault func(m *nemesis, d time.Duration) string
 
 // faultKinds are in a fixed order: seeds choose among them.
 var faultKinds = []string{
-	"hang", "crash", "restart empty", "wipe", "error replies", "slow answers", "clock jump", "cut", "one-way cut", "loss of requests",
-	"loss of replies", "torn connections", "late requests", "client killed", "client vanished", "client paused", "client closed",
+	"hang", "crash", "restart empty", "wipe", "error replies", "slow answers", "clock jump", "cut",
+	"one-way cut", "loss of requests",
+	"loss of replies", "torn connections", "late requests", "client killed", "client vanished",
+	"client paused", "client closed",
 }
 
 var faults = map[string]fault{
@@ -57,7 +60,8 @@ const ofClients = 4
 // siege are the faults that last.
 var siege = []string{"hang", "hang", "cut", "one-way cut", "late requests"}
 
-// lateness is for sieges of one node or two, with which nothing would be possible while one of them hangs.
+// lateness is for sieges of one node or two, with which nothing would be possible while one of them
+// hangs.
 var lateness = []string{"late requests", "late requests", "late requests", "hang"}
 
 // run breaks things until the end.
@@ -86,7 +90,8 @@ func (m *nemesis) run() {
 		d := m.duration()
 		if note := faults[kind](m, d); note != "" {
 			w.totals.fault(kind)
-			w.log.Add(history.Event{Kind: history.Fault, At: w.now(), Client: "nemesis", Note: fmt.Sprintf("%s: %s", kind, note)})
+			w.log.Add(history.Event{Kind: history.Fault, At: w.now(), Client: "nemesis",
+				Note: fmt.Sprintf("%s: %s", kind, note)})
 		}
 	}
 	time.Sleep(time.Until(w.healed))
@@ -95,10 +100,12 @@ func (m *nemesis) run() {
 // duration is mostly short, and sometimes longer than what clients wait for.
 func (m *nemesis) duration() time.Duration {
 	if m.world.Brisk {
-		return min(time.Second+time.Duration(m.random.Int64N(int64(3*time.Second))), time.Until(m.world.healed))
+		return min(time.Second+time.Duration(m.random.Int64N(int64(3*time.Second))),
+			time.Until(m.world.healed))
 	}
 	if m.world.Profile == Siege {
-		return min(10*time.Second+time.Duration(m.random.Int64N(int64(10*time.Second))), time.Until(m.world.healed))
+		return min(10*time.Second+time.Duration(m.random.Int64N(int64(10*time.Second))),
+			time.Until(m.world.healed))
 	}
 	most := 4 * m.world.TTL
 	if m.random.IntN(4) == 0 {
@@ -176,7 +183,8 @@ func (m *nemesis) wipe(d time.Duration) string {
 func (m *nemesis) errorReplies(d time.Duration) string {
 	n := m.node()
 	reply := [...]string{
-		"LOADING Redis is loading the dataset in memory", "MISCONF Redis is configured to save RDB snapshots", "READONLY You can't write against a read only replica.",
+		"LOADING Redis is loading the dataset in memory", "MISCONF Redis is configured to save " +
+			"RDB snapshots", "READONLY You can't write against a read only replica.",
 		"OOM command not allowed when used memory > 'maxmemory'.", "ERR something is wrong",
 	}[m.random.IntN(5)]
 	every := 1 + m.random.IntN(3)
@@ -194,7 +202,8 @@ func (m *nemesis) slow(n *node, d time.Duration) string {
 	return fmt.Sprintf("%s by %v for %v", n.name, by, d)
 }
 
-// clockJump sets a clock back, which only lets keys live longer, or forward where that takes away nothing that is needed.
+// clockJump sets a clock back, which only lets keys live longer, or forward where that takes away
+// nothing that is needed.
 func (m *nemesis) clockJump(time.Duration) string {
 	n := m.node()
 	by := time.Duration(m.random.Int64N(int64(4*m.world.TTL))) - 2*m.world.TTL
@@ -306,8 +315,9 @@ func (n *node) wipe() {
 	n.memory.FlushAll()
 }
 
-// spare does something to a node that costs it keys, if each of them is on a quorum of other nodes for at least as long; and its
-// counters too, if forgets says so and others know them. It reports whether it did.
+// spare does something to a node that costs it keys, if each of them is on a quorum of other nodes
+// for at least as long; and its counters too, if forgets says so and others know them. It reports
+// whether it did.
 func (w *World) spare(n *node, forgets bool, do func()) bool {
 	defer lockAll(w.nodes)()
 	states := make([]map[string]holding, len(w.nodes))
@@ -320,7 +330,8 @@ func (w *World) spare(n *node, forgets bool, do func()) bool {
 		for i, other := range w.nodes {
 			same := states[i][key]
 			// A shortening that is on its way must not cut it there either.
-			if other != n && !other.doomed && same.token == h.token && same.number >= h.number && other.clock.ours(same.left) >= n.clock.ours(h.left) {
+			if other != n && !other.doomed && same.token == h.token && same.number >= h.number &&
+				other.clock.ours(same.left) >= n.clock.ours(h.left) {
 				others++
 			}
 		}

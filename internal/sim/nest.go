@@ -11,8 +11,8 @@ import (
 	"github.com/rediskit/redlock/internal/history"
 )
 
-// nested is a wait that can be in a deadlock: of a task that holds a lock, or that wants several and keeps those that are free from
-// whoever comes later.
+// nested is a wait that can be in a deadlock: of a task that holds a lock, or that wants several
+// and keeps those that are free from whoever comes later.
 type nested struct {
 	client *client
 	holds  string // "" if it holds nothing
@@ -24,8 +24,8 @@ type nested struct {
 // lasts stands for the end of a wait that has none yet.
 const lasts = time.Duration(1<<63 - 1)
 
-// nest takes a lock, and under it others, in any order: so do its rivals, and deadlocks come of that. Nothing but the library ends
-// such a wait.
+// nest takes a lock, and under it others, in any order: so do its rivals, and deadlocks come of
+// that. Nothing but the library ends such a wait.
 func (t *task) nest() {
 	order := t.random.Perm(len(t.world.resources))
 	first, others := t.world.resources[order[0]], []string{t.world.resources[order[1]]}
@@ -33,7 +33,8 @@ func (t *task) nest() {
 		others = append(others, t.world.resources[order[2]])
 	}
 	began := t.world.now()
-	h, err := t.locker.TryAcquire(t.ctx, first, redlock.WithTTL(t.ttl()), redlock.WithAutoRenewal(true))
+	h, err := t.locker.TryAcquire(t.ctx, first, redlock.WithTTL(t.ttl()),
+		redlock.WithAutoRenewal(true))
 	if err != nil || t.dead.Load() {
 		return
 	}
@@ -52,7 +53,8 @@ func (t *task) waitUnder(h *redlock.Handle, first string, others []string) {
 	began := w.now()
 	second, err := t.acquire(h.Context(t.ctx), others, first, redlock.WithTTL(t.ttl()))
 	if errors.Is(err, redlock.ErrDeadlock) && !t.dead.Load() {
-		t.log(history.Event{Kind: history.Refused, Began: began, At: w.now(), Resources: others, Note: err.Error()})
+		t.log(history.Event{Kind: history.Refused, Began: began, At: w.now(), Resources: others,
+			Note: err.Error()})
 	}
 	if second == nil || t.dead.Load() {
 		return
@@ -67,7 +69,8 @@ func (t *task) waitUnder(h *redlock.Handle, first string, others []string) {
 }
 
 // acquire waits for locks. If it is told of a deadlock, that is checked.
-func (t *task) acquire(ctx context.Context, resources []string, holds string, opts ...redlock.AcquireOption) (*redlock.Handle, error) {
+func (t *task) acquire(ctx context.Context, resources []string, holds string,
+	opts ...redlock.AcquireOption) (*redlock.Handle, error) {
 	w := t.world
 	wait := w.waitBegins(t.client, holds, resources, w.now())
 	h, err := t.locker.AcquireMulti(ctx, resources, opts...)
@@ -105,8 +108,8 @@ func (w *World) diesWaiting(c *client) {
 	}
 }
 
-// deadlocked checks that those of whom a deadlock is told have all waited at the same moment, each for what the next one had, and
-// that nobody else of them has been told.
+// deadlocked checks that those of whom a deadlock is told have all waited at the same moment, each
+// for what the next one had, and that nobody else of them has been told.
 func (w *World) deadlocked(told *nested, found *redlock.DeadlockError) {
 	w.totals.deadlocks.Add(1)
 	w.mu.Lock()
@@ -116,8 +119,10 @@ func (w *World) deadlocked(told *nested, found *redlock.DeadlockError) {
 	circle := []*nested{told}
 	for i, member := range found.Cycle {
 		next := found.Cycle[(i+1)%len(found.Cycle)]
-		if i == 0 && (member.Owner != told.client.name || !slices.Contains(told.wants, member.Resource)) {
-			w.breach("deadlock", "%s, which holds %s and waits for %v, was told: %v", told.client.name, told.holds, told.wants, found)
+		if i == 0 && (member.Owner != told.client.name ||
+			!slices.Contains(told.wants, member.Resource)) {
+			w.breach("deadlock", "%s, which holds %s and waits for %v, was told: %v",
+				told.client.name, told.holds, told.wants, found)
 			return
 		}
 		if i == len(found.Cycle)-1 {
@@ -125,12 +130,14 @@ func (w *World) deadlocked(told *nested, found *redlock.DeadlockError) {
 		}
 		n := waitOf(all, next.Owner, member.Resource, next.Resource, from, to, told.began)
 		if n == nil {
-			w.breach("deadlock", "%s was told of a wait of %s, which has %s, for %s, but there was none between %v and %v: %v",
+			w.breach("deadlock", "%s was told of a wait of %s, which has %s, for %s, but there "+
+				"was none between %v and %v: %v",
 				told.client.name, next.Owner, member.Resource, next.Resource, from, to, found)
 			return
 		}
 		if n.began > told.began {
-			w.breach("deadlock", "%s was told, whose wait began at %v, and not %s, whose wait began at %v", told.client.name, told.began, next.Owner, n.began)
+			w.breach("deadlock", "%s was told, whose wait began at %v, and not %s, whose wait "+
+				"began at %v", told.client.name, told.began, next.Owner, n.began)
 		}
 		from, to = max(from, n.began), min(to, n.ended)
 		circle = append(circle, n)
@@ -143,14 +150,16 @@ func (n *nested) keeps(resource string) bool {
 	return n.holds == resource || len(n.wants) > 1 && slices.Contains(n.wants, resource)
 }
 
-// waitOf returns a wait that lasted at some time in between, if there is one: a client has several tasks. It is one that had begun
-// before the given moment if there is such a one.
-func waitOf(all []*nested, owner, holds, wants string, from, to, before time.Duration) (found *nested) {
+// waitOf returns a wait that lasted at some time in between, if there is one: a client has several
+// tasks. It is one that had begun before the given moment if there is such a one.
+func waitOf(all []*nested, owner, holds, wants string, from, to,
+	before time.Duration) (found *nested) {
 	for _, n := range slices.Backward(all) {
 		if found != nil && found.began <= before {
 			break
 		}
-		if n.client.name == owner && n.keeps(holds) && slices.Contains(n.wants, wants) && n.began <= to && n.ended >= from {
+		if n.client.name == owner && n.keeps(holds) && slices.Contains(n.wants, wants) &&
+			n.began <= to && n.ended >= from {
 			found = n
 		}
 	}
@@ -170,11 +179,13 @@ func (w *World) toldOnce(circle []*nested) {
 	w.circles[name] = circle[0]
 	w.mu.Unlock()
 	if before != nil && before != circle[0] {
-		w.breach("deadlock", "%s and %s were both told of one deadlock", before.client.name, circle[0].client.name)
+		w.breach("deadlock", "%s and %s were both told of one deadlock", before.client.name,
+			circle[0].client.name)
 	}
 }
 
-// unlocking is how long it may take until all deadlocks are over that there are when everything is healed.
+// unlocking is how long it may take until all deadlocks are over that there are when everything is
+// healed.
 func (o Options) unlocking() time.Duration {
 	pause := min(max(o.Deadlock/2, 50*time.Millisecond), time.Second)
 	return time.Duration(o.Clients*o.Tasks) * (o.Deadlock + 8*pause)

@@ -45,7 +45,8 @@ type node struct {
 	started  time.Time         // the last time, on its own clock
 }
 
-// gift is the greatest number with which a token got time for a key: no cut with that number may take it away.
+// gift is the greatest number with which a token got time for a key: no cut with that number may
+// take it away.
 type gift struct {
 	token  string
 	number int
@@ -64,8 +65,10 @@ type run struct {
 func newNode(w *World, index int, c clock, lua bool) (*node, error) {
 	n := &node{
 		name: fmt.Sprintf("n%d", index), index: index, world: w, lua: lua, clock: c,
-		memory: memory{Miniredis: miniredis.NewMiniRedis()}, scripts: make(map[string]*script), conns: make(map[*conn]struct{}),
-		given: make(map[string]gift), raisedBy: make(map[string]string), started: c.now().Add(-24 * time.Hour),
+		memory: memory{Miniredis: miniredis.NewMiniRedis()}, scripts: make(map[string]*script),
+		conns: make(map[*conn]struct{}),
+		given: make(map[string]gift), raisedBy: make(map[string]string),
+		started: c.now().Add(-24 * time.Hour),
 	}
 	n.inboxes = newInboxes(n)
 	n.memory.publish = n.inboxes.publish
@@ -193,9 +196,12 @@ func (n *node) learn(peer *server.Peer, text string) *script {
 // uptime is in whole seconds, from and to seconds of its clock. Called with the mutex held.
 func (n *node) uptime() int64 { return n.clock.now().Unix() - n.started.Unix() }
 
-// info is what the library asks for, of a master that never was a replica. Called with the mutex held.
+// info is what the library asks for, of a master that never was a replica. Called with the mutex
+// held.
 func (n *node) info() string {
-	return fmt.Sprintf("redis_version:7.0.15\r\nrun_id:%s.%d\r\nuptime_in_seconds:%d\r\nrole:master\r\nmaster_replid:%s.%d\r\nmaster_replid2:%040d\r\n",
+	return fmt.Sprintf(
+		"redis_version:7.0.15\r\nrun_id:%s.%d\r\nuptime_in_seconds:%d\r\nrole:master\r\n"+
+			"master_replid:%s.%d\r\nmaster_replid2:%040d\r\n",
 		n.name, n.lives, n.uptime(), n.name, n.lives, 0)
 }
 
@@ -260,7 +266,8 @@ func (n *node) note(from stamp, c call, after map[string]holding) {
 	if c.takes() {
 		verb = "acquire"
 	}
-	n.runs = append(n.runs, run{from, time.Now(), verb, token, c.locks, !slices.ContainsFunc(c.locks, foreign)})
+	n.runs = append(n.runs, run{from, time.Now(), verb, token, c.locks,
+		!slices.ContainsFunc(c.locks, foreign)})
 }
 
 // holding is what a node has under a key.
@@ -292,9 +299,9 @@ func (n *node) state() map[string]holding {
 	return n.look()
 }
 
-// judge checks that a call changed nothing but what its own token holds, without a greater number; that it created nothing but by
-// an acquire; and that it shortened nothing but by a cut, and nothing that was given with the number of the cut or a greater one.
-// Called with the mutex held.
+// judge checks that a call changed nothing but what its own token holds, without a greater number;
+// that it created nothing but by an acquire; and that it shortened nothing but by a cut, and
+// nothing that was given with the number of the cut or a greater one. Called with the mutex held.
 func (n *node) judge(c call, before, after map[string]holding) {
 	token, number := c.owner()
 	for _, key := range n.world.keys {
@@ -305,20 +312,26 @@ func (n *node) judge(c call, before, after map[string]holding) {
 		named := slices.Contains(c.locks, key)
 		if was.token != "" && !(named && was.token == token && was.number <= number) {
 			n.world.breach("only our own", "%s: %s %d (of %s) changed %s of %s from %v to %v",
-				n.name, c.verb, number, n.world.short(token), key, n.world.short(was.token), was, is)
+				n.name, c.verb, number, n.world.short(token), key, n.world.short(was.token), was,
+				is)
 		}
 		if is.token != "" && is.token != was.token && !(named && c.takes() && is.token == token) {
-			n.world.breach("only our own", "%s: %s made %s for %s", n.name, c.verb, key, n.world.short(is.token))
+			n.world.breach("only our own", "%s: %s made %s for %s", n.name, c.verb, key,
+				n.world.short(is.token))
 		}
-		if is.token != "" && is.left < was.left && !(c.cuts() && number > max(was.number, n.greatest(key, was.token))) {
-			n.world.breach("only our own", "%s: %s %d (of %s) shortened %s, given with number %d, from %v to %v",
-				n.name, c.verb, number, n.world.short(token), key, n.greatest(key, was.token), was, is)
+		if is.token != "" && is.left < was.left &&
+			!(c.cuts() && number > max(was.number, n.greatest(key, was.token))) {
+			n.world.breach("only our own",
+				"%s: %s %d (of %s) shortened %s, given with number %d, from %v to %v",
+				n.name, c.verb, number, n.world.short(token), key, n.greatest(key, was.token), was,
+				is)
 		}
 	}
 	n.noteGift(c, before, after)
 }
 
-// noteGift remembers that a call has given its keys their time, if it has. Called with the mutex held.
+// noteGift remembers that a call has given its keys their time, if it has. Called with the mutex
+// held.
 func (n *node) noteGift(c call, before, after map[string]holding) {
 	ttl, ok := c.gives()
 	token, number := c.owner()
@@ -337,7 +350,8 @@ func (n *node) noteGift(c call, before, after map[string]holding) {
 	}
 }
 
-// greatest returns the greatest number with which the token got time for the key. Called with the mutex held.
+// greatest returns the greatest number with which the token got time for the key. Called with the
+// mutex held.
 func (n *node) greatest(key, token string) int {
 	if g := n.given[key]; g.token == token {
 		return g.number
@@ -347,9 +361,10 @@ func (n *node) greatest(key, token string) int {
 
 func (n *node) thinks() time.Duration { return time.Duration(n.thought.Load()) }
 
-// crash ends the process: connections break, and what was not read is gone. If its data are to be lost, that is only after
-// every lock is over that it has, or has confirmed: within the given time, or there is no crash. Nor is there one if its fencing
-// counters are needed. It returns how long that takes.
+// crash ends the process: connections break, and what was not read is gone. If its data are to be
+// lost, that is only after every lock is over that it has, or has confirmed: within the given time,
+// or there is no crash. Nor is there one if its fencing counters are needed. It returns how long
+// that takes.
 func (n *node) crash(empty bool, within time.Duration) (time.Duration, bool) {
 	concerned := []*node{n}
 	if empty {
@@ -407,7 +422,8 @@ func (n *node) restart(empty bool) {
 	}
 }
 
-// jump sets the node's clock. A key expires at a time on it, so that it lives longer when the clock goes back.
+// jump sets the node's clock. A key expires at a time on it, so that it lives longer when the clock
+// goes back.
 func (n *node) jump(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -22,7 +22,8 @@ type lined struct {
 
 // take waits for the resource.
 func (l *lined) take(ctx context.Context, c *client) (*redlock.Handle, error) {
-	return c.locker.Acquire(ctx, l.resource, redlock.WithTTL(l.LongTTL), redlock.WithRetryInterval(time.Hour))
+	return c.locker.Acquire(ctx, l.resource, redlock.WithTTL(l.LongTTL),
+		redlock.WithRetryInterval(time.Hour))
 }
 
 // join has somebody wait behind all who do.
@@ -53,8 +54,9 @@ func (l *lined) acquaint() {
 	}
 }
 
-// lineUp checks that those who wait are served in the order in which they came, each by a message and not by a poll, that whoever
-// gives up or dies holds nobody up, and that nothing is left in the queues.
+// lineUp checks that those who wait are served in the order in which they came, each by a message
+// and not by a poll, that whoever gives up or dies holds nobody up, and that nothing is left in the
+// queues.
 func (w *World) lineUp() {
 	ctx := context.Background()
 	l := &lined{World: w, resource: "line"}
@@ -83,8 +85,10 @@ func (w *World) lineUp() {
 		w.breach("order", "release of %s: %v", l.resource, err)
 	}
 	l.all.Wait()
-	if bound := time.Duration(len(came)+2) * w.prompt(); time.Since(began) > bound || !slices.Equal(came, l.served) {
-		w.breach("order", "%v came, and %v were served, within %v, where %v are enough", came, l.served, time.Since(began), bound)
+	if bound := time.Duration(len(came)+2) * w.prompt(); time.Since(began) > bound ||
+		!slices.Equal(came, l.served) {
+		w.breach("order", "%v came, and %v were served, within %v, where %v are enough", came,
+			l.served, time.Since(began), bound)
 	}
 	time.Sleep(w.prompt())
 	w.noQueues(l.resource)
@@ -95,7 +99,8 @@ func (w *World) noQueues(resource string) {
 	for _, n := range w.nodes {
 		for _, key := range n.memory.Keys() {
 			if strings.Contains(key, resource) && n.memory.Exists(key) && !isCounter(key) {
-				w.breach("no residue", "%s has a key that nobody needs: %s", n.name, n.memory.describe(key))
+				w.breach("no residue", "%s has a key that nobody needs: %s", n.name,
+					n.memory.describe(key))
 			}
 		}
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/rediskit/redlock/internal/history"
 )
 
-// register is what a resource guards: whoever has the lock reads it, works, and sets it if it still has the lock.
+// register is what a resource guards: whoever has the lock reads it, works, and sets it if it still
+// has the lock.
 type register struct {
 	world    *World
 	resource string
@@ -30,6 +31,7 @@ func (r *register) swap(c *client, old int64, read time.Duration) {
 	r.next++
 	r.value = r.next
 	c.log(history.Event{
-		Kind: history.Swapped, Began: read, At: r.world.now(), Resources: []string{r.resource}, Old: old, New: r.value,
+		Kind: history.Swapped, Began: read, At: r.world.now(), Resources: []string{r.resource},
+		Old: old, New: r.value,
 	})
 }

@@ -12,8 +12,10 @@ import (
 
 // Violations returns every promise that was broken, as the world and as its clients saw it.
 func (o *Outcome) Violations() []history.Violation {
-	found := slices.Concat(o.Breaches, history.Check(o.Events), freed(o.looks, history.Tenures(o.Events)))
-	slices.SortStableFunc(found, func(a, b history.Violation) int { return cmp.Compare(a.At, b.At) })
+	found := slices.Concat(o.Breaches, history.Check(o.Events),
+		freed(o.looks, history.Tenures(o.Events)))
+	slices.SortStableFunc(found,
+		func(a, b history.Violation) int { return cmp.Compare(a.At, b.At) })
 	return found
 }
 
@@ -33,12 +35,14 @@ func (o *Outcome) Report(found []history.Violation) string {
 		}
 		fmt.Fprintf(&b, "VIOLATION %s\n", o.named(v.String()))
 	}
-	fmt.Fprintf(&b, "\nTo see it again: GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 go test ./internal/sim -run TestSeeds -seed=%d\n\n", o.Options.Seed)
+	fmt.Fprintf(&b, "\nTo see it again: GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 go test "+
+		"./internal/sim -run TestSeeds -seed=%d\n\n", o.Options.Seed)
 	b.WriteString(o.Timeline(found[0].At-before, found[0].At+after))
 	return b.String()
 }
 
-// Timeline tells who held what, and what broke, between two moments. What never changes is told once.
+// Timeline tells who held what, and what broke, between two moments. What never changes is told
+// once.
 func (o *Outcome) Timeline(from, to time.Duration) string {
 	var b strings.Builder
 	held := make(map[string]bool)

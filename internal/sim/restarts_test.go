@@ -12,7 +12,8 @@ import (
 	"github.com/rediskit/redlock/internal/sim"
 )
 
-// What TestSeeds finds nothing wrong with is dangerous: without the guard the same restarts soon lead to two holders.
+// What TestSeeds finds nothing wrong with is dangerous: without the guard the same restarts soon
+// lead to two holders.
 func TestRestartsWithoutTheGuardBreakMutualExclusion(t *testing.T) {
 	const most = 200
 	tried := 0
@@ -25,7 +26,8 @@ func TestRestartsWithoutTheGuardBreakMutualExclusion(t *testing.T) {
 		o.Guard = 0
 		outcome := live(t, o)
 		require.NotNil(t, outcome)
-		if slices.ContainsFunc(outcome.Violations(), func(v history.Violation) bool { return v.Promise == "mutual exclusion" }) {
+		if slices.ContainsFunc(outcome.Violations(),
+			func(v history.Violation) bool { return v.Promise == "mutual exclusion" }) {
 			t.Logf("seed %d, after %d worlds", seed, tried)
 			return
 		}

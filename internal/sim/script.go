@@ -15,7 +15,8 @@ import (
 	"github.com/rediskit/redlock/internal/protocol"
 )
 
-// script is one that a node has been told. What it does is read off its first line, as every script of the library has it.
+// script is one that a node has been told. What it does is read off its first line, as every script
+// of the library has it.
 type script struct {
 	verb   string // see arity
 	text   string
@@ -24,7 +25,8 @@ type script struct {
 
 // arity is how many arguments each verb may have behind the keys.
 var arity = map[string][]int{
-	"acquire": {2, 3, 4}, "wait": {7, 8}, "extend": {4, 5}, "release": {1, 2, 3, 7}, "inspect": {0, 1, 2}, "watch": {0, 2},
+	"acquire": {2, 3, 4}, "wait": {7, 8}, "extend": {4, 5}, "release": {1, 2, 3, 7},
+	"inspect": {0, 1, 2}, "watch": {0, 2},
 	"waits": {5}, "follow": {0},
 }
 
@@ -37,7 +39,8 @@ func (s *script) ofLocks() bool {
 	return true
 }
 
-// countAt is which argument says how many lock keys there are. Where it is left out, all keys are lock keys.
+// countAt is which argument says how many lock keys there are. Where it is left out, all keys are
+// lock keys.
 var countAt = map[string]int{"acquire": 2, "wait": 2, "release": 2, "inspect": 0}
 
 var header = regexp.MustCompile(`^-- ([a-z]+):`)
@@ -45,7 +48,8 @@ var header = regexp.MustCompile(`^-- ([a-z]+):`)
 func newScript(text string) (*script, error) {
 	if found := header.FindStringSubmatch(text); found != nil {
 		if _, known := arity[found[1]]; known {
-			return &script{verb: found[1], text: text, native: natives[digest(strings.TrimSuffix(text, protocol.GuardMark))]}, nil
+			return &script{verb: found[1], text: text,
+				native: natives[digest(strings.TrimSuffix(text, protocol.GuardMark))]}, nil
 		}
 	}
 	return nil, fmt.Errorf("not a script of the library: %.40q", text)
@@ -79,10 +83,12 @@ type shape struct {
 	args int
 }
 
-// halved has the shapes of which half of the keys are lock keys, and counted those that have counters.
+// halved has the shapes of which half of the keys are lock keys, and counted those that have
+// counters.
 var (
 	halved  = map[shape]bool{{"acquire", 2}: true, {"release", 1}: true, {"extend", 5}: true}
-	counted = map[shape]bool{{"acquire", 4}: true, {"wait", 8}: true, {"extend", 5}: true, {"inspect", 1}: true}
+	counted = map[shape]bool{{"acquire", 4}: true, {"wait", 8}: true, {"extend", 5}: true,
+		{"inspect", 1}: true}
 )
 
 // apart takes the keys of a call apart, as all scripts have them.

@@ -19,15 +19,17 @@ import (
 )
 
 var (
-	seeds     = flag.Int("seeds", 0, "how many seeds to run, from -first on (default 200; 24 with -race)")
-	first     = flag.Uint64("first", 1, "the first seed")
-	only      = flag.Uint64("seed", 0, "run this seed alone, and print its timeline")
-	patience  = flag.Duration("patience", 3*time.Minute, "what a seed may take: virtual time stands still where something never rests")
+	seeds = flag.Int("seeds", 0,
+		"how many seeds to run, from -first on (default 200; 24 with -race)")
+	first    = flag.Uint64("first", 1, "the first seed")
+	only     = flag.Uint64("seed", 0, "run this seed alone, and print its timeline")
+	patience = flag.Duration("patience", 3*time.Minute,
+		"what a seed may take: virtual time stands still where something never rests")
 	stopEarly = flag.Bool("stop", false, "run no more seeds after one has failed")
 )
 
-// TestSeeds runs the library through whatever follows from each seed. It fails where a promise is broken, and where too little
-// happened for the promises to be tried.
+// TestSeeds runs the library through whatever follows from each seed. It fails where a promise is
+// broken, and where too little happened for the promises to be tried.
 func TestSeeds(t *testing.T) {
 	began := time.Now()
 	batch, from := uint64(*seeds), *first
@@ -47,8 +49,10 @@ func TestSeeds(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
 			t.Run("worker", func(t *testing.T) {
 				t.Parallel()
-				for seed := next.Add(1) - 1; seed < from+batch && !(*stopEarly && failed.Load()); seed = next.Add(1) - 1 {
-					if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runSeed(t, seed, &totals) }) {
+				for seed := next.Add(1) - 1; seed < from+batch &&
+					!(*stopEarly && failed.Load()); seed = next.Add(1) - 1 {
+					if !t.Run(fmt.Sprintf("seed=%d", seed),
+						func(t *testing.T) { runSeed(t, seed, &totals) }) {
 						failed.Store(true)
 					}
 				}
@@ -86,7 +90,8 @@ func live(t *testing.T, o sim.Options) (outcome *sim.Outcome) {
 		}
 	}()
 	watchdog := time.AfterFunc(*patience, func() {
-		fmt.Fprintf(os.Stderr, "%v\nVIOLATION progress: it has not come to an end in %v\n", o, *patience)
+		fmt.Fprintf(os.Stderr, "%v\nVIOLATION progress: it has not come to an end in %v\n", o,
+			*patience)
 		os.Exit(1)
 	})
 	defer watchdog.Stop()

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// stream is one direction of a connection, as TCP gives it: what is sent arrives in order or not at all, each chunk not before
-// its time, and also when its sender has closed the connection meanwhile.
+// stream is one direction of a connection, as TCP gives it: what is sent arrives in order or not at
+// all, each chunk not before its time, and also when its sender has closed the connection
+// meanwhile.
 type stream struct {
 	bell chan struct{} // tells the reader of a change
 
@@ -30,7 +31,8 @@ type chunk struct {
 	end  bool
 }
 
-// stamp tells when something was sent and when it reached the other side, whether or not that was able to read it.
+// stamp tells when something was sent and when it reached the other side, whether or not that was
+// able to read it.
 type stamp struct{ sent, arrived time.Time }
 
 func newStream() *stream { return &stream{bell: make(chan struct{}, 1)} }
@@ -42,7 +44,8 @@ func (s *stream) ring() {
 	}
 }
 
-// send adds data, or the end if data is nil, to arrive at the given time or behind what was sent before.
+// send adds data, or the end if data is nil, to arrive at the given time or behind what was sent
+// before.
 func (s *stream) send(data []byte, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +82,8 @@ func (s *stream) setDeadline(t time.Time) {
 	s.ring()
 }
 
-// read waits for the next chunk. A reader that is held reads nothing before the time that held returns.
+// read waits for the next chunk. A reader that is held reads nothing before the time that held
+// returns.
 func (s *stream) read(p []byte, held func() time.Time) (int, stamp, error) {
 	for {
 		n, from, wait, err := s.take(p, held())

@@ -103,8 +103,8 @@ func (t *task) intend() intent {
 	return i
 }
 
-// settling is how many prompt calls an attempt may take: competitors who have split the nodes ask again,
-// with pauses about as long as a call, until all but one have seen that they must give way.
+// settling is how many prompt calls an attempt may take: competitors who have split the nodes ask
+// again, with pauses about as long as a call, until all but one have seen that they must give way.
 const settling = 6
 
 // patience returns a context for a wait: often one that ends before the lock can be had.
@@ -126,7 +126,8 @@ func (t *task) take() (*redlock.Handle, string) {
 	began := t.world.now()
 	had, _ := t.world.agreed(lockKeys(i.resources))
 	if !t.world.grantsNothing(lockKeys(i.resources)) {
-		had = "" // a node that is not well may grant something, and be waited for when that is taken back
+		// a node that is not well may grant something, and be waited for when that is taken back
+		had = ""
 	}
 	var h *redlock.Handle
 	var err error
@@ -170,10 +171,12 @@ func (t *task) granted(h *redlock.Handle, token string, began time.Duration) {
 		w.totals.multi.Add(1)
 	}
 	if missing, ok := w.proved(h, token); !ok {
-		w.breach("all or nothing", "%s got %v as %s, but %s", t.name, h.Resources(), w.short(token), missing)
+		w.breach("all or nothing", "%s got %v as %s, but %s", t.name, h.Resources(), w.short(token),
+			missing)
 	}
 	t.log(history.Event{
-		Kind: history.Acquired, Began: began, At: w.now(), Resources: h.Resources(), Token: token, Until: h.ValidUntil().Sub(w.start),
+		Kind: history.Acquired, Began: began, At: w.now(), Resources: h.Resources(), Token: token,
+		Until: h.ValidUntil().Sub(w.start),
 		Fence: h.Fence(),
 	})
 }
@@ -182,7 +185,8 @@ func (t *task) granted(h *redlock.Handle, token string, began time.Duration) {
 func (t *task) refused(i intent, began time.Duration, err error) {
 	w := t.world
 	held, outage := errors.Is(err, redlock.ErrHeld), errors.Is(err, redlock.ErrNoQuorum)
-	ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redlock.ErrClosed) || i.waits
+	ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, redlock.ErrClosed) || i.waits
 	switch {
 	case held:
 		w.totals.refusals.Add(1)
@@ -195,12 +199,14 @@ func (t *task) refused(i intent, began time.Duration, err error) {
 	case outage && w.steady() && !ended:
 		w.breach("slow minority", "%s: a majority is well, but: %v", t.name, err)
 	}
-	t.log(history.Event{Kind: history.Refused, Began: began, At: w.now(), Resources: i.resources, Note: err.Error()})
+	t.log(history.Event{Kind: history.Refused, Began: began, At: w.now(), Resources: i.resources,
+		Note: err.Error()})
 }
 
-// plain reports whether an attempt needed no more than the nodes that are always well: they all granted it, at once, or all
-// refused it for the holder that they had before. Where they disagree, the others have the decision, and it takes as long as they
-// take: for competitors who have split them too, whom an attempt may wait for.
+// plain reports whether an attempt needed no more than the nodes that are always well: they all
+// granted it, at once, or all refused it for the holder that they had before. Where they disagree,
+// the others have the decision, and it takes as long as they take: for competitors who have split
+// them too, whom an attempt may wait for.
 func (t *task) plain(h *redlock.Handle, err error, had string) bool {
 	var q *redlock.QuorumError
 	if h == nil {
@@ -222,8 +228,8 @@ func (t *task) everywhere(h *redlock.Handle, token string) bool {
 	return agreed && has == token
 }
 
-// onTime checks that a call kept to the time that it has, and a plain one, where a majority is well, to much less than that. Called
-// when it has returned.
+// onTime checks that a call kept to the time that it has, and a plain one, where a majority is
+// well, to much less than that. Called when it has returned.
 func (t *task) onTime(call string, began, most time.Duration, calls int, plain bool) {
 	took := t.world.now() - began
 	switch {
@@ -231,7 +237,8 @@ func (t *task) onTime(call string, began, most time.Duration, calls int, plain b
 	case took > most:
 		t.world.breach("promptness", "%s: %s took %v, more than %v", t.name, call, took, most)
 	case plain && t.world.steady() && took > time.Duration(calls)*t.world.prompt():
-		t.world.breach("slow minority", "%s: %s took %v, more than %d times %v, where a majority is well",
+		t.world.breach("slow minority",
+			"%s: %s took %v, more than %d times %v, where a majority is well",
 			t.name, call, took, calls, t.world.prompt())
 	}
 }
@@ -278,7 +285,8 @@ func (t *task) alive(h *redlock.Handle, token string) bool {
 		t.over(h, token, err, until)
 		return false
 	}
-	t.log(history.Event{Kind: history.Held, At: at, Resources: h.Resources(), Token: token, Until: h.ValidUntil().Sub(w.start)})
+	t.log(history.Event{Kind: history.Held, At: at, Resources: h.Resources(), Token: token,
+		Until: h.ValidUntil().Sub(w.start)})
 	if !proved {
 		w.breach("proof", "%s takes %s for held, but %s", t.name, w.short(token), missing)
 	}
@@ -289,13 +297,15 @@ func (t *task) alive(h *redlock.Handle, token string) bool {
 func (t *task) over(h *redlock.Handle, token string, err error, until time.Time) {
 	w := t.world
 	w.totals.losses.Add(1)
-	t.log(history.Event{Kind: history.Ended, At: w.now(), Resources: h.Resources(), Token: token, Note: err.Error()})
+	t.log(history.Event{Kind: history.Ended, At: w.now(), Resources: h.Resources(), Token: token,
+		Note: err.Error()})
 	switch {
 	case errors.Is(err, redlock.ErrClosed) && t.closed.Load():
 	case !errors.Is(err, redlock.ErrLost):
 		w.breach("errors", "%s: %s ended with %v", t.name, w.short(token), err)
 	case time.Now().Before(until) && time.Now().Before(h.ValidUntil()) && !w.Amnesia:
-		w.breach("false loss", "%s: %s ended %v before its time, which nobody has taken away", t.name, w.short(token), time.Until(until))
+		w.breach("false loss", "%s: %s ended %v before its time, which nobody has taken away",
+			t.name, w.short(token), time.Until(until))
 	}
 }
 
@@ -318,8 +328,8 @@ func (t *task) register(resources []string) *register {
 	return nil
 }
 
-// toTheEnd keeps the lock for exactly as long as it is valid, and uses it at the last moment. A lock that is renewed has no end of
-// its own, and is kept for a few TTLs.
+// toTheEnd keeps the lock for exactly as long as it is valid, and uses it at the last moment. A
+// lock that is renewed has no end of its own, and is kept for a few TTLs.
 func (t *task) toTheEnd(h *redlock.Handle, token string) {
 	give := time.Now().Add(3 * t.world.TTL)
 	r := t.register(h.Resources())
@@ -352,7 +362,8 @@ func (t *task) watch(h *redlock.Handle, token string) {
 	case <-h.Done():
 		at, until := t.world.now(), h.ValidUntil().Sub(t.world.start)
 		if at > until && !t.dead.Load() && h.Err() == redlock.ErrLost {
-			t.world.breach("early loss", "%s: Done of %s closed at %v, but it was valid until %v only", t.name, t.world.short(token), at, until)
+			t.world.breach("early loss", "%s: Done of %s closed at %v, but it was valid until "+
+				"%v only", t.name, t.world.short(token), at, until)
 		}
 	case <-timer.C:
 	case <-t.ctx.Done():
@@ -384,8 +395,10 @@ func (t *task) extendTo(h *redlock.Handle, token string, ttl time.Duration) {
 		if until.Before(before) {
 			w.totals.shortened.Add(1)
 		}
-		t.log(history.Event{Kind: history.Extended, Began: began, At: w.now(), Resources: h.Resources(), Token: token, Until: until.Sub(w.start)})
-	case errors.Is(err, redlock.ErrLost), errors.Is(err, redlock.ErrClosed) && t.closed.Load(), errors.Is(err, context.Canceled):
+		t.log(history.Event{Kind: history.Extended, Began: began, At: w.now(),
+			Resources: h.Resources(), Token: token, Until: until.Sub(w.start)})
+	case errors.Is(err, redlock.ErrLost), errors.Is(err, redlock.ErrClosed) && t.closed.Load(),
+		errors.Is(err, context.Canceled):
 	case !errors.Is(err, redlock.ErrNoQuorum):
 		w.breach("errors", "%s: Extend: %v", t.name, err)
 	case w.steady() && plain:
@@ -394,7 +407,8 @@ func (t *task) extendTo(h *redlock.Handle, token string, ttl time.Duration) {
 	t.thaw()
 }
 
-// keeps is how often a lock is kept, in percent: it takes long, and a shortening that comes late costs a lock one node, or two.
+// keeps is how often a lock is kept, in percent: it takes long, and a shortening that comes late
+// costs a lock one node, or two.
 func (t *task) keeps() int {
 	switch {
 	case t.world.Profile != Siege:
@@ -406,8 +420,8 @@ func (t *task) keeps() int {
 	}
 }
 
-// keep shortens a lock and extends it again as soon as that can be had, and then holds it for as long as the shortening may be
-// under way.
+// keep shortens a lock and extends it again as soon as that can be had, and then holds it for as
+// long as the shortening may be under way.
 func (t *task) keep(h *redlock.Handle, token string) {
 	short, most := t.ttl()/2, 5*time.Second
 	if t.world.Profile == Siege {
@@ -426,7 +440,8 @@ func (t *task) keep(h *redlock.Handle, token string) {
 
 // quarrel has two users extend the same lock at the same time, each as it likes.
 func (t *task) quarrel(h *redlock.Handle, token string) {
-	other := &task{client: t.client, ctx: t.ctx, random: rand.New(rand.NewPCG(t.random.Uint64(), t.random.Uint64()))}
+	other := &task{client: t.client, ctx: t.ctx,
+		random: rand.New(rand.NewPCG(t.random.Uint64(), t.random.Uint64()))}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -451,7 +466,8 @@ func (t *task) leave(h *redlock.Handle, token string) {
 	w.setFate(token, released)
 	began, plain := w.now(), held && t.everywhere(h, token)
 	if held {
-		t.log(history.Event{Kind: history.Ended, At: began, Resources: h.Resources(), Token: token, Note: "released"})
+		t.log(history.Event{Kind: history.Ended, At: began, Resources: h.Resources(), Token: token,
+			Note: "released"})
 	}
 	err := h.Release(t.ctx)
 	t.onTime("Release", began, nodeTimeout(w.longest()), 1, plain)
@@ -471,17 +487,20 @@ func (t *task) released(h *redlock.Handle, token string, held bool, err error) {
 		w.breach("finality", "%s: %s is alive after its release", t.name, w.short(token))
 	case closed:
 	case err == nil && !held:
-		w.breach("errors", "%s: the release of %s, which had ended, says that all is well", t.name, w.short(token))
+		w.breach("errors", "%s: the release of %s, which had ended, says that all is well", t.name,
+			w.short(token))
 	case err == nil:
 		for _, r := range h.Resources() {
 			if n := w.support("lock:"+r, token); n >= w.quorum() {
-				w.breach("release", "%s: %s was released, but is on %d nodes", t.name, w.short(token), n)
+				w.breach("release", "%s: %s was released, but is on %d nodes", t.name,
+					w.short(token), n)
 			}
 		}
 	case !errors.Is(err, redlock.ErrLost) && !errors.Is(err, redlock.ErrNoQuorum):
 		w.breach("errors", "%s: Release: %v", t.name, err)
 	case held && w.Profile == Calm:
-		w.breach("release", "%s: the release of %s, when all is well, says: %v", t.name, w.short(token), err)
+		w.breach("release", "%s: the release of %s, when all is well, says: %v", t.name,
+			w.short(token), err)
 	}
 }
 
@@ -526,15 +545,19 @@ func (t *task) inspect() {
 	began := w.now()
 	status, err := t.locker.Inspect(t.ctx, resource)
 	has, still := w.agreed(key)
-	plain = plain && still && had == has // and with a token, which never comes back, so all the while
+	// and with a token, which never comes back, so all the while
+	plain = plain && still && had == has
 	t.onTime("Inspect", began, nodeTimeout(w.TTL), 1, plain)
 	switch {
 	case err == nil && !status.Locked:
 		t.saw(resource, "Inspect", began)
-	case err == nil && (status.TTL > w.longest() || status.Owner != "" && w.byName(status.Owner) == nil):
-		w.breach("status", "%s was told that %s is locked by %q for %v", t.name, resource, status.Owner, status.TTL)
+	case err == nil && (status.TTL > w.longest() ||
+		status.Owner != "" && w.byName(status.Owner) == nil):
+		w.breach("status", "%s was told that %s is locked by %q for %v", t.name, resource,
+			status.Owner, status.TTL)
 	case err == nil && plain && had != "" && status.Owner != owner(had):
-		w.breach("status", "%s was told that %s is locked by %q, but it is by %s", t.name, resource, status.Owner, w.short(had))
+		w.breach("status", "%s was told that %s is locked by %q, but it is by %s", t.name, resource,
+			status.Owner, w.short(had))
 	}
 	t.thaw()
 }

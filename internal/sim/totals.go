@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Totals count what happened, over many runs: a run in which nothing does proves nothing. Safe for concurrent use.
+// Totals count what happened, over many runs: a run in which nothing does proves nothing. Safe for
+// concurrent use.
 type Totals struct {
 	grants    atomic.Int64 // locks
 	refusals  atomic.Int64 // attempts and waits that ended because somebody else had the lock
@@ -22,7 +23,8 @@ type Totals struct {
 	raised    atomic.Int64 // locks on whose fence the nodes had to be made to agree
 	runs      atomic.Int64 // of scripts
 	deadlocks atomic.Int64 // that somebody was told of
-	late      atomic.Int64 // keys that a request made which came later than its release, as documented
+	// keys that a request made which came later than its release, as documented
+	late      atomic.Int64
 	simulated atomic.Int64 // time
 
 	mu     sync.Mutex
@@ -41,9 +43,12 @@ func (t *Totals) fault(kind string) {
 // Add adds what others have counted.
 func (t *Totals) Add(o *Totals) {
 	for _, pair := range [][2]*atomic.Int64{
-		{&t.grants, &o.grants}, {&t.refusals, &o.refusals}, {&t.outages, &o.outages}, {&t.losses, &o.losses},
-		{&t.extended, &o.extended}, {&t.shortened, &o.shortened}, {&t.multi, &o.multi}, {&t.runs, &o.runs},
-		{&t.raised, &o.raised}, {&t.late, &o.late}, {&t.deadlocks, &o.deadlocks}, {&t.simulated, &o.simulated},
+		{&t.grants, &o.grants}, {&t.refusals, &o.refusals}, {&t.outages, &o.outages},
+		{&t.losses, &o.losses},
+		{&t.extended, &o.extended}, {&t.shortened, &o.shortened}, {&t.multi, &o.multi},
+		{&t.runs, &o.runs},
+		{&t.raised, &o.raised}, {&t.late, &o.late}, {&t.deadlocks, &o.deadlocks},
+		{&t.simulated, &o.simulated},
 	} {
 		pair[0].Add(pair[1].Load())
 	}
@@ -93,8 +98,12 @@ func (t *Totals) String() string {
 	for _, kind := range slices.Sorted(maps.Keys(t.faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, t.faults[kind]))
 	}
-	return fmt.Sprintf("%v simulated; %d grants (%d of several resources, %d with a second round for the fence), %d refusals, %d outages, %d ended with their lease, %d extended, %d shortened; "+
+	return fmt.Sprintf("%v simulated; %d grants (%d of several resources, %d with a second round "+
+		"for the fence), %d refusals, %d outages, %d ended with their lease, %d extended, "+
+		"%d shortened; "+
 		"%d deadlocks, %d calls of scripts, %d keys of late requests; faults: %s",
-		time.Duration(t.simulated.Load()).Round(time.Second), t.grants.Load(), t.multi.Load(), t.raised.Load(), t.refusals.Load(), t.outages.Load(), t.losses.Load(),
-		t.extended.Load(), t.shortened.Load(), t.deadlocks.Load(), t.runs.Load(), t.late.Load(), strings.Join(faults, ", "))
+		time.Duration(t.simulated.Load()).Round(time.Second), t.grants.Load(), t.multi.Load(),
+		t.raised.Load(), t.refusals.Load(), t.outages.Load(), t.losses.Load(),
+		t.extended.Load(), t.shortened.Load(), t.deadlocks.Load(), t.runs.Load(), t.late.Load(),
+		strings.Join(faults, ", "))
 }

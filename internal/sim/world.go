@@ -69,23 +69,26 @@ type Outcome struct {
 }
 
 const (
-	// recovery is what go-redis takes to notice that everything is well again: 5 s for a reply that got lost, and a
-	// second for nodes that refused many connections.
+	// recovery is what go-redis takes to notice that everything is well again: 5 s for a reply that
+	// got lost, and a second for nodes that refused many connections.
 	recovery = 7 * time.Second
 
-	// quiet is enough for what is taken back in the background, with the longest pause between two tries.
+	// quiet is enough for what is taken back in the background, with the longest pause between two
+	// tries.
 	quiet = recovery + 6*time.Second + patience
 
-	// patience is for how long the nodes' queues stay when nobody is heard of: ten seconds for whoever stands in them, and up to two
-	// more for the keys.
+	// patience is for how long the nodes' queues stay when nobody is heard of: ten seconds for
+	// whoever stands in them, and up to two more for the keys.
 	patience = 12 * time.Second
 )
 
-// Run lets a world live, from its first request to its last goroutine. It must be called in a bubble of synctest.
+// Run lets a world live, from its first request to its last goroutine. It must be called in a
+// bubble of synctest.
 func Run(o Options) *Outcome {
 	w := &World{
 		Options: o, start: time.Now(),
-		names: make(map[string]string), counts: make(map[string]int), fates: make(map[string]fate), fences: make(map[string]uint64),
+		names: make(map[string]string), counts: make(map[string]int), fates: make(map[string]fate),
+		fences:  make(map[string]uint64),
 		circles: make(map[string]*nested),
 	}
 	w.healed = w.start.Add(o.Duration)
@@ -96,7 +99,8 @@ func Run(o Options) *Outcome {
 		w.end()
 	}
 	w.totals.simulated.Add(int64(w.now()))
-	return &Outcome{Options: o, Events: w.log.Events(), Breaches: w.breaches, Totals: &w.totals, looks: w.looks, names: w.names}
+	return &Outcome{Options: o, Events: w.log.Events(), Breaches: w.breaches, Totals: &w.totals,
+		looks: w.looks, names: w.names}
 }
 
 func (w *World) build() error {
@@ -139,8 +143,10 @@ func (w *World) live() {
 			c.users.Wait()
 		}
 	}()
-	// A waiter may have to wait for locks of the dead, for the others one after the other, and for its own next try.
-	bound := recovery + w.longest() + w.quarantine() + time.Duration(w.Clients*w.Tasks)*w.poll() + w.unlocking()
+	// A waiter may have to wait for locks of the dead, for the others one after the other, and for
+	// its own next try.
+	bound := recovery + w.longest() + w.quarantine() + time.Duration(w.Clients*w.Tasks)*w.poll() +
+		w.unlocking()
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
 	select {
@@ -198,7 +204,8 @@ func (w *World) probe() {
 		h, err := c.locker.Acquire(ctx, resource, redlock.WithTTL(w.LongTTL))
 		cancel()
 		if err != nil {
-			w.breach("progress", "%s, which is free in %v, could not be had within %v: %v", resource, left, time.Since(began), err)
+			w.breach("progress", "%s, which is free in %v, could not be had within %v: %v",
+				resource, left, time.Since(began), err)
 			continue
 		}
 		if err := h.Release(context.Background()); err != nil {
@@ -207,8 +214,9 @@ func (w *World) probe() {
 	}
 }
 
-// contend checks that of all who try a free resource at the same moment one gets it, again and again. The resource is one that
-// nobody has locked before: what a lock that lost its quorum has left on a minority belongs to no competitor, but looks like it.
+// contend checks that of all who try a free resource at the same moment one gets it, again and
+// again. The resource is one that nobody has locked before: what a lock that lost its quorum has
+// left on a minority belongs to no competitor, but looks like it.
 func (w *World) contend() {
 	const resource = "contest"
 	for round := range 10 {
@@ -237,7 +245,8 @@ func (w *World) contend() {
 			}
 		}
 		if won != 1 {
-			w.breach("contest", "of %d who tried %s at the same moment %d have got it: %v", len(w.clients), resource, won, errs)
+			w.breach("contest", "of %d who tried %s at the same moment %d have got it: %v",
+				len(w.clients), resource, won, errs)
 		}
 		time.Sleep(w.prompt())
 	}
@@ -283,7 +292,8 @@ func (w *World) replace(old *client) {
 func (w *World) breach(promise, format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.breaches = append(w.breaches, history.Violation{Promise: promise, At: time.Since(w.start), Text: fmt.Sprintf(format, args...)})
+	w.breaches = append(w.breaches, history.Violation{Promise: promise, At: time.Since(w.start),
+		Text: fmt.Sprintf(format, args...)})
 }
 
 // short names a token: the client whose label it bears, and which of that client's tokens it is.
@@ -349,7 +359,8 @@ func (w *World) voteless(key, token string) (nodes int) {
 	return nodes
 }
 
-// agreed reports whether all nodes that are always well have the same under each of the keys, and what it is under the first.
+// agreed reports whether all nodes that are always well have the same under each of the keys, and
+// what it is under the first.
 func (w *World) agreed(keys []string) (string, bool) {
 	well := w.nodes[w.sick():]
 	for _, key := range keys {
@@ -375,7 +386,8 @@ func (w *World) grantsNothing(keys []string) bool {
 	return true
 }
 
-// contested reports whether a lock took its owner more than one acquire on a node that is always well.
+// contested reports whether a lock took its owner more than one acquire on a node that is always
+// well.
 func (w *World) contested(token string) bool {
 	for _, n := range w.nodes[w.sick():] {
 		if n.acquires(token) > 1 {
@@ -385,8 +397,8 @@ func (w *World) contested(token string) bool {
 	return false
 }
 
-// proved checks that a quorum of the nodes has the token under each of the resources' keys, or has forgotten what it has and has no
-// vote for that.
+// proved checks that a quorum of the nodes has the token under each of the resources' keys, or has
+// forgotten what it has and has no vote for that.
 func (w *World) proved(h *redlock.Handle, token string) (missing string, ok bool) {
 	for _, r := range h.Resources() {
 		if n := w.support("lock:"+r, token) + w.voteless("lock:"+r, token); n < w.quorum() {
@@ -405,22 +417,26 @@ func (w *World) noOrphans() {
 			case w.Fencing && isCounter(key): // outlives its lock
 			case !known:
 				if n.memory.Exists(key) {
-					w.breach("no residue", "%s has a key that is no lock: %s", n.name, n.memory.describe(key))
+					w.breach("no residue", "%s has a key that is no lock: %s", n.name,
+						n.memory.describe(key))
 				}
 			case w.mayStay(n, key, h.token):
 			default:
-				w.breach("no orphan", "%s still has %s for %s, for %v: %v", n.name, key, w.short(h.token), h.left, w.story(n, h.token))
+				w.breach("no orphan", "%s still has %s for %s, for %v: %v", n.name, key,
+					w.short(h.token), h.left, w.story(n, h.token))
 			}
 		}
 	}
 }
 
-// unfollowed checks that whatever a node granted was released there afterwards, also where the key has expired meanwhile.
+// unfollowed checks that whatever a node granted was released there afterwards, also where the key
+// has expired meanwhile.
 func (w *World) unfollowed() {
 	for _, n := range w.nodes {
 		for token, granted := range n.granted() {
 			if !w.mayStay(n, granted.keys[0], token) {
-				w.breach("no orphan", "%s had %v for %s, and nothing released it there: %v", n.name, granted.keys, w.short(token), w.story(n, token))
+				w.breach("no orphan", "%s had %v for %s, and nothing released it there: %v", n.name,
+					granted.keys, w.short(token), w.story(n, token))
 			}
 		}
 	}
@@ -435,15 +451,16 @@ func (n *node) granted() map[string]run {
 		switch {
 		case r.verb == "acquire" && r.ours:
 			granted[r.token] = r
-		case r.verb != "extend" || !r.ours: // a release, or it found somebody else, or nothing: nothing of it was left
+		case r.verb != "extend" || !r.ours:
+			// a release, or it found somebody else, or nothing: nothing of it was left
 			delete(granted, r.token)
 		}
 	}
 	return granted
 }
 
-// mayStay reports whether a key may be left on a node: its client died or was closed with it, nobody released it, or a request
-// that was under way for longer than all releases made it.
+// mayStay reports whether a key may be left on a node: its client died or was closed with it,
+// nobody released it, or a request that was under way for longer than all releases made it.
 func (w *World) mayStay(n *node, key, token string) bool {
 	c := w.byName(owner(token))
 	if c == nil {
@@ -459,9 +476,10 @@ func (w *World) mayStay(n *node, key, token string) bool {
 	return false
 }
 
-// cameLate reports whether the request that made the key reached the node when the node had already answered, with a no or by a
-// release, what the client sent later for the same token: docs/design.md says that nothing on the client's side can see that. A
-// request that was in the node's sockets by then does not count.
+// cameLate reports whether the request that made the key reached the node when the node had already
+// answered, with a no or by a release, what the client sent later for the same token:
+// docs/design.md says that nothing on the client's side can see that. A request that was in the
+// node's sockets by then does not count.
 func (n *node) cameLate(key, token string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -498,7 +516,8 @@ func (w *World) story(n *node, token string) string {
 	var runs []string
 	for _, r := range n.runs {
 		if r.token == token {
-			runs = append(runs, fmt.Sprintf("%s sent at %v, arrived at %v, ran at %v", r.verb, r.sent.Sub(w.start), r.arrived.Sub(w.start), r.at.Sub(w.start)))
+			runs = append(runs, fmt.Sprintf("%s sent at %v, arrived at %v, ran at %v", r.verb,
+				r.sent.Sub(w.start), r.arrived.Sub(w.start), r.at.Sub(w.start)))
 		}
 	}
 	return strings.Join(runs, "; ")
@@ -511,7 +530,8 @@ func freed(looks []look, tenures []history.Tenure) (found []history.Violation) {
 			if t.First <= l.began && t.Last >= l.at && slices.Contains(t.Resources, l.resource) {
 				found = append(found, history.Violation{
 					Promise: "status", At: l.at,
-					Text: fmt.Sprintf("%s was told by %s, from %v to %v, that %s was free; but %v", l.client, l.call, l.began, l.at, l.resource, t),
+					Text: fmt.Sprintf("%s was told by %s, from %v to %v, that %s was free; but %v",
+						l.client, l.call, l.began, l.at, l.resource, t),
 				})
 			}
 		}

@@ -8,7 +8,8 @@ import (
 	"github.com/rediskit/redlock/internal/slot"
 )
 
-// slotByTable is Redis Cluster's key slot in another way than ours: by a table, and with the hash tag found byte by byte.
+// slotByTable is Redis Cluster's key slot in another way than ours: by a table, and with the hash
+// tag found byte by byte.
 func slotByTable(key string) uint16 {
 	tag := key
 	for i := range len(key) {
@@ -47,8 +48,10 @@ var crcTable = func() (table [256]uint16) {
 func FuzzSlot(f *testing.F) {
 	// As CLUSTER KEYSLOT of Redis 7.0.15 says.
 	known := map[string]uint16{
-		"": 0, "123456789": 12739, "foo": 12182, "lock:a": 6035, "{user1000}.following": 3443, "foo{}{bar}": 8363,
-		"foo{{bar}}zap": 4015, "foo{bar}{zap}": 5061, "{}": 15257, "}{": 12793, "{": 4092, "a{b": 13340, "\x00{\xff}\x00": 7920,
+		"": 0, "123456789": 12739, "foo": 12182, "lock:a": 6035, "{user1000}.following": 3443,
+		"foo{}{bar}":    8363,
+		"foo{{bar}}zap": 4015, "foo{bar}{zap}": 5061, "{}": 15257, "}{": 12793, "{": 4092,
+		"a{b": 13340, "\x00{\xff}\x00": 7920,
 	}
 	for key, want := range known {
 		require.Equal(f, want, slotByTable(key), "%q", key)

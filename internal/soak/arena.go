@@ -41,7 +41,8 @@ type field struct {
 
 // newField launches three masters that remember over a restart and two that do not.
 func newField(dir string) (*field, error) {
-	fsync := []redistest.Fsync{redistest.FsyncAlways, redistest.FsyncNever, redistest.FsyncNever, "", ""}
+	fsync := []redistest.Fsync{redistest.FsyncAlways, redistest.FsyncNever, redistest.FsyncNever,
+		"", ""}
 	f := &field{nodes: make([]*node, len(fsync))}
 	errs := make([]error, len(fsync))
 	var wg sync.WaitGroup
@@ -51,7 +52,8 @@ func newField(dir string) (*field, error) {
 			defer wg.Done()
 			name := fmt.Sprintf("node %d", i)
 			t := traits{aof: fsync[i] != "", clock: redistest.CanFakeClock()}
-			f.nodes[i], errs[i] = launchNode(filepath.Join(dir, fmt.Sprintf("node%d", i)), name, t, fsync[i])
+			f.nodes[i], errs[i] = launchNode(filepath.Join(dir, fmt.Sprintf("node%d", i)), name, t,
+				fsync[i])
 		}()
 	}
 	wg.Wait()
@@ -109,7 +111,8 @@ func (f *field) locks(ctx context.Context) (left []string, err error) {
 	return left, nil
 }
 
-// lockKeys returns the lock keys on a server, without what accompanies them under names of their own.
+// lockKeys returns the lock keys on a server, without what accompanies them under names of their
+// own.
 func lockKeys(ctx context.Context, s *redistest.Server) (keys []string, err error) {
 	reply, err := s.Command(ctx, "keys", "lock:*")
 	all, _ := reply.([]any)
@@ -155,7 +158,8 @@ func (w *watched) close() {
 	}
 }
 
-// The failovers, and for how long one side does not hear of each. Sentinel demotes the old master after some ten seconds.
+// The failovers, and for how long one side does not hear of each. Sentinel demotes the old master
+// after some ten seconds.
 const (
 	failoverKind  = "failover"
 	failoverEvery = 17 * time.Second
@@ -175,7 +179,8 @@ func (w *watched) masters(side int) masters {
 
 func (w *watched) targetName(step) string { return "sentinel" }
 
-// strike makes the replica the master, while one side cannot hear the Sentinel and goes on with the old one.
+// strike makes the replica the master, while one side cannot hear the Sentinel and goes on with the
+// old one.
 func (w *watched) strike(ctx context.Context, s step) error {
 	door := w.doors[s.side]
 	return during(ctx, s, func() error {
@@ -185,7 +190,8 @@ func (w *watched) strike(ctx context.Context, s step) error {
 }
 
 func (w *watched) locks(ctx context.Context) ([]string, error) {
-	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: w.sentinel.MasterName(), SentinelAddrs: []string{w.sentinel.Watcher.Addr()}})
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: w.sentinel.MasterName(),
+		SentinelAddrs: []string{w.sentinel.Watcher.Addr()}})
 	defer client.Close()
 	return client.Keys(ctx, "lock:*").Result()
 }

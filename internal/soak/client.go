@@ -44,7 +44,8 @@ type masters struct {
 // connect returns clients with stock options.
 func (m masters) connect() []*redis.Client {
 	if len(m.Sentinels) > 0 {
-		return []*redis.Client{redis.NewFailoverClient(&redis.FailoverOptions{MasterName: m.Name, SentinelAddrs: m.Sentinels})}
+		return []*redis.Client{redis.NewFailoverClient(
+			&redis.FailoverOptions{MasterName: m.Name, SentinelAddrs: m.Sentinels})}
 	}
 	var clients []*redis.Client
 	for _, addr := range m.Addrs {
@@ -61,8 +62,8 @@ type client struct {
 	out    recorder
 }
 
-// clientMain runs the client that the environment asks for, until its standard input ends, and does not return. Without such a
-// wish it does nothing.
+// clientMain runs the client that the environment asks for, until its standard input ends, and does
+// not return. Without such a wish it does nothing.
 func clientMain() {
 	text := os.Getenv(clientEnv)
 	if text == "" {
@@ -89,7 +90,8 @@ func (c *client) run() (err error) {
 	c.clock = newClock(c.Origin)
 	c.out = recorder{to: os.Stdout}
 	nodes := c.Masters.connect()
-	opts := []redlock.Option{redlock.WithTTL(c.Settings.MaxTTL), redlock.WithRetryInterval(c.Settings.Retry), redlock.WithOwner(c.Name)}
+	opts := []redlock.Option{redlock.WithTTL(c.Settings.MaxTTL),
+		redlock.WithRetryInterval(c.Settings.Retry), redlock.WithOwner(c.Name)}
 	if c.Settings.NodeTimeout > 0 {
 		opts = append(opts, redlock.WithNodeTimeout(c.Settings.NodeTimeout))
 	}
@@ -136,7 +138,8 @@ func (c *client) work(ctx context.Context) error {
 				return
 			}
 			defer v.close()
-			w := &worker{client: c, name: fmt.Sprintf("%s.%d", c.Name, i), rng: rand.New(rand.NewPCG(c.Seed, uint64(i))), registers: v}
+			w := &worker{client: c, name: fmt.Sprintf("%s.%d", c.Name, i),
+				rng: rand.New(rand.NewPCG(c.Seed, uint64(i))), registers: v}
 			w.run(ctx)
 		}()
 	}
@@ -144,7 +147,8 @@ func (c *client) work(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// recorder sends events to the parent. Each is one write, which the kernel takes whole or not at all.
+// recorder sends events to the parent. Each is one write, which the kernel takes whole or not at
+// all.
 type recorder struct {
 	mu sync.Mutex
 	to io.Writer

@@ -132,7 +132,8 @@ func (m *member) start() (stdout, stderr *os.File, err error) {
 	m.born++
 	f := m.fleet
 	text, err := json.Marshal(brief{
-		Name: m.name(), Settings: f.settings, Seed: f.settings.Seed + uint64(m.index)<<32 + uint64(m.born)<<40,
+		Name: m.name(), Settings: f.settings,
+		Seed:   f.settings.Seed + uint64(m.index)<<32 + uint64(m.born)<<40,
 		Origin: f.origin, Registers: f.registry, Masters: f.brief(m.side()),
 	})
 	if err != nil {
@@ -184,7 +185,8 @@ func (m *member) live(stdout, stderr *os.File) {
 	}
 }
 
-// listen records the events. The last one of a process that was killed may be missing, but is never broken.
+// listen records the events. The last one of a process that was killed may be missing, but is never
+// broken.
 func (m *member) listen(stdout *os.File) {
 	defer stdout.Close()
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
@@ -210,6 +212,7 @@ func (m *member) mourn(said string) bool {
 	if code == -1 {
 		return !stopping
 	}
-	m.fleet.errors.add(fmt.Errorf("%s ended with code %d: %s", m.name(), code, strings.TrimSpace(said)))
+	m.fleet.errors.add(fmt.Errorf("%s ended with code %d: %s", m.name(), code,
+		strings.TrimSpace(said)))
 	return false
 }

@@ -22,8 +22,9 @@ func newFleet(t *testing.T) (*fleet, *registers) {
 	s.Clients = 1
 	r, _, log := openTestRegisters(t)
 	f := &fleet{
-		settings: s, clock: r.clock, log: log, registry: r.addr(), origin: monotonic(), errors: &troubles{},
-		brief: func(int) masters { return masters{Addrs: []string{server.Addr()}} },
+		settings: s, clock: r.clock, log: log, registry: r.addr(), origin: monotonic(),
+		errors: &troubles{},
+		brief:  func(int) masters { return masters{Addrs: []string{server.Addr()}} },
 	}
 	t.Cleanup(f.kill)
 	return f, r
@@ -41,13 +42,17 @@ func count(log *history.Log, kind history.Kind) (n int) {
 func TestClientThatIsKilledIsReplacedAndStopsWhenAsked(t *testing.T) {
 	f, _ := newFleet(t)
 	require.NoError(t, f.launch())
-	grants := func(n int) func() bool { return func() bool { return count(f.log, history.Acquired) >= n } }
+	grants := func(n int) func() bool {
+		return func() bool { return count(f.log, history.Acquired) >= n }
+	}
 	require.Eventually(t, grants(1), 20*time.Second, 5*time.Millisecond)
 	m := f.members[0]
 	first := m.process()
 	require.NoError(t, first.Kill())
-	require.Eventually(t, func() bool { return count(f.log, history.Crashed) == 1 }, 20*time.Second, 5*time.Millisecond)
-	require.Eventually(t, grants(count(f.log, history.Acquired)+1), 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return count(f.log, history.Crashed) == 1 }, 20*time.Second,
+		5*time.Millisecond)
+	require.Eventually(t, grants(count(f.log, history.Acquired)+1), 20*time.Second,
+		5*time.Millisecond)
 	require.NotEqual(t, first.Pid(), m.process().Pid())
 
 	f.stop(20 * time.Second)
@@ -71,5 +76,6 @@ func TestClientThatDoesNotStopIsTrouble(t *testing.T) {
 	require.NoError(t, f.launch())
 	require.NoError(t, f.members[0].process().Pause())
 	f.stop(50 * time.Millisecond)
-	require.True(t, slices.ContainsFunc(f.errors.list(), func(err error) bool { return err.Error() == "c0 does not stop" }))
+	require.True(t, slices.ContainsFunc(f.errors.list(),
+		func(err error) bool { return err.Error() == "c0 does not stop" }))
 }

@@ -1,7 +1,8 @@
 //go:build linux
 
-// Soak lets client processes compete for locks on real Redis servers while faults strike both, records what the clients saw,
-// and checks it: see docs/testing.md. A seed gives the same plan again, but real processes are never twice the same.
+// Soak lets client processes compete for locks on real Redis servers while faults strike both,
+// records what the clients saw, and checks it: see docs/testing.md. A seed gives the same plan
+// again, but real processes are never twice the same.
 package main
 
 import (
@@ -25,7 +26,8 @@ func main() {
 	scenario := flag.String("scenario", safe, "what happens: "+safe+", "+careless+" or "+failover)
 	seed := flag.Uint64("seed", rand.Uint64N(1_000_000), "what all else follows from")
 	duration := flag.Duration("duration", 2*time.Minute, "how long things happen")
-	report := flag.String("report", "", "where the HTML report goes; by default to the directory of temporary files")
+	report := flag.String("report", "",
+		"where the HTML report goes; by default to the directory of temporary files")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -39,7 +41,8 @@ func main() {
 
 var errFailed = errors.New("failed")
 
-func soak(ctx context.Context, scenario string, seed uint64, duration time.Duration, path string) error {
+func soak(ctx context.Context, scenario string, seed uint64, duration time.Duration,
+	path string) error {
 	s, err := newSettings(scenario, seed, duration)
 	if err != nil {
 		return err
@@ -54,7 +57,8 @@ func soak(ctx context.Context, scenario string, seed uint64, duration time.Durat
 		return err
 	}
 	if path == "" {
-		path = filepath.Join(os.TempDir(), fmt.Sprintf("redlock-soak-%s-%d.html", s.Scenario, s.Seed))
+		path = filepath.Join(os.TempDir(), fmt.Sprintf("redlock-soak-%s-%d.html", s.Scenario,
+			s.Seed))
 	}
 	if err := writeReport(path, v); err != nil {
 		return err

@@ -11,7 +11,8 @@ import (
 	"github.com/rediskit/redlock/internal/redistest"
 )
 
-// sides is how many doors a node has. Clients come in by one or the other, so that the network can part them.
+// sides is how many doors a node has. Clients come in by one or the other, so that the network can
+// part them.
 const sides = 2
 
 // traits are what a fault may ask of a node.
@@ -91,15 +92,17 @@ func (n *node) shiftClock(by time.Duration) error {
 // margin is for what takes its time between us and a server.
 const margin = 200 * time.Millisecond
 
-// quarantine loses data as the assumptions allow: no client reaches the node from before the loss until all leases that
-// had counted on it are over, which is the longest TTL later. Where that is 0, the clients' restart guard is to see to it.
+// quarantine loses data as the assumptions allow: no client reaches the node from before the loss
+// until all leases that had counted on it are over, which is the longest TTL later. Where that is
+// 0, the clients' restart guard is to see to it.
 func (n *node) quarantine(ctx context.Context, longest time.Duration, lose func() error) error {
 	if longest == 0 {
 		return lose()
 	}
 	n.refuse(true, n.doors[:]...)
 	defer n.refuse(false, n.doors[:]...)
-	// Commands may still wait in the server's sockets. It reads them before, or in the same turn as, the first of these.
+	// Commands may still wait in the server's sockets. It reads them before, or in the same turn
+	// as, the first of these.
 	for range 2 {
 		if err := n.command(ctx, "ping"); err != nil {
 			return err

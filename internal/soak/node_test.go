@@ -18,12 +18,14 @@ import (
 func launched(t *testing.T, aof bool) (*node, []*redis.Client) {
 	t.Helper()
 	redistest.Start(t) // skips the test where there is no Redis
-	n, err := launchNode(t.TempDir(), "node", traits{aof: aof, clock: redistest.CanFakeClock()}, redistest.FsyncNever)
+	n, err := launchNode(t.TempDir(), "node", traits{aof: aof, clock: redistest.CanFakeClock()},
+		redistest.FsyncNever)
 	require.NoError(t, err)
 	t.Cleanup(n.close)
 	var clients []*redis.Client
 	for _, door := range n.doors {
-		c := redis.NewClient(&redis.Options{Addr: door.Addr(), MaxRetries: -1, ReadTimeout: 200 * time.Millisecond, DialTimeout: time.Second})
+		c := redis.NewClient(&redis.Options{Addr: door.Addr(), MaxRetries: -1,
+			ReadTimeout: 200 * time.Millisecond, DialTimeout: time.Second})
 		t.Cleanup(func() { _ = c.Close() })
 		clients = append(clients, c)
 	}
@@ -32,7 +34,8 @@ func launched(t *testing.T, aof bool) (*node, []*redis.Client) {
 
 func TestNodeThatLosesDataIsOutOfReachUntilNothingCountsOnIt(t *testing.T) {
 	for _, f := range faults {
-		if !f.loses || f.kind == restartEmpty || f.fits != nil && !f.fits(traits{clock: redistest.CanFakeClock()}) {
+		if !f.loses || f.kind == restartEmpty ||
+			f.fits != nil && !f.fits(traits{clock: redistest.CanFakeClock()}) {
 			continue
 		}
 		t.Run(f.kind, func(t *testing.T) {
@@ -41,10 +44,13 @@ func TestNodeThatLosesDataIsOutOfReachUntilNothingCountsOnIt(t *testing.T) {
 			ctx := t.Context()
 			const longest = time.Second
 			require.NoError(t, clients[0].Set(ctx, "key", 1, time.Minute).Err())
-			s, done := step{kind: f.kind, side: -1, dur: 300 * time.Millisecond, jump: 2 * time.Minute, longest: longest}, make(chan error, 1)
+			s, done := step{kind: f.kind, side: -1, dur: 300 * time.Millisecond,
+				jump: 2 * time.Minute, longest: longest}, make(chan error, 1)
 			go func() { done <- f.strike(ctx, n, s) }()
 			if f.kind == "clock back" { // what is lost was set on the late clock
-				require.Eventually(t, func() bool { return time.Since(clients[0].Time(ctx).Val()) > time.Minute }, 20*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool {
+					return time.Since(clients[0].Time(ctx).Val()) > time.Minute
+				}, 20*time.Second, time.Millisecond)
 				require.NoError(t, clients[0].Set(ctx, "key", 1, time.Minute).Err())
 			}
 			gone := func() bool {
@@ -59,7 +65,8 @@ func TestNodeThatLosesDataIsOutOfReachUntilNothingCountsOnIt(t *testing.T) {
 			require.NoError(t, <-done)
 			require.GreaterOrEqual(t, time.Since(lost), longest)
 			for _, c := range clients {
-				require.Eventually(t, func() bool { return c.Ping(ctx).Err() == nil }, 20*time.Second, 5*time.Millisecond)
+				require.Eventually(t, func() bool { return c.Ping(ctx).Err() == nil },
+					20*time.Second, 5*time.Millisecond)
 			}
 		})
 	}
@@ -75,10 +82,14 @@ func TestFaultsAreMendedAndKeepTheData(t *testing.T) {
 			n, clients := launched(t, true)
 			ctx := t.Context()
 			require.NoError(t, clients[0].Set(ctx, "key", 1, time.Minute).Err())
-			require.NoError(t, f.strike(ctx, n, step{kind: f.kind, side: 0, dur: 50 * time.Millisecond, jump: 5 * time.Millisecond}))
+			require.NoError(t, f.strike(ctx, n,
+				step{kind: f.kind, side: 0, dur: 50 * time.Millisecond,
+					jump: 5 * time.Millisecond}))
 			for _, c := range clients {
-				require.Eventually(t, func() bool { return c.Get(ctx, "key").Val() == "1" }, 20*time.Second, 5*time.Millisecond)
-				require.Eventually(t, func() bool { return c.Set(ctx, "other", 1, 0).Err() == nil }, 20*time.Second, 5*time.Millisecond)
+				require.Eventually(t, func() bool { return c.Get(ctx, "key").Val() == "1" },
+					20*time.Second, 5*time.Millisecond)
+				require.Eventually(t, func() bool { return c.Set(ctx, "other", 1, 0).Err() == nil },
+					20*time.Second, 5*time.Millisecond)
 			}
 		})
 	}
@@ -101,10 +112,14 @@ func TestFaultsAreFelt(t *testing.T) {
 			enough := errors.New("enough")
 			done := make(chan error, 1)
 			go func() { done <- f.strike(ctx, n, s) }()
-			failing := func(c *redis.Client) bool { return c.Set(t.Context(), "key", 1, 0).Err() != nil }
-			require.Eventually(t, func() bool { return failing(clients[1]) }, 20*time.Second, 5*time.Millisecond)
+			failing := func(c *redis.Client) bool {
+				return c.Set(t.Context(), "key", 1, 0).Err() != nil
+			}
+			require.Eventually(t, func() bool { return failing(clients[1]) }, 20*time.Second,
+				5*time.Millisecond)
 			if f.sided {
-				require.Eventually(t, func() bool { return !failing(clients[0]) }, 20*time.Second, 5*time.Millisecond)
+				require.Eventually(t, func() bool { return !failing(clients[0]) }, 20*time.Second,
+					5*time.Millisecond)
 				require.True(t, failing(clients[1]), "still")
 			}
 			stop(enough)
@@ -117,7 +132,8 @@ func TestPowerCutTakesTheLatestWritesBack(t *testing.T) {
 	n, clients := launched(t, true)
 	ctx, done := t.Context(), make(chan error, 1)
 	go func() {
-		done <- faultOf("power cut").strike(ctx, n, step{side: -1, dur: 300 * time.Millisecond, longest: time.Millisecond})
+		done <- faultOf("power cut").strike(ctx, n,
+			step{side: -1, dur: 300 * time.Millisecond, longest: time.Millisecond})
 	}()
 	acknowledged := 0
 	for clients[0].Set(ctx, "key", acknowledged+1, 0).Err() == nil {

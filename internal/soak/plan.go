@@ -11,13 +11,14 @@ import (
 
 // step is one fault of a plan.
 type step struct {
-	at      time.Duration // from the beginning of the faults
-	kind    string
-	target  int           // number of the node, or of the client
-	side    int           // of the doors; -1: all
-	dur     time.Duration // how long it lasts; a quarantine comes on top
-	jump    time.Duration // of a clock, or the length of a delay
-	longest time.Duration // TTL, which a quarantine lasts for; 0: there is none, since the restart guard sees the loss
+	at     time.Duration // from the beginning of the faults
+	kind   string
+	target int           // number of the node, or of the client
+	side   int           // of the doors; -1: all
+	dur    time.Duration // how long it lasts; a quarantine comes on top
+	jump   time.Duration // of a clock, or the length of a delay
+	// TTL, which a quarantine lasts for; 0: there is none, since the restart guard sees the loss
+	longest time.Duration
 	after   time.Duration // for how long the node is of no use when the fault is mended
 	outage  bool          // it is one of those that silence a majority
 }
@@ -34,8 +35,9 @@ const (
 	settling = 300 * time.Millisecond // between two faults of a node
 )
 
-// planner draws a plan. No plan has more than a minority of the nodes impaired at the same time, but for the outages, which
-// take nothing but time from them, or what the restart guard does not rely on.
+// planner draws a plan. No plan has more than a minority of the nodes impaired at the same time,
+// but for the outages, which take nothing but time from them, or what the restart guard does not
+// rely on.
 type planner struct {
 	settings settings
 	rng      *rand.Rand
@@ -67,7 +69,8 @@ const outageEvery = 9 * time.Second
 
 func (p *planner) strikeNodes() {
 	outage := outageEvery / 2
-	for at := slack; at < p.settings.Duration; at += between(p.rng, 50*time.Millisecond, 400*time.Millisecond) {
+	for at := slack; at < p.settings.Duration; at += between(p.rng, 50*time.Millisecond,
+		400*time.Millisecond) {
 		if at > outage {
 			outage += outageEvery
 			p.outage(at)
@@ -101,7 +104,8 @@ func (p *planner) strikeOne(at time.Duration) {
 // while draws how long a fault lasts: often a moment, sometimes much longer than any lease.
 func (p *planner) while() time.Duration {
 	longest := 5 * p.settings.MaxTTL / 2
-	return min(between(p.rng, 50*time.Millisecond, longest), between(p.rng, 50*time.Millisecond, longest))
+	return min(between(p.rng, 50*time.Millisecond, longest),
+		between(p.rng, 50*time.Millisecond, longest))
 }
 
 // choose draws one of the faults that may happen now, and returns the nodes that it may strike.
@@ -171,7 +175,8 @@ func (p *planner) impairedAt(at time.Duration) (n int) {
 	return n
 }
 
-// outage stops what it takes for a majority to be silent, or where that is to do no harm, restarts it without its data.
+// outage stops what it takes for a majority to be silent, or where that is to do no harm, restarts
+// it without its data.
 func (p *planner) outage(at time.Duration) {
 	f, dur := faultOf("pause"), between(p.rng, p.settings.MaxTTL/4, 3*p.settings.MaxTTL/2)
 	if p.settings.Guard && p.rng.IntN(2) == 0 {

@@ -11,10 +11,12 @@ import (
 
 // five is the nodes of a run.
 func five(clock bool) []traits {
-	return []traits{{aof: true, clock: clock}, {aof: true, clock: clock}, {aof: true, clock: clock}, {clock: clock}, {clock: clock}}
+	return []traits{{aof: true, clock: clock}, {aof: true, clock: clock}, {aof: true, clock: clock},
+		{clock: clock}, {clock: clock}}
 }
 
-func plan(t *testing.T, scenario string, seed uint64, duration time.Duration, nodes []traits) []step {
+func plan(t *testing.T, scenario string, seed uint64, duration time.Duration,
+	nodes []traits) []step {
 	t.Helper()
 	s, err := newSettings(scenario, seed, duration)
 	require.NoError(t, err)
@@ -68,7 +70,8 @@ func TestPlanKeepsToItsRules(t *testing.T) {
 		for i, s := range steps {
 			f := faultOf(s.kind)
 			from, _ := span(s)
-			require.True(t, f.weight > 0 || f.kind == restartEmpty && guarded(t, seed), "is within the assumptions: %+v", s)
+			require.True(t, f.weight > 0 || f.kind == restartEmpty && guarded(t, seed),
+				"is within the assumptions: %+v", s)
 			require.True(t, f.fits == nil || f.fits(nodes[s.target]), "fits: %+v", s)
 			require.Equal(t, f.loses && !(f.restarts && guarded(t, seed)), s.longest > 0, "%+v", s)
 			if f.loses {

@@ -13,10 +13,11 @@ import (
 	"github.com/rediskit/redlock/internal/history"
 )
 
-// registers are what the locks guard: a number for each resource, which whoever has the lock reads and, a little later,
-// replaces. The parent keeps them, so that a client's death leaves no doubt about what it has written. An access with a fencing
-// token below one seen before is refused. Where there are none, so is a write that comes when its lease is over, from a client
-// that was stopped meanwhile.
+// registers are what the locks guard: a number for each resource, which whoever has the lock reads
+// and, a little later, replaces. The parent keeps them, so that a client's death leaves no doubt
+// about what it has written. An access with a fencing token below one seen before is refused. Where
+// there are none, so is a write that comes when its lease is over, from a client that was stopped
+// meanwhile.
 type registers struct {
 	clock    clock
 	log      *history.Log
@@ -48,13 +49,15 @@ type accessed struct {
 }
 
 func openRegisters(dir string, c clock, log *history.Log) (*registers, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "registers"), Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "registers"),
+		Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
 	r := &registers{
 		clock: c, log: log, listener: l,
-		conns: make(map[net.Conn]struct{}), values: make(map[string]int64), fences: make(map[string]uint64),
+		conns: make(map[net.Conn]struct{}), values: make(map[string]int64),
+		fences: make(map[string]uint64),
 	}
 	r.wg.Add(1)
 	go r.accept()
@@ -117,7 +120,8 @@ func (r *registers) serve(conn net.Conn) {
 
 // do makes the access and records it.
 func (r *registers) do(a access) accessed {
-	e := history.Event{Kind: history.Read, Began: r.clock.now(), Client: a.Client, Resources: []string{a.Resource}, Token: a.Token, Fence: a.Fence}
+	e := history.Event{Kind: history.Read, Began: r.clock.now(), Client: a.Client,
+		Resources: []string{a.Resource}, Token: a.Token, Fence: a.Fence}
 	r.mu.Lock()
 	refused := a.Fence < r.fences[a.Resource] || a.Fence == 0 && a.Write && r.clock.now() >= a.Until
 	if refused {

@@ -36,7 +36,9 @@ func TestRegisterIsReadAndWrittenWhileTheLeaseLasts(t *testing.T) {
 	was := v.must(t, access{Resource: "a"})
 	require.Zero(t, was.Value)
 	until := r.clock.now() + time.Minute
-	require.False(t, v.must(t, access{Resource: "a", Write: true, Old: 0, New: 1, Began: was.Began, Until: until}).Refused)
+	require.False(t,
+		v.must(t, access{Resource: "a", Write: true, Old: 0, New: 1, Began: was.Began,
+			Until: until}).Refused)
 	require.Equal(t, int64(1), v.must(t, access{Resource: "a"}).Value)
 	require.Zero(t, v.must(t, access{Resource: "b"}).Value)
 
@@ -51,7 +53,8 @@ func TestRegisterShowsTwoWhoWriteAtTheSameTime(t *testing.T) {
 	r, v, log := openTestRegisters(t)
 	first, second := v.must(t, access{Resource: "a"}), v.must(t, access{Resource: "a"})
 	for _, was := range []accessed{first, second} {
-		v.must(t, access{Resource: "a", Write: true, Old: was.Value, New: was.Value + 1, Began: was.Began, Until: r.clock.now() + time.Minute})
+		v.must(t, access{Resource: "a", Write: true, Old: was.Value, New: was.Value + 1,
+			Began: was.Began, Until: r.clock.now() + time.Minute})
 	}
 	violations := history.Check(log.Events())
 	require.Len(t, violations, 1)
@@ -62,7 +65,9 @@ func TestRegisterRefusesAnOlderFence(t *testing.T) {
 	r, v, _ := openTestRegisters(t)
 	require.False(t, v.must(t, access{Resource: "a", Fence: 7}).Refused)
 	require.True(t, v.must(t, access{Resource: "a", Fence: 6}).Refused)
-	require.True(t, v.must(t, access{Resource: "a", Fence: 6, Write: true, Until: r.clock.now() + time.Minute}).Refused)
+	require.True(t,
+		v.must(t, access{Resource: "a", Fence: 6, Write: true,
+			Until: r.clock.now() + time.Minute}).Refused)
 	require.False(t, v.must(t, access{Resource: "a", Fence: 7}).Refused)
 }
 
@@ -74,5 +79,6 @@ func TestClockIsTheSameInAllProcesses(t *testing.T) {
 		require.Less(t, a-b, time.Millisecond)
 		require.Less(t, b-c, time.Millisecond)
 	}
-	require.InDelta(t, float64(time.Hour), float64(one.at(time.Now().Add(time.Hour))-one.now()), float64(time.Second))
+	require.InDelta(t, float64(time.Hour), float64(one.at(time.Now().Add(time.Hour))-one.now()),
+		float64(time.Second))
 }

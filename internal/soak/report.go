@@ -81,33 +81,40 @@ func hasMoment(v history.Violation) bool {
 	return v.Promise != "linearizability" && v.Promise != "register" && v.At > 0
 }
 
-// tick is the unit of time in the page's data: 10 microseconds, which is finer than anything that can be seen.
+// tick is the unit of time in the page's data: 10 microseconds, which is finer than anything that
+// can be seen.
 func tick(d time.Duration) int { return int(d / (10 * time.Microsecond)) }
 
-// timeline is what the page draws. Lists of lists, since there are many: what stands where is said beside them.
+// timeline is what the page draws. Lists of lists, since there are many: what stands where is said
+// beside them.
 type timeline struct {
-	End        int      `json:"end"`
-	Nodes      []string `json:"nodes"`
-	Clients    []string `json:"clients"`
-	Workers    int      `json:"workers"`
-	Resources  int      `json:"resources"`
-	Tenures    [][]any  `json:"tenures"`    // client, worker, called, first, last, until, over, end, resources, token, fence, epoch
-	Waits      [][]any  `json:"waits"`      // client, worker, began, ended, resources, how it ended, attempts
-	Faults     [][]any  `json:"faults"`     // target, began, ended, kind, note
-	Deaths     [][]any  `json:"deaths"`     // client, when
-	Violations []int    `json:"violations"` // when
+	End       int      `json:"end"`
+	Nodes     []string `json:"nodes"`
+	Clients   []string `json:"clients"`
+	Workers   int      `json:"workers"`
+	Resources int      `json:"resources"`
+	// client, worker, called, first, last, until, over, end, resources, token, fence, epoch
+	Tenures [][]any `json:"tenures"`
+	// client, worker, began, ended, resources, how it ended, attempts
+	Waits      [][]any `json:"waits"`
+	Faults     [][]any `json:"faults"`     // target, began, ended, kind, note
+	Deaths     [][]any `json:"deaths"`     // client, when
+	Violations []int   `json:"violations"` // when
 }
 
 func newTimeline(v *verdict) *timeline {
-	t := &timeline{Workers: v.settings.Workers, Resources: v.settings.Resources, Waits: [][]any{}, Deaths: [][]any{}, Faults: [][]any{}, Tenures: [][]any{}}
+	t := &timeline{Workers: v.settings.Workers, Resources: v.settings.Resources, Waits: [][]any{},
+		Deaths: [][]any{}, Faults: [][]any{}, Tenures: [][]any{}}
 	for i := range v.settings.Clients {
 		t.Clients = append(t.Clients, fmt.Sprintf("c%d", i))
 	}
 	for _, tenure := range v.tenures {
 		client, worker := whose(tenure.Client)
 		t.Tenures = append(t.Tenures, []any{
-			client, worker, tick(tenure.Called), tick(tenure.First), tick(tenure.Last), tick(tenure.Until), tick(tenure.Over), tenure.End,
-			places(tenure.Resources), tenure.Token[:min(8, len(tenure.Token))], tenure.Fence, epochOf(tenure.Resources),
+			client, worker, tick(tenure.Called), tick(tenure.First), tick(tenure.Last),
+			tick(tenure.Until), tick(tenure.Over), tenure.End,
+			places(tenure.Resources), tenure.Token[:min(8, len(tenure.Token))], tenure.Fence,
+			epochOf(tenure.Resources),
 		})
 	}
 	open := make(map[string]int) // each worker's latest wait
@@ -170,7 +177,8 @@ func whose(name string) (client, worker int) {
 	return client, worker
 }
 
-// epochOf returns the epoch of resources, which is the same for all that one worker wants at a time.
+// epochOf returns the epoch of resources, which is the same for all that one worker wants at a
+// time.
 func epochOf(resources []string) string {
 	_, epoch, _ := strings.Cut(resources[0], "/")
 	return epoch

@@ -25,15 +25,24 @@ func made(t *testing.T, scenario string) *verdict {
 	s0, err := newSettings(scenario, 1, 10*time.Second)
 	require.NoError(t, err)
 	return judge(s0, []history.Event{
-		{Kind: history.Acquired, Began: 1 * s, At: 2 * s, Client: "c0.1", Resources: []string{"r0/0", "r2/0"}, Token: "one-and-more", Until: 6 * s},
-		{Kind: history.Refused, Began: 2 * s, At: 2*s + 1e6, Client: "c1.0", Resources: []string{"r2/0"}, Note: noteHeld},
-		{Kind: history.Refused, Began: 2*s + 2e6, At: 2*s + 3e6, Client: "c1.0", Resources: []string{"r2/0"}, Note: noteNoQuorum},
-		{Kind: history.Held, Began: 5 * s, At: 5 * s, Client: "c0.1", Resources: []string{"r0/0", "r2/0"}, Token: "one-and-more", Until: 6 * s},
-		{Kind: history.Ended, Began: 6 * s, At: 6 * s, Client: "c0.1", Token: "one-and-more", Note: noteLost},
-		{Kind: history.Acquired, Began: 4 * s, At: 4 * s, Client: "c1.0", Resources: []string{"r2/0"}, Token: "two", Until: 5 * s},
-		{Kind: history.Ended, Began: 4*s + 1, At: 4*s + 1, Client: "c1.0", Token: "two", Note: noteReleased},
-		{Kind: history.Fault, Began: 3 * s, At: 4 * s, Client: "node 3", Token: "delay", Note: "delay 5ms <side>"},
-		{Kind: history.Fault, Began: 3 * s, At: 4 * s, Client: "c1", Token: clientPause, Note: clientPause},
+		{Kind: history.Acquired, Began: 1 * s, At: 2 * s, Client: "c0.1",
+			Resources: []string{"r0/0", "r2/0"}, Token: "one-and-more", Until: 6 * s},
+		{Kind: history.Refused, Began: 2 * s, At: 2*s + 1e6, Client: "c1.0",
+			Resources: []string{"r2/0"}, Note: noteHeld},
+		{Kind: history.Refused, Began: 2*s + 2e6, At: 2*s + 3e6, Client: "c1.0",
+			Resources: []string{"r2/0"}, Note: noteNoQuorum},
+		{Kind: history.Held, Began: 5 * s, At: 5 * s, Client: "c0.1",
+			Resources: []string{"r0/0", "r2/0"}, Token: "one-and-more", Until: 6 * s},
+		{Kind: history.Ended, Began: 6 * s, At: 6 * s, Client: "c0.1", Token: "one-and-more",
+			Note: noteLost},
+		{Kind: history.Acquired, Began: 4 * s, At: 4 * s, Client: "c1.0",
+			Resources: []string{"r2/0"}, Token: "two", Until: 5 * s},
+		{Kind: history.Ended, Began: 4*s + 1, At: 4*s + 1, Client: "c1.0", Token: "two",
+			Note: noteReleased},
+		{Kind: history.Fault, Began: 3 * s, At: 4 * s, Client: "node 3", Token: "delay",
+			Note: "delay 5ms <side>"},
+		{Kind: history.Fault, Began: 3 * s, At: 4 * s, Client: "c1", Token: clientPause,
+			Note: clientPause},
 		{Kind: history.Crashed, Began: 7 * s, At: 7 * s, Client: "c0"},
 	}, nil, 3)
 }
@@ -60,8 +69,10 @@ func TestReportTellsWhatHappenedAndNeedsNothingElse(t *testing.T) {
 	require.Equal(t, 7*100_000, data.End)
 	require.Equal(t, []string{"node 3"}, data.Nodes)
 	require.Len(t, data.Tenures, 2)
-	require.Equal(t, []any{0., 1., 1e5, 2e5, 5e5, 6e5, 6e5, "lost", []any{0., 2.}, "one-and-", 0., "0"}, data.Tenures[0])
-	require.Equal(t, [][]any{{1., 0., 2e5, 2.003e5, []any{2.}, noteNoQuorum, 2.}}, data.Waits, "two tries in a row are one wait")
+	require.Equal(t, []any{0., 1., 1e5, 2e5, 5e5, 6e5, 6e5, "lost", []any{0., 2.}, "one-and-", 0.,
+		"0"}, data.Tenures[0])
+	require.Equal(t, [][]any{{1., 0., 2e5, 2.003e5, []any{2.}, noteNoQuorum, 2.}}, data.Waits,
+		"two tries in a row are one wait")
 	require.Len(t, data.Faults, 2)
 	require.Len(t, data.Deaths, 1)
 	require.Equal(t, []int{4e5}, data.Violations, "of those that have a moment")
@@ -112,7 +123,9 @@ func TestVerdict(t *testing.T) {
 func TestAcquisitionThatEndsInAnotherErrorIsAViolation(t *testing.T) {
 	v := made(t, safe)
 	before := len(v.violations)
-	v = judge(v.settings, append(v.events, history.Event{Kind: history.Refused, At: time.Second, Note: "boom"}), nil, 0)
+	v = judge(v.settings,
+		append(v.events, history.Event{Kind: history.Refused, At: time.Second, Note: "boom"}), nil,
+		0)
 	require.Len(t, v.violations, before+1)
 	require.Contains(t, v.violations[before].Text, "boom")
 }

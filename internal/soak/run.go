@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// The clients get to know each other before the first fault, and have some peace after the last one.
+	// The clients get to know each other before the first fault, and have some peace after the last
+	// one.
 	warmUp = time.Second
 	calm   = 2 * time.Second
 
@@ -40,7 +41,8 @@ func run(ctx context.Context, s settings) (_ *verdict, err error) {
 		return nil, err
 	}
 	defer registers.close()
-	f := &fleet{settings: s, clock: clock, log: log, brief: arena.masters, registry: registers.addr(), origin: origin, errors: troubles}
+	f := &fleet{settings: s, clock: clock, log: log, brief: arena.masters,
+		registry: registers.addr(), origin: origin, errors: troubles}
 	defer f.kill()
 	if err := f.launch(); err != nil {
 		return nil, err
@@ -72,11 +74,13 @@ func ordeal(ctx context.Context, s settings, n *nemesis) error {
 	return sleep(ctx, calm)
 }
 
-// aftermath looks whether every resource can be had when all is mended and everybody is gone, and whether nothing is left
-// then.
-func aftermath(ctx context.Context, s settings, a arena, c clock, log *history.Log) (broken []history.Violation) {
+// aftermath looks whether every resource can be had when all is mended and everybody is gone, and
+// whether nothing is left then.
+func aftermath(ctx context.Context, s settings, a arena, c clock,
+	log *history.Log) (broken []history.Violation) {
 	complain := func(promise, format string, args ...any) {
-		broken = append(broken, history.Violation{Promise: promise, At: c.now(), Text: fmt.Sprintf(format, args...)})
+		broken = append(broken, history.Violation{Promise: promise, At: c.now(),
+			Text: fmt.Sprintf(format, args...)})
 	}
 	nodes := a.masters(0).connect()
 	locker, err := redlock.New(nodes)
@@ -96,7 +100,8 @@ func aftermath(ctx context.Context, s settings, a arena, c clock, log *history.L
 			seen[r] = true
 		}
 	}
-	// What a crashed client had expires; a waiter comes back after eight retry intervals at the latest, and half as much again.
+	// What a crashed client had expires; a waiter comes back after eight retry intervals at the
+	// latest, and half as much again.
 	limit, cancel := context.WithTimeout(ctx, s.MaxTTL+5*time.Second)
 	defer cancel()
 	for r := range seen {

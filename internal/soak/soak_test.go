@@ -20,16 +20,18 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, locktest.ClientLeaks()...)
 }
 
-// short makes a short run, and longer ones until one satisfies, with leases that allow for a machine which has other things to
-// do.
-func short(t *testing.T, scenario string, duration time.Duration, change func(*settings), satisfies func(*verdict) bool) *verdict {
+// short makes a short run, and longer ones until one satisfies, with leases that allow for a
+// machine which has other things to do.
+func short(t *testing.T, scenario string, duration time.Duration, change func(*settings),
+	satisfies func(*verdict) bool) *verdict {
 	t.Helper()
 	redistest.Start(t) // skips the test where there is no Redis
 	for try := 1; ; try++ {
 		s, err := newSettings(scenario, uint64(time.Now().UnixNano()), time.Duration(try)*duration)
 		require.NoError(t, err)
 		s.Clients, s.Workers = 3, 4
-		s.MinTTL, s.MaxTTL, s.NodeTimeout = 500*time.Millisecond, 1200*time.Millisecond, 200*time.Millisecond
+		s.MinTTL, s.MaxTTL, s.NodeTimeout = 500*time.Millisecond, 1200*time.Millisecond,
+			200*time.Millisecond
 		if change != nil {
 			change(&s)
 		}
@@ -48,7 +50,9 @@ func short(t *testing.T, scenario string, duration time.Duration, change func(*s
 }
 
 func TestNoPromiseBreaksUnderFaultsThatMayHappen(t *testing.T) {
-	v := short(t, safe, 10*time.Second, nil, func(v *verdict) bool { return len(v.violations) > 0 || v.passed() })
+	v := short(t, safe, 10*time.Second, nil, func(v *verdict) bool {
+		return len(v.violations) > 0 || v.passed()
+	})
 	require.Empty(t, v.violations)
 	require.Empty(t, v.shortages)
 }
@@ -72,7 +76,8 @@ func TestCheckerSeesWhatNodesWithoutMemoryDo(t *testing.T) {
 		for promise, n := range v.promises() {
 			broken[promise] += n
 		}
-		return broken["mutual exclusion"] > 0 && broken["linearizability"] > 0 && broken["register"] > 0
+		return broken["mutual exclusion"] > 0 && broken["linearizability"] > 0 &&
+			broken["register"] > 0
 	})
 	for _, promise := range []string{"mutual exclusion", "linearizability", "register"} {
 		require.Positive(t, broken[promise], promise)

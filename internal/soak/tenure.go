@@ -11,7 +11,8 @@ import (
 	"github.com/rediskit/redlock/internal/history"
 )
 
-// tenure is the life of one lock in the hands of a worker, which looks at it and records what it sees.
+// tenure is the life of one lock in the hands of a worker, which looks at it and records what it
+// sees.
 type tenure struct {
 	w         *worker
 	h         *redlock.Handle // nil under Do
@@ -29,8 +30,8 @@ type tenure struct {
 // Not every look is recorded: this often, and the last one.
 const sayEvery = 25 * time.Millisecond
 
-// alive looks, and records the end when it sees it. The time is from before the look: what was alive at the look was so then,
-// however long this process was stopped in between.
+// alive looks, and records the end when it sees it. The time is from before the look: what was
+// alive at the look was so then, however long this process was stopped in between.
 func (t *tenure) alive() bool {
 	if t.over {
 		return false
@@ -86,7 +87,8 @@ func (t *tenure) end(note string) {
 
 func (t *tenure) record(kind history.Kind, began, at time.Duration, note string) {
 	e := history.Event{
-		Kind: kind, Began: began, At: at, Client: t.w.name, Resources: t.resources, Token: t.token, Until: t.until, Note: note,
+		Kind: kind, Began: began, At: at, Client: t.w.name, Resources: t.resources, Token: t.token,
+		Until: t.until, Note: note,
 	}
 	if t.h != nil {
 		e.Fence = t.h.Fence()

@@ -49,7 +49,8 @@ func judge(s settings, events []history.Event, broken []history.Violation, stale
 	}
 	slices.Sort(v.waits)
 	for note, n := range v.unexpected {
-		v.violations = append(v.violations, history.Violation{Promise: "errors", Text: fmt.Sprintf("%d acquisitions ended in: %s", n, note)})
+		v.violations = append(v.violations, history.Violation{Promise: "errors",
+			Text: fmt.Sprintf("%d acquisitions ended in: %s", n, note)})
 	}
 	v.shortages = v.missing()
 	return v
@@ -112,8 +113,10 @@ func (v *verdict) missing() (shortages []string) {
 		{"faults of clients", clientFaults, 0.3, safe},
 		{"failovers", v.faults[failoverKind], 0.03, failover},
 	} {
-		if need := int(m.perSec * seconds); (m.scenario == "" || m.scenario == v.settings.Scenario) && m.got < need {
-			shortages = append(shortages, fmt.Sprintf("too few %s: %d, at least %d are needed", m.what, m.got, need))
+		if need := int(m.perSec * seconds); (m.scenario == "" ||
+			m.scenario == v.settings.Scenario) && m.got < need {
+			shortages = append(shortages, fmt.Sprintf("too few %s: %d, at least %d are needed",
+				m.what, m.got, need))
 		}
 	}
 	return shortages
@@ -135,8 +138,8 @@ func (v *verdict) totals() (nodes, clients int) {
 // expectsViolations reports whether the scenario is there to show some.
 func (v *verdict) expectsViolations() bool { return v.settings.Scenario != safe }
 
-// passed reports whether the run is what it should be. Careless faults that break nothing would mean that the harness sees
-// nothing; a failover has the right to go well.
+// passed reports whether the run is what it should be. Careless faults that break nothing would
+// mean that the harness sees nothing; a failover has the right to go well.
 func (v *verdict) passed() bool {
 	switch {
 	case len(v.shortages)+len(v.troubles) > 0:
@@ -150,7 +153,8 @@ func (v *verdict) passed() bool {
 	}
 }
 
-// ofRegisters returns how many of the violations are such that a register has been written by two at a time.
+// ofRegisters returns how many of the violations are such that a register has been written by two
+// at a time.
 func (v *verdict) ofRegisters() (n int) {
 	for _, violation := range v.violations {
 		if violation.Promise == "register" {
@@ -178,11 +182,13 @@ func (v *verdict) numbers() []number {
 	nodes, clients := v.totals()
 	return []number{
 		{"grants", fmt.Sprintf("%d (%d of several resources)", v.grants, v.multi)},
-		{"refusals", fmt.Sprintf("%d held, %d no quorum, %d too late, %d deadlocks", v.held, v.noQuorum, v.late, v.deadlocks)},
+		{"refusals", fmt.Sprintf("%d held, %d no quorum, %d too late, %d deadlocks", v.held,
+			v.noQuorum, v.late, v.deadlocks)},
 		{"locks lost or held to their end", fmt.Sprint(v.lost)},
 		{"extensions", fmt.Sprint(v.extended)},
 		{"register writes", fmt.Sprintf("%d, and %d late ones refused", v.swaps, v.stale)},
-		{"time to a grant", fmt.Sprintf("median %v, 90%% %v, 99%% %v, longest %v", rounded(v.wait(50)), rounded(v.wait(90)), rounded(v.wait(99)), rounded(v.wait(100)))},
+		{"time to a grant", fmt.Sprintf("median %v, 90%% %v, 99%% %v, longest %v",
+			rounded(v.wait(50)), rounded(v.wait(90)), rounded(v.wait(99)), rounded(v.wait(100)))},
 		{"client processes that died", fmt.Sprint(v.crashes)},
 		{"faults", fmt.Sprintf("%d of nodes, %d of clients", nodes, clients)},
 		{"violations", fmt.Sprint(len(v.violations))},
@@ -216,13 +222,18 @@ func (v *verdict) conclusion() string {
 	case v.settings.Scenario == careless && n == 0:
 		return "FAILED: nodes lost their data and voted on, and the checker saw nothing"
 	case v.settings.Scenario == careless && v.settings.Fencing && v.ofRegisters() > 0:
-		return fmt.Sprintf("FAILED: %d violations, and fencing tokens have not kept the registers from them", n)
+		return fmt.Sprintf(
+			"FAILED: %d violations, and fencing tokens have not kept the registers from them", n)
 	case v.settings.Scenario == careless && v.settings.Fencing:
-		return fmt.Sprintf("%d violations, as expected: nodes lost their data and voted on, which the library assumes not to happen; fencing tokens have kept the registers right", n)
+		return fmt.Sprintf("%d violations, as expected: nodes lost their data and voted on, "+
+			"which the library assumes not to happen; fencing tokens have kept the registers right",
+			n)
 	case v.settings.Scenario == careless:
-		return fmt.Sprintf("%d violations, as expected: nodes lost their data and voted on, which the library assumes not to happen", n)
+		return fmt.Sprintf("%d violations, as expected: nodes lost their data and voted on, "+
+			"which the library assumes not to happen", n)
 	default:
-		return fmt.Sprintf("%d violations: a failover may lose locks that the old master had granted, and for a while both grant", n)
+		return fmt.Sprintf("%d violations: a failover may lose locks that the old master had "+
+			"granted, and for a while both grant", n)
 	}
 }
 

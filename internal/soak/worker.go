@@ -37,8 +37,10 @@ var tasks = []task{
 	{name: "release soon", weight: 24, hold: (*worker).releaseSoon},
 	{name: "hold to the end", weight: 3, hold: (*worker).holdToTheEnd},
 	{name: "extend", weight: 3, hold: (*worker).extend},
-	{name: "renew", weight: 2, hold: (*worker).renew, opts: []redlock.AcquireOption{redlock.WithAutoRenewal(true)}},
-	{name: "take another one", weight: 2, hold: (*worker).takeAnother, opts: []redlock.AcquireOption{redlock.WithAutoRenewal(true)}},
+	{name: "renew", weight: 2, hold: (*worker).renew,
+		opts: []redlock.AcquireOption{redlock.WithAutoRenewal(true)}},
+	{name: "take another one", weight: 2, hold: (*worker).takeAnother,
+		opts: []redlock.AcquireOption{redlock.WithAutoRenewal(true)}},
 	{name: "wait for the end", weight: 1, hold: (*worker).waitForTheEnd},
 }
 
@@ -65,15 +67,18 @@ func (w *worker) run(ctx context.Context) {
 
 // once gets a lock and holds it as the task wants.
 func (w *worker) once(ctx context.Context, task task) {
-	ttl := min(between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL), between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL))
-	t := w.take(ctx, w.choose(), ttl, append([]redlock.AcquireOption{redlock.WithTTL(ttl)}, task.opts...))
+	ttl := min(between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL),
+		between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL))
+	t := w.take(ctx, w.choose(), ttl, append([]redlock.AcquireOption{redlock.WithTTL(ttl)},
+		task.opts...))
 	if t == nil {
 		return
 	}
 	w.useRegisters(t)
 	if w.rng.IntN(dieEvery) == 0 && t.alive() {
 		t.say()
-		w.out.add(history.Event{Kind: history.Fault, At: w.clock.now(), Client: w.name, Token: clientDies, Note: clientDies})
+		w.out.add(history.Event{Kind: history.Fault, At: w.clock.now(), Client: w.name,
+			Token: clientDies, Note: clientDies})
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}
 	task.hold(w, ctx, t)
@@ -97,13 +102,20 @@ func (w *worker) choose() []string {
 }
 
 // take waits in Acquire, or tries again and again, and gives up after a while.
-func (w *worker) take(ctx context.Context, resources []string, ttl time.Duration, opts []redlock.AcquireOption) *tenure {
+func (w *worker) take(ctx context.Context, resources []string, ttl time.Duration,
+	opts []redlock.AcquireOption) *tenure {
 	if w.rng.IntN(2) == 0 {
 		opts = append(opts, redlock.WithMaxWait(between(w.rng, ttl/2, 2*w.Settings.MaxTTL)))
-		return w.attempt(resources, func() (*redlock.Handle, error) { return w.locker.AcquireMulti(ctx, resources, opts...) })
+		return w.attempt(resources, func() (*redlock.Handle,
+			error) {
+			return w.locker.AcquireMulti(ctx, resources, opts...)
+		})
 	}
 	for range 1 + w.rng.IntN(20) {
-		t := w.attempt(resources, func() (*redlock.Handle, error) { return w.locker.TryAcquireMulti(ctx, resources, opts...) })
+		t := w.attempt(resources, func() (*redlock.Handle,
+			error) {
+			return w.locker.TryAcquireMulti(ctx, resources, opts...)
+		})
 		if t != nil {
 			return t
 		}
@@ -153,13 +165,16 @@ func (w *worker) refused(began time.Duration, resources []string, err error) {
 	case errors.Is(err, context.Canceled):
 		note = noteStopped
 	}
-	w.out.add(history.Event{Kind: history.Refused, Began: began, At: w.clock.now(), Client: w.name, Resources: resources, Note: note})
+	w.out.add(history.Event{Kind: history.Refused, Began: began, At: w.clock.now(), Client: w.name,
+		Resources: resources, Note: note})
 }
 
-// useRegisters adds one to what the resources guard, taking its time between reading and writing. Only every other time it looks
-// at the lock again before it writes, like the programs that there are: the registers must refuse what comes too late.
+// useRegisters adds one to what the resources guard, taking its time between reading and writing.
+// Only every other time it looks at the lock again before it writes, like the programs that there
+// are: the registers must refuse what comes too late.
 func (w *worker) useRegisters(t *tenure) {
-	longest := pick(w.rng, time.Millisecond, 3*time.Millisecond, w.Settings.MinTTL/4, w.Settings.MinTTL)
+	longest := pick(w.rng, time.Millisecond, 3*time.Millisecond, w.Settings.MinTTL/4,
+		w.Settings.MinTTL)
 	for _, r := range t.resources {
 		a := access{Client: w.name, Resource: r, Token: t.token, Fence: t.h.Fence()}
 		was, err := w.registers.do(a)
@@ -213,7 +228,8 @@ func (w *worker) extend(ctx context.Context, t *tenure) {
 			return
 		}
 		began := w.clock.now()
-		if t.h.Extend(ctx, between(w.rng, w.Settings.MinTTL/2, w.Settings.MaxTTL)) == nil && t.alive() {
+		if t.h.Extend(ctx, between(w.rng, w.Settings.MinTTL/2, w.Settings.MaxTTL)) == nil &&
+			t.alive() {
 			w.out.add(history.Event{
 				Kind: history.Extended, Began: began, At: t.seen, Client: w.name,
 				Resources: t.resources, Token: t.token, Until: t.until,
@@ -227,16 +243,19 @@ func (w *worker) extend(ctx context.Context, t *tenure) {
 	t.release()
 }
 
-// takeAnother waits for a second lock while it holds the first, in any order: two who do that may wait for each other.
+// takeAnother waits for a second lock while it holds the first, in any order: two who do that may
+// wait for each other.
 func (w *worker) takeAnother(ctx context.Context, t *tenure) {
 	another := w.choose()[:1]
 	if slices.Contains(t.resources, another[0]) {
 		t.release()
 		return
 	}
-	under, cancel := context.WithCancel(t.h.Context(ctx)) // so that the wait is known as one of the holder
+	// so that the wait is known as one of the holder
+	under, cancel := context.WithCancel(t.h.Context(ctx))
 	second := w.attempt(another, func() (*redlock.Handle, error) {
-		return w.locker.Acquire(under, another[0], redlock.WithTTL(w.Settings.MaxTTL), redlock.WithMaxWait(2*w.Settings.MaxTTL))
+		return w.locker.Acquire(under, another[0], redlock.WithTTL(w.Settings.MaxTTL),
+			redlock.WithMaxWait(2*w.Settings.MaxTTL))
 	})
 	cancel()
 	if second != nil {
@@ -257,13 +276,15 @@ func (w *worker) do(ctx context.Context) {
 	began, resources := w.clock.now(), w.choose()[:1]
 	var t *tenure
 	err := w.locker.Do(ctx, resources[0], func(work context.Context) error {
-		t = &tenure{w: w, work: work, resources: resources, token: fmt.Sprintf("%016x by Do", w.rng.Uint64())}
+		t = &tenure{w: w, work: work, resources: resources,
+			token: fmt.Sprintf("%016x by Do", w.rng.Uint64())}
 		if t.begin(began) {
 			t.pass(between(w.rng, 0, w.Settings.MaxTTL/2))
 			t.say()
 		}
 		return nil
-	}, redlock.WithTTL(between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL)), redlock.WithMaxWait(w.Settings.MaxTTL))
+	}, redlock.WithTTL(between(w.rng, w.Settings.MinTTL, w.Settings.MaxTTL)),
+		redlock.WithMaxWait(w.Settings.MaxTTL))
 	switch {
 	case t == nil:
 		w.refused(began, resources, err)

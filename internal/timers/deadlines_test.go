@@ -28,8 +28,10 @@ func TestDeadlinesAreKeptWhoeverSharesThem(t *testing.T) {
 			wg.Go(func() {
 				<-over
 				lost := time.Until(start.Add(d))
-				assert.GreaterOrEqual(t, lost, time.Duration(0), "begun after %v", called.Sub(begin))
-				assert.LessOrEqual(t, lost, time.Duration(d/sharing), "begun after %v", called.Sub(begin))
+				assert.GreaterOrEqual(t, lost, time.Duration(0), "begun after %v",
+					called.Sub(begin))
+				assert.LessOrEqual(t, lost, time.Duration(d/sharing), "begun after %v",
+					called.Sub(begin))
 			})
 		}
 	})

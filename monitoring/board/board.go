@@ -77,10 +77,11 @@ func Load(name string) (*Dashboard, error) {
 	return &d, nil
 }
 
-// Query returns the query as Grafana sends it, for one job (a regular expression), all groups and the
-// given interval of rates.
+// Query returns the query as Grafana sends it, for one job (a regular expression), all groups and
+// the given interval of rates.
 func (t Target) Query(job string, interval time.Duration) string {
-	return strings.NewReplacer("$job", job, "$group", ".*", "$__rate_interval", interval.String()).Replace(t.Expr)
+	return strings.NewReplacer("$job", job, "$group", ".*", "$__rate_interval",
+		interval.String()).Replace(t.Expr)
 }
 
 // Legend returns the name of a series.
@@ -105,10 +106,14 @@ type Point struct {
 }
 
 // Range asks the server at the base address for a query's series over time.
-func Range(ctx context.Context, base, query string, from, to time.Time, step time.Duration) ([]Series, error) {
-	seconds := func(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64) }
+func Range(ctx context.Context, base, query string, from, to time.Time,
+	step time.Duration) ([]Series, error) {
+	seconds := func(t time.Time) string {
+		return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64)
+	}
 	return ask(ctx, base+"/api/v1/query_range?"+url.Values{
-		"query": {query}, "start": {seconds(from)}, "end": {seconds(to)}, "step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)},
+		"query": {query}, "start": {seconds(from)}, "end": {seconds(to)},
+		"step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)},
 	}.Encode())
 }
 
@@ -159,7 +164,9 @@ func ask(ctx context.Context, url string) ([]Series, error) {
 		}
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b Series) int { return strings.Compare(fmt.Sprint(a.Labels), fmt.Sprint(b.Labels)) })
+	slices.SortFunc(all, func(a, b Series) int {
+		return strings.Compare(fmt.Sprint(a.Labels), fmt.Sprint(b.Labels))
+	})
 	return all, nil
 }
 

@@ -1,5 +1,5 @@
-// Command picture draws the panels of dashboard.json from the answers of a Prometheus server, as SVG,
-// for README.md. Grafana draws them more finely; the queries and the data are the same.
+// Command picture draws the panels of dashboard.json from the answers of a Prometheus server, as
+// SVG, for README.md. Grafana draws them more finely; the queries and the data are the same.
 //
 //	go run ./picture -prometheus http://127.0.0.1:9090 -job shop -last 10m -o dashboard.svg
 package main
@@ -27,7 +27,8 @@ func main() {
 	last := flag.Duration("last", 10*time.Minute, "how much to show")
 	to := time.Now()
 	flag.TextVar(&to, "to", to, "the end of that, such as 2027-01-31T12:00:00Z")
-	interval := flag.Duration("interval", 20*time.Second, "of rates: at least four times that of scrapes")
+	interval := flag.Duration("interval", 20*time.Second,
+		"of rates: at least four times that of scrapes")
 	dashboard := flag.String("dashboard", "dashboard.json", "`file` of the dashboard")
 	out := flag.String("o", "dashboard.svg", "`file` to write")
 	flag.Parse()
@@ -75,11 +76,13 @@ func (p *picture) draw(ctx context.Context, d *board.Dashboard) error {
 	for _, panel := range d.Panels {
 		height = max(height, panel.GridPos.Y+panel.GridPos.H)
 	}
-	fmt.Fprintf(&p.svg, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%d" font-family="sans-serif" font-size="10" fill="#333">`+"\n",
+	fmt.Fprintf(&p.svg,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%d" font-family="sans-serif" font-size="10" fill="#333">`+"\n",
 		24*column, head+height*row)
 	fmt.Fprintln(&p.svg, `<rect width="100%" height="100%" fill="#f4f5f5"/>`)
 	p.text(gap, 20, "start", ` font-size="14" font-weight="bold"`, d.Title)
-	p.text(gap, 36, "start", "", fmt.Sprintf("The dashboard's queries, and what a Prometheus answered: job %s, %s to %s UTC. Not a screenshot of Grafana.",
+	p.text(gap, 36, "start", "", fmt.Sprintf("The dashboard's queries, and what a Prometheus "+
+		"answered: job %s, %s to %s UTC. Not a screenshot of Grafana.",
 		p.job, p.from.UTC().Format("15:04:05"), p.to.UTC().Format("15:04:05")))
 	for _, panel := range d.Panels {
 		lines, err := p.ask(ctx, panel)
@@ -94,7 +97,8 @@ func (p *picture) draw(ctx context.Context, d *board.Dashboard) error {
 
 func (p *picture) ask(ctx context.Context, panel board.Panel) (lines []line, err error) {
 	for _, t := range panel.Targets {
-		series, err := board.Range(ctx, p.base, t.Query(p.job, p.interval), p.from, p.to, p.to.Sub(p.from)/200)
+		series, err := board.Range(ctx, p.base, t.Query(p.job, p.interval), p.from, p.to,
+			p.to.Sub(p.from)/200)
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +113,9 @@ func (p *picture) panel(panel board.Panel, lines []line) {
 	g := panel.GridPos
 	x, y := float64(g.X)*column+gap/2, float64(head+g.Y*row)
 	w, h := float64(g.W)*column-gap, float64(g.H*row-gap)
-	fmt.Fprintf(&p.svg, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="2" fill="#fff" stroke="#ddd"/>`+"\n", x, y, w, h)
+	fmt.Fprintf(&p.svg,
+		`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="2" fill="#fff" stroke="#ddd"/>`+
+			"\n", x, y, w, h)
 	p.text(x+8, y+16, "start", ` font-size="11" font-weight="bold"`, panel.Title)
 
 	lowest, highest := extremes(lines)
@@ -121,11 +127,14 @@ func (p *picture) panel(panel board.Panel, lines []line) {
 	}
 	for v := lowest; v < highest+step/2; v += step {
 		_, level := at(board.Point{Time: p.from, Value: v})
-		fmt.Fprintf(&p.svg, `<path d="M%.1f %.1fH%.1f" stroke="#eee"/>`+"\n", x+left, level, x+w-right)
-		p.text(x+left-4, level+3, "end", ` font-size="9"`, value(v, panel.FieldConfig.Defaults.Unit))
+		fmt.Fprintf(&p.svg, `<path d="M%.1f %.1fH%.1f" stroke="#eee"/>`+"\n", x+left, level,
+			x+w-right)
+		p.text(x+left-4, level+3, "end", ` font-size="9"`,
+			value(v, panel.FieldConfig.Defaults.Unit))
 	}
 	for i, l := range lines {
-		fmt.Fprintf(&p.svg, `<path d="%s" fill="none" stroke="%s" stroke-width="1.3"/>`+"\n", p.path(l, at), colours[i%len(colours)])
+		fmt.Fprintf(&p.svg, `<path d="%s" fill="none" stroke="%s" stroke-width="1.3"/>`+"\n",
+			p.path(l, at), colours[i%len(colours)])
 	}
 	p.text(x+left, y+h-foot+12, "start", ` font-size="9"`, p.from.UTC().Format("15:04"))
 	p.text(x+w-right, y+h-foot+12, "end", ` font-size="9"`, p.to.UTC().Format("15:04"))
@@ -150,7 +159,8 @@ func (p *picture) path(l line, at func(board.Point) (float64, float64)) string {
 
 func (p *picture) legend(x, y float64, lines []line) {
 	for i, l := range lines {
-		fmt.Fprintf(&p.svg, `<rect x="%.1f" y="%.1f" width="8" height="3" fill="%s"/>`+"\n", x, y-4, colours[i%len(colours)])
+		fmt.Fprintf(&p.svg, `<rect x="%.1f" y="%.1f" width="8" height="3" fill="%s"/>`+"\n", x, y-4,
+			colours[i%len(colours)])
 		name := cmp.Or(l.name, `""`)
 		p.text(x+11, y, "start", ` font-size="9"`, name)
 		x += 19 + 5*float64(len(name))
@@ -158,7 +168,8 @@ func (p *picture) legend(x, y float64, lines []line) {
 }
 
 func (p *picture) text(x, y float64, anchor, attributes, s string) {
-	fmt.Fprintf(&p.svg, `<text x="%.1f" y="%.1f" text-anchor="%s"%s>%s</text>`+"\n", x, y, anchor, attributes, html.EscapeString(s))
+	fmt.Fprintf(&p.svg, `<text x="%.1f" y="%.1f" text-anchor="%s"%s>%s</text>`+"\n", x, y, anchor,
+		attributes, html.EscapeString(s))
 }
 
 // extremes returns the range that a diagram has to show, 0 included.

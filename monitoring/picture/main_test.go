@@ -22,18 +22,21 @@ func TestEveryPanelIsDrawn(t *testing.T) {
 	to := time.Unix(1_800_000_000, 0)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		require.NotContains(t, r.FormValue("query"), "$")
-		fmt.Fprintf(w, `{"data":{"result":[{"metric":{"group":"a<b","outcome":"held"},"values":[[%d,"1.5"],[%d,"NaN"],[%d,"-2"]]}]}}`,
+		fmt.Fprintf(w,
+			`{"data":{"result":[{"metric":{"group":"a<b","outcome":"held"},"values":[[%d,"1.5"],[%d,"NaN"],[%d,"-2"]]}]}}`,
 			to.Unix()-60, to.Unix()-30, to.Unix())
 	}))
 	defer server.Close()
 	d, err := board.Load("../dashboard.json")
 	require.NoError(t, err)
-	p := picture{base: server.URL, job: "shop", interval: time.Minute, from: to.Add(-time.Minute), to: to}
+	p := picture{base: server.URL, job: "shop", interval: time.Minute, from: to.Add(-time.Minute),
+		to: to}
 	require.NoError(t, p.draw(context.Background(), d))
 	text := p.svg.String()
 	for _, panel := range d.Panels {
 		require.Contains(t, text, ">"+panel.Title+"<")
-		require.Equal(t, len(panel.Targets), strings.Count(pieceOf(text, panel.Title), `stroke-width="1.3"`), panel.Title)
+		require.Equal(t, len(panel.Targets), strings.Count(pieceOf(text, panel.Title),
+			`stroke-width="1.3"`), panel.Title)
 	}
 	require.Contains(t, text, "a&lt;b")
 	for decoder := xml.NewDecoder(strings.NewReader(text)); ; {
@@ -68,5 +71,6 @@ func TestScales(t *testing.T) {
 		require.InEpsilon(t, want, niceStep(least), 1e-9, least)
 	}
 	require.Equal(t, []string{"0 s", "5 ms", "1.5 s", "66 %", "3 /s", "-1"},
-		[]string{value(0, "s"), value(.005, "s"), value(1.5, "s"), value(.66, "percentunit"), value(3, "ops"), value(-1, "short")})
+		[]string{value(0, "s"), value(.005, "s"), value(1.5, "s"), value(.66, "percentunit"),
+			value(3, "ops"), value(-1, "short")})
 }

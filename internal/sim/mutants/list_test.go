@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whoever changes a text that a mutant replaces learns of it here, and not when the mutants are run the next time.
+// Whoever changes a text that a mutant replaces learns of it here, and not when the mutants are run
+// the next time.
 func TestMutantsReplaceTextsThatAreThere(t *testing.T) {
 	root, err := moduleRoot()
 	require.NoError(t, err)
@@ -21,6 +22,7 @@ func TestMutantsReplaceTextsThatAreThere(t *testing.T) {
 
 func TestUnitTestsAreOfMutants(t *testing.T) {
 	for name, unit := range tests {
-		require.True(t, slices.ContainsFunc(mutants, func(m mutant) bool { return m.name == name }), "%s: %s", unit.test, name)
+		require.True(t, slices.ContainsFunc(mutants, func(m mutant) bool { return m.name == name }),
+			"%s: %s", unit.test, name)
 	}
 }

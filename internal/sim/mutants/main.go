@@ -1,6 +1,7 @@
-// Command mutants breaks the library in one way after the other and sees whether the simulation notices, or a unit test what the
-// simulation seldom meets. Nothing in the tree is touched: the compiler is given other text for some of its files (go test
-// -overlay). It fails if a mutant survives, or if the text that it replaces is no longer there.
+// Command mutants breaks the library in one way after the other and sees whether the simulation
+// notices, or a unit test what the simulation seldom meets. Nothing in the tree is touched: the
+// compiler is given other text for some of its files (go test -overlay). It fails if a mutant
+// survives, or if the text that it replaces is no longer there.
 //
 //	go run ./internal/sim/mutants [-run regexp] [-timeout 60s]
 package main
@@ -44,7 +45,8 @@ func runAll(only string, timeout time.Duration) error {
 		return err
 	}
 	var failed []error
-	fmt.Printf("| mutant | what is wrong with it | seed | promise | after |\n| --- | --- | --- | --- | --- |\n")
+	fmt.Printf("| mutant | what is wrong with it | seed | promise | after |\n| --- | --- | --- | " +
+		"--- | --- |\n")
 	for _, m := range mutants {
 		if !pattern.MatchString(m.name) {
 			continue
@@ -54,7 +56,8 @@ func runAll(only string, timeout time.Duration) error {
 			failed = append(failed, fmt.Errorf("%s: %w", m.name, err))
 			catch = caught{promise: "**" + strings.SplitN(err.Error(), "\n", 2)[0] + "**"}
 		}
-		fmt.Printf("| %s | %s | %s | %s | %.1f s |\n", m.name, m.why, catch.seed, catch.promise, catch.after.Seconds())
+		fmt.Printf("| %s | %s | %s | %s | %.1f s |\n", m.name, m.why, catch.seed, catch.promise,
+			catch.after.Seconds())
 	}
 	return errors.Join(failed...)
 }
@@ -145,7 +148,8 @@ var violation = regexp.MustCompile(`(?m)seed (\d+): [^\n]*\n\s*VIOLATION (?:[^ ]
 func (m mutant) hunt(root, binary string, timeout time.Duration) (caught, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSeeds$", fmt.Sprint("-seeds=", seeds), "-stop", fmt.Sprint("-patience=", timeout*3/4))
+	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSeeds$",
+		fmt.Sprint("-seeds=", seeds), "-stop", fmt.Sprint("-patience=", timeout*3/4))
 	run.Dir = filepath.Join(root, "internal", "sim")
 	var out bytes.Buffer
 	run.Stdout, run.Stderr = &out, &out
