@@ -254,7 +254,9 @@ func (h *Handle) endLocked(cause Cause, reason string) {
 func (h *Handle) watchLocked() {
 	if !h.watching {
 		h.watching = true
-		h.alarm.Ring = h.tick
+		if h.alarm.Ring == nil { // else it may be ringing right now
+			h.alarm.Ring = h.tick
+		}
 		h.armLocked()
 	}
 }
