@@ -82,8 +82,8 @@ func TestCronLogsALossAndNoContention(t *testing.T) {
 	locker := open(t, clients, redlock.WithTTL(time.Second))
 	log := errorLog{cron.DiscardLogger, make(chan error, 1)}
 	running, finish := make(chan struct{}), make(chan struct{})
-	first := integrations.RunOnce(locker, "invoices",
-		log)(cron.FuncJob(func() { close(running); <-finish }))
+	first := integrations.RunOnce(locker, "invoices", log)(
+		cron.FuncJob(func() { close(running); <-finish }))
 	done := make(chan struct{})
 	go func() { defer close(done); first.Run() }()
 	receive(t, running, "the job")
