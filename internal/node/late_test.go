@@ -149,6 +149,35 @@ func TestCloseGivesUpCallsThatFailInTurns(t *testing.T) {
 	}
 }
 
+// halting holds the line up as soon as a call has failed, and so before it is tried again.
+type halting struct {
+	inbox
+	line *line
+}
+
+func (h halting) Receive(c *node.Call) bool {
+	if c.Repeating {
+		h.line.halt()
+	}
+	return h.inbox.Receive(c)
+}
+
+func TestCallWhoseLastTryIsCutShortSaysWhyItFailedBefore(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	c := pushCall(halting{in, l}, "list", "x")
+	c.Script = script("return redis.error_reply('ERR not now')")
+	c.RepeatUntil = time.Now().Add(time.Hour)
+	require.True(t, n.Send(c))
+	eventually(t, func() bool { return len(l.begun()) == 3 }) // by digest, as text, and again
+	_, err := shut(n, 0, 10*time.Millisecond)
+	require.ErrorContains(t, err, "1 calls are still with the Redis client")
+	l.resume()
+	require.Same(t, c, in.next(t))
+	require.ErrorContains(t, c.Err, "not now")
+	require.True(t, c.Repeated, "the last try may still reach the node")
+}
+
 var errRefused = errors.New("refused")
 
 // slowlyRefused is a dialer to a host that says no, but is far away.
