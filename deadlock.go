@@ -24,16 +24,14 @@ type DeadlockError struct {
 	op        string
 	resources []string
 	waited    []time.Duration
-	// the owner does not hold what the entry before waits for, but is first in line for it
-	queued []bool
+	queued    []bool // the owner does not hold it, but is first in line for it
 }
 
 // Wait is one wait of a cycle: Owner waits for Resource, which the next entry's Owner holds, and
 // behind the last entry the first one's. Or nobody holds it, but the next entry's Owner is first in
 // line for it, and waits for others that it wants to have at the same time.
 type Wait struct {
-	// the label under which the waiting task holds, or is to have, what the entry before waits for
-	Owner    string
+	Owner    string // the label under which it has, or is to have, what the entry before waits for
 	Resource string
 }
 

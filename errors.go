@@ -52,9 +52,7 @@ type QuorumError struct {
 type NodeError struct {
 	Node int    // index into the list given to New
 	Addr string // as the client has it, "" where it cannot be told
-	// a *HeldError, a *QuarantineError, what the server or the network said, or that there was no
-	// answer in time
-	Err error
+	Err  error  // a *HeldError, a *QuarantineError, what the server or the network said, or silence
 }
 
 // HeldError is one node's word that a key is somebody else's. It matches no sentinel by itself:

@@ -30,20 +30,16 @@ type AcquireDone struct {
 	Resources []string
 	Start     time.Time
 	Duration  time.Duration
-	// tries; 0 if the call had ended before; a contest with others in the same moment is one
-	Attempts int
-	Waited   bool // a Waiting went before
-	Adopted  bool // by Locker.Adopt
-	// nodes that had granted the lock when that was decided; others may follow
-	Granted  int
-	Nodes    int           // of so many
-	Validity time.Duration // how long the lock can be trusted from now on; 0 if Err is not nil
-	Locker   uint64        // numbers the Lockers of this process
-	// numbers the locks of a Locker: with Locker it names one, for whoever puts its events
-	// together; 0 if Err is not nil
-	Lock  uint64
-	Fence uint64 // the fencing token; 0 without fencing
-	Err   error  // what the call returns
+	Attempts  int           // tries: a contest in one moment is one; 0 if the call had ended before
+	Waited    bool          // a Waiting went before
+	Adopted   bool          // by Locker.Adopt
+	Granted   int           // nodes that had granted the lock by then; others may follow
+	Nodes     int           // of so many
+	Validity  time.Duration // how long the lock can be trusted from now on; 0 if Err is not nil
+	Locker    uint64        // numbers the Lockers of this process
+	Lock      uint64        // numbers the locks of the Locker, in all events; 0 if Err is not nil
+	Fence     uint64        // the fencing token; 0 without fencing
+	Err       error         // what the call returns
 }
 
 // ExtendDone is the end of an extension, by hand or by automatic renewal. A renewal that had
@@ -56,15 +52,13 @@ type ExtendDone struct {
 	Duration  time.Duration
 	Renewal   bool
 	TTL       time.Duration // what was asked for
-	// what was left of the former lease at the end of the call; not negative
-	Left     time.Duration
-	Validity time.Duration // how long the lock can be trusted from now on; 0 if it has ended
-	// nodes that had lost the lock, and get it again; those that answer later do not count
-	Healed   int
-	Failures int    // renewals in a row that have failed up to this one; 0 for an Extend
-	Locker   uint64 // like Lock, that of its AcquireDone
-	Lock     uint64
-	Err      error
+	Left      time.Duration // what was left of the former lease at the end; not negative
+	Validity  time.Duration // how long the lock can be trusted from now on; 0 if it has ended
+	Healed    int           // nodes that had lost the lock and get it again, as far as known by now
+	Failures  int           // renewals in a row that have failed, with this one; 0 for an Extend
+	Locker    uint64        // like Lock, that of its AcquireDone
+	Lock      uint64
+	Err       error
 }
 
 // Cause says how a lease ended. As a text it is fit for a label.
@@ -113,11 +107,10 @@ type ReleaseDone struct {
 	Resources []string
 	Start     time.Time
 	Duration  time.Duration
-	// how long the lock had been lost when Release was called; 0 if it was not
-	Overrun time.Duration
-	Locker  uint64 // like Lock, that of its AcquireDone
-	Lock    uint64
-	Err     error
+	Overrun   time.Duration // for how long the lock had been lost before; 0 if it was not
+	Locker    uint64        // like Lock, that of its AcquireDone
+	Lock      uint64
+	Err       error
 }
 
 // NodeCall says that a call to a node was answered or has failed: one for each node that an
@@ -133,9 +126,8 @@ type NodeCall struct {
 	Duration  time.Duration // until the answer, the time in the queue included
 	Batch     int           // calls that shared the round trip, this one included
 	Late      bool          // it took longer than the node timeout: nobody waited for it any more
-	// the node answered that the key is somebody else's, or gone: it is well, and Err says which
-	Refused bool
-	Err     error // a *HeldError if the key is somebody else's; what the server or the network said
+	Refused   bool          // the node is well: Err says whose the key is, or that it is gone
+	Err       error         // a *HeldError if it is somebody's; what the server or the network said
 }
 
 // NodeState says that a node has begun to fail, or answers again. Nodes count as up until a call
@@ -160,11 +152,9 @@ type LeaderChanged struct {
 	Context   context.Context // of Lead
 	Resources []string        // the name that the candidates campaign for
 	Leading   bool
-	Term      uint64 // the fencing token of the term; 0 without fencing
-	// for how long nobody may have led: since this process last saw or was a leader; 0 if it never
-	// did
-	Gap   time.Duration
-	Cause Cause // why the leadership ended; "" if it begins
+	Term      uint64        // the fencing token of the term; 0 without fencing
+	Gap       time.Duration // since this process last saw or was a leader; 0 if it never did
+	Cause     Cause         // why the leadership ended; "" if it begins
 }
 
 // DeadlockFound says that waiting would never end: each of the Cycle waits for what the next one

@@ -28,7 +28,7 @@ type Handle struct {
 	mu     sync.Mutex
 	posted []func() // what must not run under the mutex: see unlock
 	lease  lease.Lease
-	// after h.acquired: when the latest round was begun that an extension has won
+	// proved is when the latest extension that was won had been begun, after acquired.
 	proved   time.Duration
 	err      error                            // why the handle ended; nil while the lock is held
 	done     chan struct{}                    // made by Done

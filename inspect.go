@@ -13,13 +13,11 @@ import (
 // Status is what the nodes say about a resource.
 type Status struct {
 	Resource string
-	Locked   bool // some owner has, or may have, a quorum
-	// the owner's label, "" if free; "unknown" if the lock is not one of this library's
-	Owner string
-	TTL   time.Duration // what is left of the lock at most; negative: it never expires
-	// the owner's fencing token, as most nodes have it; 0 without [WithFencing]
-	Fence   uint64
-	Waiters int // registered on the nodes: at least one for each Locker that waits
+	Locked   bool          // some owner has, or may have, a quorum
+	Owner    string        // the owner's label; "" if free, "unknown" if it is not this library's
+	TTL      time.Duration // what is left of the lock at most; negative: it never expires
+	Fence    uint64        // its fencing token, as most nodes have it; 0 without [WithFencing]
+	Waiters  int           // registered on the nodes: at least one for each Locker that waits
 }
 
 // IsLocked reports whether some owner has the resource, or may have it as far as the nodes that

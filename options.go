@@ -37,7 +37,7 @@ type config struct {
 	guard       time.Duration // 0: none
 	logger      *slog.Logger  // may be nil
 	observer    Observer      // may be nil
-	// how long a wait lasts before deadlocks are looked for; 0: they are not
+	// deadlocks is how long a wait lasts before deadlocks are looked for; 0: they are not.
 	deadlocks time.Duration
 	err       error // the first invalid option
 }

@@ -45,7 +45,7 @@ type wait struct {
 	ctx       context.Context // with the maximum wait
 	cancel    context.CancelFunc
 	attempts  int
-	// waits for d, or until something happens sooner
+	// sleep waits for d, or until something happens sooner.
 	sleep    func(ctx context.Context, d time.Duration) error
 	place    func() string // the name in the nodes' queues, or ""
 	next     time.Duration // the next pause
@@ -53,7 +53,7 @@ type wait struct {
 	stranger string    // see compete; "" before the first
 	reason   error     // of the last attempt that came to its end
 	tried    time.Time // when the latest attempt began
-	// the beginning of the first of the last attempts that all found no quorum; zero: there is none
+	// outage is when the first of the last attempts began that all found no quorum; zero: none did.
 	outage    time.Time
 	maxOutage time.Duration
 	began     time.Time

@@ -62,8 +62,8 @@ type Call struct {
 	said       error   // what the last of those tries was answered, or what kept it from one
 	stream     *stream // in whose queue it is
 	next, prev *Call   // neighbours there
-	// the one of the calls that it waits for that has the same owner: whoever follows this one
-	// relies on it
+	// after is the one of the calls that it waits for that has the same owner: whoever follows this
+	// one relies on it.
 	after     *Call
 	followers []*Call  // calls that wait for this one
 	holds     []string // keys on which it holds others back

@@ -53,7 +53,7 @@ type Node struct {
 	idle    chan struct{} // closed when there is nothing left to do; made by Close
 	rest    chan struct{} // closed when all that is left is inside go-redis; made by Close
 
-	// of masters that may have been promoted, by address; see guard.go
+	// sightings are of masters that may have been promoted, by address; see guard.go.
 	sightings map[string]sighting
 }
 

@@ -14,7 +14,7 @@ type Claim struct {
 	nodes *Nodes
 	keys  *Keys
 	token string // without the number of a shortening
-	// acquire's: token, TTL, how many lock keys there are on a plain server, and see Propose
+	// args are acquire's: token, TTL, how many lock keys a plain server has, and see Propose.
 	args  [4]any
 	place *Place // where its owner stands in the queues; nil: nowhere
 	next  *Place // who is to stand there when the lock is released; nil: nobody

@@ -22,7 +22,8 @@ type Look struct {
 
 // Sight is the answer.
 type Sight struct {
-	// the lock key's value, or the name in its queue, if a quorum of nodes has the same; else ""
+	// Owner is the lock key's value, or the name in its queue, if a quorum of nodes has the same;
+	// else "".
 	Owner   string
 	Queued  bool     // it is the name in its queue
 	Notices []string // what this owner lets others read, as often as nodes have it

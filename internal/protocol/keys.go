@@ -12,7 +12,8 @@ type Keys struct {
 
 	prefix string
 	all    group // the keys of a plain server, in the order of the resources
-	// those of a Redis Cluster, where slots differ; nil: it is asked as a plain server is
+	// groups are those of a Redis Cluster, where slots differ; nil: it is asked as a plain server
+	// is.
 	groups []group
 	apart  bool // see Apart
 	fenced bool // with their counters
@@ -20,8 +21,8 @@ type Keys struct {
 
 // group are keys that one call can carry.
 type group struct {
-	// the lock keys; behind them, if they are queued, their queues; then, with fencing, their
-	// counters
+	// keys are the lock keys; behind them, if they are queued, their queues; then, with fencing,
+	// their counters.
 	keys    []string
 	args    []any    // the same, as arguments of a command; nil: they are made for each command
 	counted []string // the lock keys and their counters; nil without fencing

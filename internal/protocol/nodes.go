@@ -23,7 +23,7 @@ type Config struct {
 	Drift   float64
 	Fencing bool            // each lock has a fencing token
 	Life    context.Context // ends, with its cause, when the Locker is closed
-	// what no caller learns otherwise; called one at a time, in order, without any lock held
+	// Tell gets what no caller learns otherwise: one at a time, in order, without any lock held.
 	Tell  func(Trouble)
 	Heard func(Heard) // each answer; may be nil; called without any lock held
 	Hints bool        // deadlocks are looked for

@@ -54,7 +54,7 @@ type Round struct {
 	modest  bool          // does not ask sites that have not answered the acquire yet
 	late    bool          // votes that come after the end can still win or lose it
 	final   bool          // the end of the Locker does not cut it short
-	// sites that had lost our keys and get them again; guarded by the claim's mutex
+	// healed counts sites that had lost our keys and get them again; the claim's mutex guards it.
 	healed int32
 	before int             // see beaten: rounds before this one
 	raise  *raise          // what raiseVerb carries; else nil
@@ -70,7 +70,7 @@ type Round struct {
 	expired time.Duration // after which it was settled without the missing votes; 0: it was not
 	beaten  int           // rounds of a contest up to this one in which a competitor had a quorum
 	split   time.Time     // when a majority had answered, and not decided it; zero: they have not
-	// closed when the round is finished, or its deadline has moved; made by whoever waits
+	// news is closed when the round is finished or its deadline has moved. Whoever waits makes it.
 	news     chan struct{}
 	finished bool // settled, and then has run
 	contest  bool // several want the resource: see Prevails

@@ -14,7 +14,7 @@ type watch struct {
 	watchers []*Watcher
 	place    *protocol.Place // where the nodes find us
 	number   uint64
-	// when the first node said after the latest look that it is free; zero: none has
+	// called is when the first node said after the latest look that it is free; zero: none has.
 	called time.Time
 	free   []bool // by node
 	looks  int    // begun so far
