@@ -154,7 +154,7 @@ func (l *Locker) wait(ctx context.Context, p *plan, began time.Time, q *queue.Wa
 	w := l.newWait(ctx, "acquire", p, began)
 	defer func() { w.cancel() }()
 	w.longest = min(w.longest, queue.MostPause)
-	w.sleep, w.place = q.Wait, q.Name
+	w.sleep, w.place, w.seen = q.Wait, q.Name, q.Seen
 	if err != nil {
 		w.attempts, w.tried = 1, began
 	}
@@ -237,9 +237,9 @@ func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err
 func failed(q *queue.Waiter, r *protocol.Round, err error) {
 	switch {
 	case errors.Is(err, ErrHeld):
-		q.Refused(r)
+		q.Refused(r, err)
 	case errors.Is(err, ErrNoQuorum):
-		q.Unanswered()
+		q.Unanswered(err)
 	}
 }
 
@@ -250,8 +250,7 @@ func (l *Locker) lastTry(w *wait, p *plan, q *queue.Waiter, cause error) (*Handl
 		return nil, err
 	}
 	if cause == ErrClosed || w.outer.Err() != nil {
-		return nil,
-			w.gaveUp(cause, interrupt(w.outer, cause, stateError("acquire", w.resources, ErrHeld)))
+		return nil, w.gaveUp(cause, w.behind(cause))
 	}
 	h, _, err := l.attempt(w.attemptContext(), p, q.Place())
 	if err != nil {

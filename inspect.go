@@ -81,16 +81,19 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 	q := l.line.Watch(p.keys)
 	defer q.Leave()
 	w := l.newWait(ctx, "wait for", p, time.Now())
-	w.sleep, w.longest = q.Wait, min(w.longest, queue.MostPause)
+	w.sleep, w.seen, w.longest = q.Wait, q.Seen, min(w.longest, queue.MostPause)
 	free, cause := q.Turn(ctx)
 	if cause != nil {
-		return w.gaveUp(cause, interrupt(ctx, cause, stateError(w.op, w.resources, ErrHeld)))
+		return w.gaveUp(cause, w.behind(cause))
 	}
 	for !free {
 		var hint time.Duration
 		free, hint, err = l.look(w.attemptContext(), p, q)
 		if free {
 			break
+		}
+		if !cutShort(err) {
+			q.Saw(err)
 		}
 		if err := w.pause(hint, err); err != nil {
 			return err

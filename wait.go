@@ -46,8 +46,11 @@ type wait struct {
 	cancel    context.CancelFunc
 	attempts  int
 	// sleep waits for d, or until something happens sooner.
-	sleep    func(ctx context.Context, d time.Duration) error
-	place    func() string // the name in the nodes' queues, or ""
+	sleep func(ctx context.Context, d time.Duration) error
+	place func() string // the name in the nodes' queues, or ""
+	// seen tells what those who wait here last saw: whether one of them had the resources, or else
+	// what the latest attempt has come to.
+	seen     func() (held bool, err error)
 	next     time.Duration // the next pause
 	longest  time.Duration
 	stranger string    // see compete; "" before the first
@@ -166,17 +169,30 @@ func (w *wait) outageOver() {
 }
 
 // gaveUp is the error of a wait that cause has ended. Its reason is that of the last attempt that
-// came to its end, if there was one.
+// came to its end, here or of somebody for whom this one has waited, if there was one.
 func (w *wait) gaveUp(cause, last error) error {
 	if err := w.inVain(cause); err != nil {
 		return err
 	}
-	switch {
-	case cause == ErrClosed:
+	if cause == ErrClosed {
 		return stateError(w.op, w.resources, ErrClosed)
-	case w.reason != nil:
-		return interrupt(w.outer, cause, w.reason)
-	default:
-		return last
 	}
+	reason := w.reason
+	if held, err := w.seen(); reason == nil && held {
+		reason = stateError(w.op, w.resources, ErrHeld)
+	} else if reason == nil {
+		reason = err
+	}
+	if reason != nil {
+		return interrupt(w.outer, cause, reason)
+	}
+	return last
+}
+
+// errBehind is for a wait that nobody's attempt has shown anything yet.
+var errBehind = errors.New("others of this Locker are still asking for it")
+
+// behind is what a wait comes to that cause has ended before its turn has come.
+func (w *wait) behind(cause error) error {
+	return cutAttempt(w.outer, cause, stateError(w.op, w.resources, errBehind))
 }

@@ -12,6 +12,7 @@
 //	    queue_process_test.go   the first in line is killed or stopped
 //	    attempt_test.go         attempts that fail, come late or are cancelled; what they leave
 //	    wait_test.go            Acquire and WaitForUnlock while they wait
+//	    wait_together_test.go   several of one Locker that stop waiting at the same time
 //	    multilock_test.go       several resources at once
 //	    fencing_test.go         WithFencing: tokens that increase from holder to holder
 //	    queue_fencing_test.go   the same for those who wait

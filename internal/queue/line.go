@@ -61,7 +61,14 @@ type group struct {
 	holder  *Waiter   // has the lock, and will put the first one into the queues; nil: nobody
 	covered time.Time // until when: see Waiter.Won
 	used    time.Time // when somebody last waited
+	seen    seen      // what those who wait here know of the resources
 	watch   *watch    // nil: nobody watches
+}
+
+// seen is what was last seen of some resources. The zero value: nothing yet.
+type seen struct {
+	held bool  // somebody here had them
+	err  error // what an attempt, or a look, of somebody here has come to; nil: see held
 }
 
 // New returns the line of a Locker. channel is its inbox. trouble is told, once, why messages

@@ -210,12 +210,20 @@ func (w *Waiter) standLocked() {
 	l.enlistLocked(number, w)
 }
 
-// Refused says that an attempt did not get the lock, and how long it took.
-func (w *Waiter) Refused(r *protocol.Round) {
+// Seen returns what those who wait here last saw of the resources: whether somebody here has or had
+// them, or else what the latest attempt has come to. (false, nil): nothing is known yet.
+func (w *Waiter) Seen() (held bool, err error) {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	return w.group.seen.held || w.group.holder != nil, w.group.seen.err
+}
+
+// Refused says that an attempt did not get the lock, how long it took, and what it has come to.
+func (w *Waiter) Refused(r *protocol.Round, err error) {
 	took := r.Took() // before: see Line.Look
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
-	w.group.used = time.Now()
+	w.group.used, w.group.seen = time.Now(), seen{err: err}
 	w.line.clock.guess()
 	w.standLocked()
 	w.attempts++
@@ -224,10 +232,12 @@ func (w *Waiter) Refused(r *protocol.Round) {
 }
 
 // Unanswered says that an attempt found no quorum of nodes. Nobody is told of the end of that, so
-// all who wait here are to see for themselves, each as long as they care to.
-func (w *Waiter) Unanswered() {
+// all who wait here are to see for themselves, each as long as they care to. err is what the
+// attempt has come to.
+func (w *Waiter) Unanswered(err error) {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
+	w.group.seen = seen{err: err}
 	for _, other := range w.group.waiters {
 		other.activateLocked()
 	}
@@ -412,6 +422,7 @@ func (w *Waiter) holdsLocked(c *protocol.Claim, until time.Time) (awaited bool) 
 		return false
 	}
 	g.used, g.holder, g.covered = w.won, w, earlier(until, w.won.Add(coverTime))
+	g.seen = seen{held: true}
 	return true
 }
 
@@ -419,6 +430,9 @@ func (w *Waiter) holdsLocked(c *protocol.Claim, until time.Time) (awaited bool) 
 func (w *Waiter) removeLocked() {
 	g := w.group
 	g.waiters = slices.DeleteFunc(g.waiters, func(other *Waiter) bool { return other == w })
+	if len(g.waiters) == 0 {
+		g.seen = seen{} // whoever comes later sees for themselves
+	}
 }
 
 // Release hands the lock over: it returns the place of whoever is next here, which the release of

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/rediskit/redlock/internal/quorum"
 )
 
+var errHeld = errors.New("held")
+
 // A claim asks the line whether it hears a node while it has its own mutex: a line that asked a
 // claim for something with its mutex held would stop both for good.
 func TestLineAsksNoClaimWithItsMutexHeld(t *testing.T) {
@@ -21,10 +24,10 @@ func TestLineAsksNoClaimWithItsMutexHeld(t *testing.T) {
 	w := l.Join(l.keys("r"), time.Second)
 	defer w.Leave()
 	_, r := l.attempt(t, w)
-	w.Refused(r)
+	w.Refused(r, errHeld)
 
 	for name, ask := range map[string]func(){
-		"Look": func() { l.Look(r) }, "Refused": func() { w.Refused(r) },
+		"Look": func() { l.Look(r) }, "Refused": func() { w.Refused(r, errHeld) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			done := make(chan struct{})
@@ -278,7 +281,7 @@ func TestAllWhoWaitAskTheNodesInAnOutage(t *testing.T) {
 	l, _ := lineOver(t, 1)
 	first, second, third := l.Join(l.keys("r"), time.Second), l.Join(l.keys("r"), time.Second),
 		l.Join(l.keys("r"), time.Second)
-	first.Unanswered()
+	first.Unanswered(errors.New("an outage"))
 	require.True(t, second.active && third.active)
 	for _, w := range []*Waiter{third, first, second} {
 		w.Leave()

@@ -18,6 +18,7 @@ type watch struct {
 	called time.Time
 	free   []bool // by node
 	looks  int    // begun so far
+	seen   error  // what the latest look that came to its end has shown; nil: there was none
 }
 
 // Watcher is a call that waits until a resource is free.
@@ -93,6 +94,20 @@ func (w *Watcher) Look() *protocol.Place {
 	clear(v.free)
 	w.line.members[v.number] = w
 	return v.place
+}
+
+// Saw says what a look has shown that did not find the resource free.
+func (w *Watcher) Saw(err error) {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	w.group.watch.seen = err
+}
+
+// Seen returns what the latest look of those who watch here has shown: see Waiter.Seen.
+func (w *Watcher) Seen() (held bool, err error) {
+	w.line.mu.Lock()
+	defer w.line.mu.Unlock()
+	return false, w.group.watch.seen
 }
 
 // Held says that the resource was not free: the nodes will say when it is.

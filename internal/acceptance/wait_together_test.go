@@ -1,0 +1,69 @@
+package acceptance_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rediskit/redlock"
+)
+
+// giveUpTogether has several calls of one Locker wait, each with a context of its own, and all of
+// these end at the same time.
+func giveUpTogether(n int, after time.Duration, l *redlock.Locker,
+	wait func(context.Context, *redlock.Locker) error) []error {
+	until := time.Now().Add(after)
+	return atOnce(n, func(int) error {
+		ctx, cancel := context.WithDeadline(context.Background(), until)
+		defer cancel()
+		return wait(ctx, l)
+	})
+}
+
+// The turn of a call that is next may come when its own context ends: it has seen nothing itself.
+func TestAllThatGiveUpAtTheSameTimeSayThatTheLockIsHeld(t *testing.T) {
+	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
+		servers, clients := masters(t, 3)
+		l := open(t, clients)
+		warmUp(t, clients)
+		takeFor(t, time.Hour, "r", servers...)
+		for round := range 10 {
+			for i, err := range giveUpTogether(8, 50*time.Millisecond, l, wait) {
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				requireOnly(t, err, redlock.ErrHeld, fmt.Sprint("round ", round, " call ", i))
+			}
+		}
+	})
+}
+
+// Those behind the first one in line ask no node. They know of an outage what it has found.
+func TestAllThatGiveUpInAnOutageSaySo(t *testing.T) {
+	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
+		servers, clients := masters(t, 3)
+		l := open(t, clients, redlock.WithNodeTimeout(100*time.Millisecond))
+		warmUp(t, clients)
+		freeze(t, servers[1:]...)
+		for i, err := range giveUpTogether(8, time.Second, l, wait) {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			requireOnly(t, err, redlock.ErrNoQuorum, fmt.Sprint("call ", i))
+		}
+	})
+}
+
+// Until then they know nothing, and take their own haste neither for a holder nor for an outage.
+func TestThoseWhoGiveUpBeforeAnythingIsKnownNameNoReason(t *testing.T) {
+	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
+		servers, clients := masters(t, 3)
+		l := open(t, clients, redlock.WithNodeTimeout(time.Minute), redlock.WithTTL(time.Hour))
+		warmUp(t, clients)
+		freeze(t, servers[1:]...)
+		for _, err := range giveUpTogether(4, 200*time.Millisecond, l, wait) {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.NotErrorIs(t, err, redlock.ErrHeld)
+			require.NotErrorIs(t, err, redlock.ErrNoQuorum)
+		}
+	})
+}
