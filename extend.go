@@ -78,7 +78,7 @@ func (h *Handle) extended(r *protocol.Round, ttl time.Duration) {
 // tooLateLocked takes back what an extension has given to a lock that was lost meanwhile: the nodes
 // may have run it between the end of the lease and that of the keys. A minimum hold stays.
 func (h *Handle) tooLateLocked(r *protocol.Round) {
-	switch left := h.minHoldLeft(); {
+	switch left := h.minHoldLeftLocked(); {
 	case h.err != ErrLost || r.Outcome() != quorum.Won:
 	case left > 0:
 		h.posted = append(h.posted, func() { h.claim.Retire(left).Send() })
@@ -123,7 +123,7 @@ func (h *Handle) shorten(ctx context.Context, proved lease.Lease) error {
 	// begun before can move the lease from now on.
 	h.lease = proved
 	h.claim.Prove(proved)
-	r := h.claim.Shorten(max(proved.TTL, h.minHoldLeft()), h.shortened)
+	r := h.claim.Shorten(max(proved.TTL, h.minHoldLeftLocked()), h.shortened)
 	h.armLocked()
 	h.unlock()
 	r.For(ctx)

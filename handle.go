@@ -235,7 +235,7 @@ func (h *Handle) refusedLocked(r *protocol.Round) {
 func (h *Handle) endLocked(cause Cause, reason string) {
 	err := cause.err()
 	h.err = err
-	h.claim.End(err == ErrReleased && h.minHoldLeft() > 0) // see farewell
+	h.claim.End(err == ErrReleased && h.minHoldLeftLocked() > 0) // see farewell
 	if h.done != nil {
 		close(h.done)
 	}

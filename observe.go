@@ -112,32 +112,46 @@ func (l *Locker) get(ctx context.Context, p *plan) (*Handle, error) {
 }
 
 func (l *Locker) acquired(p *plan, h *Handle, err error) (*Handle, error) {
-	if a := p.account; a != nil {
-		done := AcquireDone{
-			Context: a.ctx, Resources: p.keys.Resources, Start: a.start,
-			Duration: time.Since(a.start),
-			Attempts: a.attempts, Waited: a.waited, Adopted: a.adopted, Nodes: l.nodes.Len(),
-			Locker: l.number, Err: err,
-		}
-		var short *QuorumError
-		switch {
-		case err == nil:
-			a.lock = l.locks.Add(1)
-			done.Granted, done.Lock, done.Fence = a.granted, a.lock, h.Fence()
-			done.Validity = max(0, time.Until(h.lease.End())) // nobody else has the handle yet
-		case errors.As(err, &short):
-			done.Granted = short.Got
-		}
-		l.tell(done)
-		if a.campaign != nil && err == nil {
-			l.tell(a.campaign.leads(done))
-		}
+	if p.account != nil {
+		l.tellAcquired(p, h, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	h.start()
 	return h, nil
+}
+
+// tellAcquired tells the end of an acquisition. If the observer panics, nobody gets the handle: the
+// lock is released, and nothing more is told of it.
+func (l *Locker) tellAcquired(p *plan, h *Handle, err error) {
+	told := false
+	defer func() {
+		if !told && err == nil {
+			h.account, h.minHold = nil, 0 // nobody else has the handle yet
+			_ = h.Release(context.Background())
+		}
+	}()
+	a := p.account
+	done := AcquireDone{
+		Context: a.ctx, Resources: p.keys.Resources, Start: a.start,
+		Duration: time.Since(a.start), Attempts: a.attempts, Waited: a.waited,
+		Adopted: a.adopted, Nodes: l.nodes.Len(), Locker: l.number, Err: err,
+	}
+	var short *QuorumError
+	switch {
+	case err == nil:
+		a.lock = l.locks.Add(1)
+		done.Granted, done.Lock, done.Fence = a.granted, a.lock, h.Fence()
+		done.Validity = max(0, time.Until(h.lease.End())) // nobody else has the handle yet
+	case errors.As(err, &short):
+		done.Granted = short.Got
+	}
+	l.tell(done)
+	if a.campaign != nil && err == nil {
+		l.tell(a.campaign.leads(done))
+	}
+	told = true
 }
 
 // endsLocked has the end of a lock told: by tellUntold, which is called when the mutex is free.

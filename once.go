@@ -46,7 +46,7 @@ func (l *Locker) Once(ctx context.Context, name string, every time.Duration,
 		failed := true
 		defer func() {
 			if failed { // before run releases the lock: then nothing is left of it
-				h.minHold = 0
+				h.holdNoLonger()
 			}
 		}()
 		err := fn(ctx)

@@ -97,9 +97,9 @@ func (h *Handle) letGo(ctx context.Context) error {
 // farewell prepares what takes the lock off the nodes, now or when the minimum hold is over.
 func (h *Handle) farewell() *protocol.Round {
 	h.mu.Lock()
-	line := h.line
+	line, left := h.line, h.minHoldLeftLocked()
 	h.mu.Unlock()
-	if left := h.minHoldLeft(); left > 0 { // of a lost lock too: its lease may end a little earlier
+	if left > 0 { // of a lost lock too: its lease may end a little earlier
 		if line != nil {
 			line.Lost() // whoever is next here finds out by itself when the keys expire
 		}
@@ -114,5 +114,12 @@ func (h *Handle) farewell() *protocol.Round {
 	return h.claim.Release(line.Release())
 }
 
-// minHoldLeft returns for how long the nodes must go on to keep the keys.
-func (h *Handle) minHoldLeft() time.Duration { return time.Until(h.acquired.Add(h.minHold)) }
+// holdNoLonger takes the minimum hold back.
+func (h *Handle) holdNoLonger() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.minHold = 0
+}
+
+// minHoldLeftLocked returns for how long the nodes must go on to keep the keys.
+func (h *Handle) minHoldLeftLocked() time.Duration { return time.Until(h.acquired.Add(h.minHold)) }

@@ -92,6 +92,32 @@ func TestVirtualObserverThatPanicsHoldsNobodyUp(t *testing.T) {
 	})
 }
 
+// Nor a lock of which nobody has the handle.
+func TestVirtualLockWhoseObserverPanicsIsReleased(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx, calm := context.Background(), open(t, clientsOf(nodes))
+		for name, get := range map[string]func(l *redlock.Locker){
+			"TryAcquire": func(l *redlock.Locker) { _, _ = l.TryAcquire(ctx, "a") },
+			"Acquire":    func(l *redlock.Locker) { _, _ = l.Acquire(ctx, "a") },
+			"Once": func(l *redlock.Locker) {
+				_, _ = l.Once(ctx, "a", time.Hour, func(context.Context) error { return nil })
+			},
+		} {
+			watcher := &recorder{then: func(e redlock.Event) {
+				if _, has := e.(redlock.AcquireDone); has {
+					panic("observer")
+				}
+			}}
+			l := open(t, clientsOf(nodes), redlock.WithObserver(watcher))
+			require.PanicsWithValue(t, "observer", func() { get(l) }, name)
+			h, err := calm.TryAcquire(ctx, "a")
+			require.NoError(t, err, name)
+			require.NoError(t, h.Release(ctx))
+			require.Empty(t, told[redlock.LeaseEnded](watcher), name)
+		}
+	})
+}
+
 // Renewals that went unanswered, and not the maximum hold, ended this lock.
 func TestVirtualLossBeforeTheMaximumHoldIsNotBlamedOnIt(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
