@@ -82,17 +82,22 @@ func (l *Locker) tryOnce(ctx context.Context, p *plan,
 	h := l.newHandle(p, protocol.NewToken(p.owner))
 	l.propose(ctx, h)
 	won, cause := l.ask(ctx, h, p.firstTTL(), at)
-	r := won
-	if won.Outcome() == quorum.Won {
+	r, outcome := won, won.Outcome() // one look: a grant that comes after it has not been fenced
+	if outcome == quorum.Won {
 		r, cause = l.fence(ctx, h, won, won.Lease())
+		outcome = r.Outcome()
 	}
 	var err error
-	if r.Outcome() != quorum.Won {
+	if outcome != quorum.Won {
 		err = l.quorumError(r, p.keys.Resources)
 	} else if err = h.begin(won, won.Lease(), p); err == nil {
 		return h, r, nil
 	}
-	cleaned := h.claim.Abandon()
+	abandon := h.claim.Abandon
+	if outcome == quorum.Unreachable {
+		abandon = h.claim.StepAside
+	}
+	cleaned := abandon()
 	if cause != nil {
 		return nil, r, cutAttempt(ctx, cause, err)
 	}

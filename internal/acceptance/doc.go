@@ -10,6 +10,7 @@
 //	    queue_test.go           waiting in line: the order, and what befalls messages and waiters
 //	    strangers_test.go       waiting among programs that poll with another library
 //	    queue_process_test.go   the first in line is killed or stopped
+//	    cutoff_test.go          the first in line does not reach a quorum
 //	    attempt_test.go         attempts that fail, come late or are cancelled; what they leave
 //	    wait_test.go            Acquire and WaitForUnlock while they wait
 //	    wait_together_test.go   several of one Locker that stop waiting at the same time

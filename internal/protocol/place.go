@@ -87,14 +87,18 @@ func (p *Place) mayStayAt(site int) bool { return p != nil && !p.waits() && p.li
 // minPatience is for how long a leave is repeated that fails.
 const minPatience = 10 * time.Second
 
-// stayer is the name of whoever stands in a queue from now on; "" if they have left meanwhile.
-type stayer struct{ p *Place }
+// stayer is the name of whoever stands in a queue from now on; "" if they have left meanwhile, or
+// step aside until their next attempt.
+type stayer struct {
+	p     *Place
+	aside *Claim // the attempt that steps aside; nil: they do not
+}
 
 // MarshalBinary is what go-redis writes.
 func (s stayer) MarshalBinary() ([]byte, error) { return []byte(s.String()), nil }
 
 func (s stayer) String() string {
-	if !s.p.waits() {
+	if !s.p.waits() || s.aside != nil && s.p.before.Load() == s.aside {
 		return ""
 	}
 	return s.p.Name

@@ -38,7 +38,10 @@ func releaseArgs(a *ask) []any {
 	if !a.queued() {
 		return []any{c.args[0], c.number}
 	}
-	leaver, next := "", c.next
+	leaver, next, aside := "", c.next, (*Claim)(nil)
+	if c.aside {
+		aside = c
+	}
 	if c.place != nil {
 		leaver = c.place.Name
 		if next == nil {
@@ -51,8 +54,8 @@ func releaseArgs(a *ask) []any {
 	case next == nil:
 		return []any{c.args[0], c.number, s.locks}
 	}
-	return []any{c.args[0], c.number, s.locks, leaver, stayer{next}, next.Ticket.Load(),
-		next.patienceAt(s.node)}
+	return []any{c.args[0], c.number, s.locks, leaver, stayer{next, aside},
+		next.Ticket.Load(), next.patienceAt(s.node)}
 }
 
 func retireArgs(a *ask) []any {
@@ -155,13 +158,24 @@ func (c *Claim) Abandon() *Round {
 	return c.cleanLocked(granted...)
 }
 
+// StepAside is Abandon for a claim that reaches no quorum. Where it was granted something it leaves
+// the queues until the next attempt: those behind it may reach a quorum, and would wait for it.
+func (c *Claim) StepAside() *Round {
+	c.mu.Lock()
+	c.aside = true
+	c.mu.Unlock()
+	return c.Abandon()
+}
+
 // cleanLocked deletes what the given sites have of the claim.
 func (c *Claim) cleanLocked(sites ...int) *Round {
 	if c.place.waits() {
 		for _, i := range sites {
-			c.place.listed[i].Store(true) // before it is: whoever leaves meanwhile must know
-			heard, node := c.place.Heard, c.sites[i].node
-			c.posted = append(c.posted, func() { heard(node, nil) })
+			c.place.listed[i].Store(true)  // before it is: whoever leaves meanwhile must know
+			if c.sites[i].has == ourKeys { // then the node would grant them again
+				heard, node := c.place.Heard, c.sites[i].node
+				c.posted = append(c.posted, func() { heard(node, nil) })
+			}
 		}
 	}
 	r := c.partLocked(cleanVerb, c.longest, sites...)

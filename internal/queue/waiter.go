@@ -273,19 +273,29 @@ func (w *Waiter) Asks() int {
 // heard takes what a node says to an attempt: see protocol.Place.
 func (w *Waiter) heard(node int, r *protocol.Refusal) {
 	w.line.mu.Lock()
-	defer w.line.mu.Unlock()
+	calls := w.heardLocked(node, r)
+	claim := w.claim
+	w.line.mu.Unlock()
+	if calls && claim != nil {
+		claim.Join(node)
+	}
+}
+
+// heardLocked takes what a node says to an attempt, nil for yes. It reports whether the node has
+// called since it said no: it comes over another connection, and may be here before the no.
+func (w *Waiter) heardLocked(node int, r *protocol.Refusal) (calls bool) {
 	s := &w.nodes[node]
 	if r == nil {
 		s.open = true
-		return
+		return false
 	}
-	// A call that was sent after the refusal may have overtaken it: they come over two connections.
 	s.closed, s.open = r.Time, s.called > r.Time
 	w.before, w.all = r.Before, r.All
 	if r.Waited && r.Before <= 1 && w.standBy.IsZero() {
 		// whoever is first was called by now, and may not come
 		w.standByLocked()
 	}
+	return s.open
 }
 
 // standByLocked has the waiter try when whoever was called has had time to come.
@@ -402,16 +412,31 @@ func (w *Waiter) Won(c *protocol.Claim, until time.Time) (awaited bool) {
 	if place != nil && place != at {
 		delete(l.members, w.number)
 	}
+	calling := w.callingLocked()
 	l.forgetLocked(g)
 	l.mu.Unlock()
 	switch {
 	case place == nil:
 	case place == at:
 		place.Holds()
+		for _, node := range calling {
+			c.Join(node)
+		}
 	default:
 		place.Leave(l.nodes, w.keys) // the lock's release knows nothing of it
 	}
 	return awaited
+}
+
+// callingLocked returns the nodes that have called while the attempt lasted that has got the lock:
+// those that had refused it before are to be asked again.
+func (w *Waiter) callingLocked() (nodes []int) {
+	for node, s := range w.nodes {
+		if s.called > s.closed {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
 }
 
 // holdsLocked notes that the waiter has the lock, and returns whether others here wait for it.

@@ -255,6 +255,48 @@ func TestCallThatOvertakesTheRefusalBeforeIt(t *testing.T) {
 }
 
 // The nodes call only those whom they wait for longer than for those who were called.
+// A node says no, calls, and is heard in either order while the others are still being asked: then
+// the lock is to be taken there too.
+func TestNodeThatCallsDuringTheAttemptThatWinsIsAskedAgain(t *testing.T) {
+	for name, early := range map[string]bool{"no, then the call": false, "the call first": true} {
+		t.Run(name, func(t *testing.T) {
+			l, servers := lineOver(t, 3)
+			foreign(t, servers, "r")
+			w := l.Join(l.keys("r"), time.Second)
+			_, r := l.attempt(t, w)
+			w.Refused(r, errHeld)
+			require.Eventually(t, func() bool { return len(r.Times()) == 3 }, limit, time.Millisecond)
+			servers[0].Del("lock:r")
+			servers[1].Del("lock:r")
+			closed := func() int64 {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return w.nodes[2].closed
+			}
+			before := closed()
+			c, r := l.attempt(t, w)
+			require.Equal(t, quorum.Won, r.Outcome())
+			require.Eventually(t, func() bool { return closed() > before }, limit, time.Millisecond)
+
+			servers[2].Del("lock:r")
+			no := &protocol.Refusal{Time: closed() + 1}
+			if !early {
+				w.heard(2, no)
+			}
+			l.hear(2, wordCome, w, no.Time+1)
+			w.Won(c, time.Now().Add(limit))
+			if early {
+				w.heard(2, no)
+			}
+			require.Eventually(t, func() bool {
+				owner, err := servers[2].Get("lock:r")
+				return err == nil && owner == c.Token()
+			}, limit, time.Millisecond)
+			c.Release(nil).Send()
+		})
+	}
+}
+
 func TestWhoeverMayNotBeHeardIsWaitedForLongEnoughToBeCalled(t *testing.T) {
 	l, _ := lineOver(t, 1)
 	for _, polls := range []time.Duration{time.Microsecond, 100 * time.Millisecond, time.Hour} {
