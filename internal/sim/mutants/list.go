@@ -58,8 +58,8 @@ var mutants = []mutant{
 		}}},
 	{"validity from the answer on",
 		"the key's time runs from when the request was sent, or soon after", []edit{{
-			"acquire.go", "h.begin(won, won.Lease(), p)", "h.begin(won, lease.Lease{Start: " +
-				"time.Now(), TTL: p.firstTTL(), Drift: l.drift}, p)",
+			"handle.go", "// The clock again: the answers may have come when nothing of the " +
+				"lease was left.", "won.Start = time.Now()",
 		}}},
 	{"extension from the answer on", "the same, for an extension", []edit{{
 		"extend.go", "if next := r.Lease(); next.End()",
@@ -98,7 +98,7 @@ var mutants = []mutant{
 	{"straggler not followed", "what a node grants to an attempt that has failed stays there",
 		[]edit{{
 			"internal/protocol/ask.go", "case r.verb.takes && !stays && s.has != nothing && " +
-				"!s.leaving && !c.wantedLocked():", "case false:",
+				"!s.leaving && !c.wantedLocked():", "case false && stays:",
 		}}},
 	{"release overtakes its acquire", "the release finds nothing, and then the key is set", []edit{{
 		"internal/protocol/ask.go", "SendAfter(&a.call, s.latest)", "SendAfter(&a.call, nil)",
@@ -174,10 +174,14 @@ var mutants = []mutant{
 			"internal/protocol/round.go", "// Each vote was in time for what it proves: a lease " +
 				"counts from the round's start.", "r.start = time.Now()",
 		}}},
-	{"release without the number", "a lock that was shortened stays", []edit{{
-		"internal/protocol/release.go", "return []any{c.args[0], c.number}",
-		"return []any{c.args[0], 0}",
-	}}},
+	{"release without the number", "a lock that was shortened stays", []edit{
+		{"internal/protocol/release.go", "return []any{c.args[0], c.number}",
+			"return []any{c.args[0], 0}"},
+		{"internal/protocol/release.go", "return []any{c.args[0], c.number, s.locks}",
+			"return []any{c.args[0], 0, s.locks}"},
+		{"internal/protocol/release.go", "return []any{c.args[0], c.number, s.locks, leaver,",
+			"return []any{c.args[0], 0, s.locks, leaver,"},
+	}},
 	{"healed without the number", "a shortening that comes late cuts a later lease", []edit{{
 		"internal/protocol/acquire.go", "args := []any{withNumber(c.token, c.number), lease",
 		"args := []any{c.token, lease",
@@ -226,8 +230,8 @@ var mutants = []mutant{
 	{"fence at least told", "a counter that has gone on may have gone on for somebody else",
 		[]edit{{
 			"internal/protocol/fence.go", "if all.low == all.high {",
-			"if all.low >= r.raiseTo && r.raiseTo > 0 {\n\t\t\tall.low, all.high = r.raiseTo, " +
-				"r.raiseTo\n\t\t}\n\t\tif all.low == all.high {",
+			"if r.raise != nil && all.low >= r.raise.to {\n\t\t\tall.low, all.high = r.raise.to, " +
+				"r.raise.to\n\t\t}\n\t\tif all.low == all.high {",
 		}}},
 	{"healed without the fence", "the nodes that knew it may forget it, and those that know the " +
 		"lock do not know it", []edit{{

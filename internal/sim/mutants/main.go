@@ -99,20 +99,9 @@ func (m mutant) run(root string, timeout time.Duration) (caught, error) {
 
 // overlay writes the changed files and the list of what they replace.
 func (m mutant) overlay(root, dir string) (string, error) {
-	texts := make(map[string]string)
-	for _, e := range m.edits {
-		text, read := texts[e.file]
-		if !read {
-			content, err := os.ReadFile(filepath.Join(root, e.file))
-			if err != nil {
-				return "", err
-			}
-			text = string(content)
-		}
-		if n := strings.Count(text, e.old); n != 1 {
-			return "", fmt.Errorf("%s has %d times, and not once: %q", e.file, n, e.old)
-		}
-		texts[e.file] = strings.Replace(text, e.old, e.new, 1)
+	texts, err := m.texts(root)
+	if err != nil {
+		return "", err
 	}
 	replace := make(map[string]string)
 	for file, text := range texts {
@@ -128,6 +117,26 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	}
 	overlay := filepath.Join(dir, "overlay.json")
 	return overlay, os.WriteFile(overlay, list, 0o600)
+}
+
+// texts returns the changed files.
+func (m mutant) texts(root string) (map[string]string, error) {
+	texts := make(map[string]string)
+	for _, e := range m.edits {
+		text, read := texts[e.file]
+		if !read {
+			content, err := os.ReadFile(filepath.Join(root, e.file))
+			if err != nil {
+				return nil, err
+			}
+			text = string(content)
+		}
+		if n := strings.Count(text, e.old); n != 1 {
+			return nil, fmt.Errorf("%s has %d times, and not once: %q", e.file, n, e.old)
+		}
+		texts[e.file] = strings.Replace(text, e.old, e.new, 1)
+	}
+	return texts, nil
 }
 
 // run runs the test, which must fail.
