@@ -35,6 +35,10 @@ var tests = map[string]unit{
 	"fence at least told": {"./internal/protocol",
 		"TestFenceIsNotDecidedBeforeAQuorumTellsExactlyIt"},
 	"late joiner not told": {"./internal/protocol", "TestNodeThatGrantsLessIsToldTheFence"},
+	"all nodes waited for": {"./internal/quorum",
+		"TestRuleDecidesAsSoonAsNoMissingVoteCanChangeTheResult"},
+	"nobody yields": {"./internal/protocol",
+		"TestSplitIsSettledInFavourOfTheSmallestToken"},
 
 	"guard that takes whole seconds for exact": {"./internal/node",
 		"TestWhatMastersAreToldGuardedScripts"},
@@ -42,6 +46,8 @@ var tests = map[string]unit{
 		"TestServerThatRestartsBetweenQuestionAndScriptHasNoVote"},
 	"guard that takes every master for an old one": {"./internal/node",
 		"TestPromotedMastersMustBeSeenForTheGuardsTime"},
+	"guarded scripts without their mark": {"./internal/protocol",
+		"TestScriptsWithAGuardAreOtherScripts"},
 	"healing without a guard": {"./internal/acceptance",
 		"TestNodeThatRestartedIsNotHealedUnderTheGuardBeforeItsTime"},
 
