@@ -12,8 +12,9 @@ import (
 // Adopt continues a lock that another process has handed over by its token ([Handle.Token]). It
 // looks on the nodes how long a quorum will keep the lock at least, and returns a Handle that is
 // valid for that long, less the drift; Extend and renewal (with the TTL of opts) take it from
-// there. The old handle does not know; drop it without Release. A node of a minority that the
-// former owner's request reaches only after the lock was released keeps the key until it expires.
+// there. The old handle does not know; drop it without Release. Nor does a minimum hold come along:
+// give [WithMinHold] again. A node of a minority that the former owner's request reaches only after
+// the lock was released keeps the key until it expires.
 //
 // Adopt fails with [ErrLost] when the resources are free, under another token or never expire, with
 // [ErrNoQuorum] when too few nodes answer, and otherwise as TryAcquire does.

@@ -74,7 +74,7 @@ func (e *CheckError) Error() string {
 
 // Unwrap returns ErrNoQuorum and ErrMisconfigured where they apply, and the nodes' errors.
 func (e *CheckError) Unwrap() []error {
-	return (&QuorumError{reasons: e.reasons, Nodes: e.Nodes}).Unwrap()
+	return unwrap(e.reasons, e.Nodes)
 }
 
 // finding is what a check has found on a node.

@@ -22,7 +22,7 @@ var (
 	// ErrMisconfigured means that so many nodes answered what no waiting mends (credentials,
 	// permissions, a missing command, a wrong kind of server) that no quorum is left. It matches
 	// ErrNoQuorum too.
-	ErrMisconfigured = errors.New("redlock: the nodes or their clients are not set up for locks")
+	ErrMisconfigured error = outage("redlock: the nodes or their clients are not set up for locks")
 
 	// ErrLost means that the lock expired, was taken over, or can no longer be proved to be held.
 	ErrLost = errors.New("redlock: lock lost")
@@ -33,6 +33,13 @@ var (
 	// ErrClosed means that the Locker was closed.
 	ErrClosed = errors.New("redlock: locker closed")
 )
+
+// outage is a sentinel that matches [ErrNoQuorum] too.
+type outage string
+
+func (o outage) Error() string { return string(o) }
+
+func (outage) Unwrap() error { return ErrNoQuorum }
 
 // QuorumError says what each node said where an operation fell short of a quorum. It matches
 // [ErrHeld] or [ErrNoQuorum], and the errors of its nodes.
@@ -146,7 +153,7 @@ func tooSlow(n NodeError) bool {
 // Error names the operation, the resources and what each node said.
 func (e *QuorumError) Error() string {
 	msg := fmt.Sprintf("%s: %d of %d nodes agreed, %d needed",
-		&opError{e.Op, e.resources, e.reasons[len(e.reasons)-1], ""}, e.Got, e.voters, e.Need)
+		&opError{e.Op, e.resources, e.reason(), ""}, e.Got, e.voters, e.Need)
 	if len(e.Nodes) > 0 {
 		msg += ": " + said(e.Nodes)
 	}
@@ -154,6 +161,20 @@ func (e *QuorumError) Error() string {
 		msg += " (" + e.detail + ")"
 	}
 	return msg
+}
+
+// reason returns what the error says first. One that was made by hand, for a test of what is done
+// about it, has no reasons but what its nodes say.
+func (e *QuorumError) reason() error {
+	var held *HeldError
+	switch {
+	case len(e.reasons) > 0:
+		return e.reasons[len(e.reasons)-1]
+	case slices.ContainsFunc(e.Nodes, func(n NodeError) bool { return errors.As(n.Err, &held) }):
+		return ErrHeld
+	default:
+		return ErrNoQuorum
+	}
 }
 
 // said lists the nodes' answers.
@@ -172,8 +193,15 @@ func said(nodes []NodeError) string {
 // Unwrap returns ErrHeld or ErrNoQuorum, and the nodes' errors. A node's error that looks like the
 // end of a context (a network timeout does) is left out: no context of the caller has ended.
 func (e *QuorumError) Unwrap() []error {
-	errs := slices.Clone(e.reasons)
-	for _, n := range e.Nodes {
+	if len(e.reasons) == 0 {
+		return unwrap([]error{e.reason()}, e.Nodes)
+	}
+	return unwrap(e.reasons, e.Nodes)
+}
+
+func unwrap(reasons []error, nodes []NodeError) []error {
+	errs := slices.Clone(reasons)
+	for _, n := range nodes {
 		if !errors.Is(n.Err, context.DeadlineExceeded) && !errors.Is(n.Err, context.Canceled) {
 			errs = append(errs, n.Err)
 		}

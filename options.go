@@ -175,7 +175,9 @@ func WithKeyPrefix(prefix string) Option {
 }
 
 // WithNodeTimeout sets how long a node may take to answer before an operation goes on without it,
-// and so the longest that any attempt takes when nodes hang. It must be positive and below the TTL.
+// and so the longest that any attempt takes when nodes hang. It must be positive and below the TTL;
+// an [Handle.Extend] to less than that waits for no longer than what it asks for.
+//
 // By default it is a quarter of the operation's TTL, but at least 20 ms and at most 1 s; and a
 // distant node that has never answered gets the time that its first connection takes. It is kept
 // whatever timeouts the Redis client has. A call may time out early by up to a 32nd, to share a
@@ -251,21 +253,16 @@ func (c *config) forCall(opts []AcquireOption) (callConfig, error) {
 // check says whether an acquisition's settings are valid and agree with each other and with the
 // Locker's.
 func (c *config) check(call callConfig) error {
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{
-		{"maximum wait", call.maxWait}, {"maximum outage", call.maxOutage},
-		{"maximum hold", call.maxHold}, {"minimum hold", call.minHold},
-	} {
-		if d.value < 0 {
-			return fmt.Errorf("redlock: %s must not be negative, but is %v", d.name, d.value)
-		}
+	if err := call.checkSigns(); err != nil {
+		return err
 	}
 	switch {
 	case call.retryInterval <= 0 || call.retryInterval > maxTTL:
 		return fmt.Errorf("redlock: retry interval must be positive and at most 10 years, not %v",
 			call.retryInterval)
+	case call.ttl >= minTTL && c.nodeTimeout >= call.ttl:
+		return fmt.Errorf("redlock: node timeout (%v) must be below the TTL (%v)", c.nodeTimeout,
+			call.ttl)
 	case call.maxHold > 0 && call.maxHold < call.ttl:
 		return fmt.Errorf("redlock: maximum hold (%v) must not be below the TTL (%v)", call.maxHold,
 			call.ttl)
@@ -284,14 +281,27 @@ func (c *config) check(call callConfig) error {
 	return c.checkTTL(call.ttl)
 }
 
-// checkTTL says whether a lock can have the given TTL at all.
+// checkSigns says whether a duration is negative that may be 0.
+func (c *callConfig) checkSigns() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"maximum wait", c.maxWait}, {"maximum outage", c.maxOutage},
+		{"maximum hold", c.maxHold}, {"minimum hold", c.minHold},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("redlock: %s must not be negative, but is %v", d.name, d.value)
+		}
+	}
+	return nil
+}
+
+// checkTTL says whether a lock can have the given TTL at all, at first or by an extension.
 func (c *config) checkTTL(ttl time.Duration) error {
 	switch {
 	case ttl < minTTL || ttl > maxTTL:
 		return fmt.Errorf("redlock: TTL must be %v to 10 years, not %v", minTTL, ttl)
-	case c.nodeTimeout >= ttl:
-		return fmt.Errorf("redlock: node timeout (%v) must be below the TTL (%v)", c.nodeTimeout,
-			ttl)
 	case (lease.Lease{TTL: ttl, Drift: c.drift}).Length() <= 0:
 		return fmt.Errorf("redlock: a drift factor of %v leaves nothing of a TTL of %v", c.drift,
 			ttl)

@@ -116,7 +116,8 @@ func TestTroubleshootingHasEverySentinelError(t *testing.T) {
 		source, err := os.ReadFile(file)
 		require.NoError(t, err)
 		for _, s := range regexp.MustCompile(
-			`(?m)^(?:\t|var )(Err\w+) += errors.New`).FindAllStringSubmatch(string(source), -1) {
+			`(?m)^(?:\t|var )(Err\w+)(?: error)? += (?:errors\.New|outage)\(`).
+			FindAllStringSubmatch(string(source), -1) {
 			found++
 			require.Contains(t, string(page), "| `"+s[1]+"` |")
 		}

@@ -191,3 +191,32 @@ func TestErrorOfACheckNamesNoResource(t *testing.T) {
 	require.NoError(t, l.Close())
 	require.EqualError(t, l.Check(context.Background()), "redlock: check: locker closed")
 }
+
+// Programs make errors by hand to test what they do about them.
+func TestErrorsMadeByHandCanBeReadAndMatched(t *testing.T) {
+	nodes := func(err error) []redlock.NodeError { return []redlock.NodeError{{Node: 2, Err: err}} }
+	for _, c := range []struct {
+		made error
+		want error
+		says string
+	}{
+		{
+			&redlock.QuorumError{Op: "acquire", Need: 2, Nodes: nodes(&redlock.HeldError{
+				Resource: "r", Owner: "a", TTL: time.Second,
+			})},
+			redlock.ErrHeld, `node 2: "r" is held by "a" for 1s more`,
+		},
+		{
+			&redlock.QuorumError{Op: "acquire", Need: 2, Nodes: nodes(errors.New("refused"))},
+			redlock.ErrNoQuorum, "node 2: refused",
+		},
+		{&redlock.QuorumError{}, redlock.ErrNoQuorum, "no quorum"},
+		{redlock.ErrMisconfigured, redlock.ErrNoQuorum, "not set up for locks"},
+		{&redlock.DeadlockError{}, redlock.ErrDeadlock, "deadlock"},
+	} {
+		requireOnly(t, c.made, c.want)
+		require.ErrorContains(t, c.made, c.says)
+	}
+	require.NotErrorIs(t, &redlock.CheckError{Nodes: nodes(errors.New("evicts"))},
+		redlock.ErrNoQuorum)
+}

@@ -199,3 +199,26 @@ func TestFailedExtendLeavesTheLeaseAsItWas(t *testing.T) {
 		}
 	}
 }
+
+// A node timeout that is longer than what is asked for bounds nothing: an answer that comes when
+// the time is over proves nothing.
+func TestExtendMayCutTheLeaseToLessThanTheNodeTimeout(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	l := open(t, clients, redlock.WithNodeTimeout(time.Second))
+	h, err := l.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	takenEverywhere(t, h, servers...)
+	require.NoError(t, h.Extend(ctx, 500*time.Millisecond))
+	require.Less(t, time.Until(h.ValidUntil()), 500*time.Millisecond)
+	await(t, h.Done(), "the end of the lease")
+	require.ErrorIs(t, h.Err(), redlock.ErrLost)
+	noKeys(t, servers)
+
+	h, err = l.TryAcquire(ctx, "r")
+	require.NoError(t, err)
+	freeze(t, servers[1:]...)
+	began := time.Now()
+	require.ErrorIs(t, h.Extend(ctx, 100*time.Millisecond), redlock.ErrNoQuorum)
+	require.Less(t, time.Since(began), 900*time.Millisecond, "not the whole node timeout")
+}

@@ -62,7 +62,7 @@ func NewNodes(c Config, clients []node.Client, clustered []bool) *Nodes {
 // TimeoutFor returns how long a node may take in an operation on a lock with the given TTL.
 func (n *Nodes) TimeoutFor(ttl time.Duration) time.Duration {
 	if n.Timeout > 0 {
-		return n.Timeout
+		return min(n.Timeout, ttl) // what comes later proves nothing
 	}
 	return min(max(ttl/4, minTimeout), maxTimeout)
 }

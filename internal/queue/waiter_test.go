@@ -265,7 +265,8 @@ func TestNodeThatCallsDuringTheAttemptThatWinsIsAskedAgain(t *testing.T) {
 			w := l.Join(l.keys("r"), time.Second)
 			_, r := l.attempt(t, w)
 			w.Refused(r, errHeld)
-			require.Eventually(t, func() bool { return len(r.Times()) == 3 }, limit, time.Millisecond)
+			require.Eventually(t, func() bool { return len(r.Times()) == 3 }, limit,
+				time.Millisecond)
 			servers[0].Del("lock:r")
 			servers[1].Del("lock:r")
 			closed := func() int64 {
