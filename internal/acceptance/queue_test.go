@@ -148,6 +148,56 @@ func TestWaiterThatIsCancelledPassesItsTurnOn(t *testing.T) {
 	}
 }
 
+// And it passes on to the next one of the same Locker, if that one came before others.
+func TestNextOfALockerKeepsItsTurnWhereTheFirstIsCancelledAtIts(t *testing.T) {
+	ctx := context.Background()
+	servers, clients, taps := tapped(t, 3)
+	watcher := &recorder{}
+	l := open(t, clients, byEvent, redlock.WithObserver(watcher))
+	others := processes(t, servers, 2, byEvent)
+	for round := range 5 {
+		h, err := others[0].TryAcquire(ctx, "r")
+		require.NoError(t, err)
+		takenEverywhere(t, h, servers...)
+		bored, cancel := context.WithCancelCause(ctx)
+		first := inBackground(func() error { return onlyError(l.Acquire(bored, "r")) })
+		inLine(t, others[0], "r", 1)
+		order := make(chan string, 2)
+		take := func(l *redlock.Locker, name string) <-chan error {
+			return inBackground(func() error {
+				h, err := l.Acquire(ctx, "r")
+				if err != nil {
+					return err
+				}
+				order <- name
+				return h.Release(ctx)
+			})
+		}
+		next := take(l, "the next one")
+		eventually(t, func() bool { return len(told[redlock.Waiting](watcher)) == 2*round+2 },
+			"the next one does not wait")
+		last := take(others[1], "who came last")
+		inLine(t, others[0], "r", 2)
+		turn := newGate(t)
+		for _, tap := range taps {
+			tap.onSend(func(string) error { turn.pass(); return nil })
+		}
+		require.NoError(t, h.Release(ctx))
+		outcome(t, turn.reached, "the call")
+		cancel(errBored)
+		require.ErrorIs(t, outcome(t, first, "the first"), errBored)
+		for _, tap := range taps {
+			tap.onSend(nil)
+		}
+		turn.open()
+		require.NoError(t, outcome(t, next, "the next one"))
+		require.NoError(t, outcome(t, last, "who came last"))
+		require.Equal(t, "the next one", <-order, "round %d", round)
+		<-order
+		noKeys(t, servers)
+	}
+}
+
 func TestWaitersThatGiveUpLeaveNothingBehind(t *testing.T) {
 	ctx := context.Background()
 	servers, _ := masters(t, 3)

@@ -74,7 +74,7 @@ func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
 		c.Release(next).Send()
 		release := s.actors[0].next("release")
 		require.Equal(s, "2@inbox", release.queue[2].(stayer).String())
-		next.Leave(s.Nodes, *c.keys)
+		next.Leave(s.Nodes, *c.keys, nil)
 		s.quiet() // it may not overtake the release
 		require.Empty(s, release.queue[2].(stayer).String(), "if it is written again")
 		release.yes()
@@ -98,7 +98,7 @@ func TestWhoeverLeavesDoesNotOvertakeAnEarlierOfTwoReleases(t *testing.T) {
 		first := s.actors[0].next("release")
 		require.Equal(s, "2@inbox", first.queue[2].(stayer).String())
 		attempt.Abandon()
-		next.Leave(s.Nodes, *c.keys)
+		next.Leave(s.Nodes, *c.keys, nil)
 		s.quiet()
 		first.yes()
 		second, leave := s.actors[0].next("release"), s.actors[0].next("release")
@@ -124,7 +124,7 @@ func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 		wait.yes()
 		s.actors[0].next("release").yes()
 		require.True(s, sent)
-		p.Leave(s.Nodes, *c.keys)
+		p.Leave(s.Nodes, *c.keys, nil)
 		leave := s.actors[0].next("release")
 		require.Equal(s, "1@inbox", leave.queue[1])
 		leave.yes()
@@ -136,7 +136,7 @@ func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 func TestWhoeverHasLeftLeavesAgainWhereTheAnswerComesLate(t *testing.T) {
 	play(t, 1, 0, func(s *stage) {
 		c, wait := abandoned(s)
-		c.place.Leave(s.Nodes, *c.keys)
+		c.place.Leave(s.Nodes, *c.keys, nil)
 		s.quiet()
 		wait.refuse("somebody", time.Minute)
 		leave := s.actors[0].next("release")

@@ -54,28 +54,35 @@ func (p *Place) Expect() {
 	}
 }
 
-// Leave leaves the queues. A claim that has the lock does that when it releases it.
-func (p *Place) Leave(n *Nodes, k Keys) {
+// Leave leaves the queues, and has next stand there, unless that is nil. A claim that has the lock
+// does that when it releases it.
+func (p *Place) Leave(n *Nodes, k Keys, next *Place) {
 	if p.state.CompareAndSwap(waiting, left) {
-		p.leave(n, k)
+		p.leave(n, k, next)
 	}
 }
 
 // Retire leaves the queues for a claim that keeps its keys: no release does it.
 func (p *Place) Retire(n *Nodes, k Keys) {
 	p.state.Store(left)
-	p.leave(n, k)
+	p.leave(n, k, nil)
 }
 
-func (p *Place) leave(n *Nodes, k Keys) {
+func (p *Place) leave(n *Nodes, k Keys, next *Place) {
+	stood := false
 	for i := range p.listed {
 		if p.listed[i].Load() {
-			c := &Claim{}
-			c.Init(n, &k, NewToken(""), minPatience)
-			c.place = p
-			c.Abandon()
-			return
+			stood = true
+			if next != nil {
+				next.listed[i].Store(true) // before it is: see Expect
+			}
 		}
+	}
+	if stood {
+		c := &Claim{}
+		c.Init(n, &k, NewToken(""), minPatience)
+		c.place, c.next = p, next
+		c.Abandon()
 	}
 }
 

@@ -423,7 +423,7 @@ func (w *Waiter) Won(c *protocol.Claim, until time.Time) (awaited bool) {
 			c.Join(node)
 		}
 	default:
-		place.Leave(l.nodes, w.keys) // the lock's release knows nothing of it
+		place.Leave(l.nodes, w.keys, nil) // the lock's release knows nothing of it
 	}
 	return awaited
 }
@@ -493,7 +493,8 @@ func (w *Waiter) Lost() {
 	}
 }
 
-// Leave gives up.
+// Leave gives up. The next one here takes over on the nodes at the same moment: they may call
+// whoever is first then, and this one came before others who stand there.
 func (w *Waiter) Leave() {
 	l := w.line
 	l.mu.Lock()
@@ -502,10 +503,13 @@ func (w *Waiter) Leave() {
 	g.used = time.Now()
 	delete(l.members, w.number)
 	place := w.place
-	g.nextLocked()
+	var next *protocol.Place
+	if g.nextLocked(); !g.trying && len(g.waiters) > 0 && g.holder == nil {
+		next = g.waiters[0].place
+	}
 	l.mu.Unlock()
 	if place != nil {
-		place.Leave(l.nodes, w.keys)
+		place.Leave(l.nodes, w.keys, next)
 	}
 }
 

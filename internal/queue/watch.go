@@ -133,7 +133,7 @@ func (w *Watcher) Free() {
 // Leave ends the wait.
 func (w *Watcher) Leave() {
 	if v, last := w.leave(); last {
-		v.place.Leave(w.line.nodes, w.keys)
+		v.place.Leave(w.line.nodes, w.keys, nil)
 	}
 }
 
