@@ -7,7 +7,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/rediskit/redlock/internal/jitter"
 	"github.com/rediskit/redlock/internal/protocol"
 	"github.com/rediskit/redlock/internal/queue"
 	"github.com/rediskit/redlock/internal/quorum"
@@ -189,11 +188,7 @@ func (l *Locker) stand(w *wait, p *plan, q *queue.Waiter, r *protocol.Round,
 		if q.Behind() {
 			p.account.standsInLine(l, p)
 		}
-		handed, cause := q.Turn(w.ctx)
-		if handed { // the nodes have been told, and call when it is this one's turn
-			cause = q.Wait(w.ctx, jitter.Around(w.outer, min(w.next, w.longest)))
-		}
-		if cause != nil {
+		if cause := w.turn(q); cause != nil {
 			return l.lastTry(w, p, q, cause)
 		}
 	}
@@ -227,6 +222,9 @@ func (l *Locker) again(w *wait, p *plan, q *queue.Waiter, r *protocol.Round, err
 		w.watch(p, r)
 		hint = q.Hint(r.FreeIn())
 		defer l.line.Look(r) // when the others have answered
+	}
+	if errors.Is(err, ErrHeld) && q.BackInLine() {
+		return w.turnAgain(q, err)
 	}
 	if !stood && q.Name() != "" {
 		return w.atOnce(err) // to stand in the nodes' queues: only from there is anybody called

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rediskit/redlock/internal/deadlock"
 	"github.com/rediskit/redlock/internal/jitter"
+	"github.com/rediskit/redlock/internal/queue"
 )
 
 // over returns why there is no point in going on, or nil.
@@ -74,6 +75,26 @@ func (l *Locker) newWait(ctx context.Context, op string, p *plan, began time.Tim
 			fmt.Errorf("the maximum wait of %v is over", p.maxWait))
 	}
 	return w
+}
+
+// turn waits until it is this wait's turn to ask the nodes, and returns what ends it before.
+func (w *wait) turn(q *queue.Waiter) (cause error) {
+	handed, cause := q.Turn(w.ctx)
+	if handed { // the nodes have been told, and call when it is this one's turn
+		cause = q.Wait(w.ctx, jitter.Around(w.outer, min(w.next, w.longest)))
+	}
+	return cause
+}
+
+// turnAgain is turn for a wait that has asked the nodes in an outage, which is over: err is how its
+// last attempt has failed. It returns the call's error where there will be no other.
+func (w *wait) turnAgain(q *queue.Waiter, err error) error {
+	w.reason = err
+	w.outageOver()
+	if cause := w.turn(q); cause != nil {
+		return w.gaveUp(cause, err)
+	}
+	return nil
 }
 
 // attemptContext returns the context of the next attempt.

@@ -67,3 +67,50 @@ func TestThoseWhoGiveUpBeforeAnythingIsKnownNameNoReason(t *testing.T) {
 		}
 	})
 }
+
+// In an outage each call of a Locker asks the nodes by itself, as long as it cares to. When they
+// answer again, one asks for all.
+func TestAllButTheFirstGoBackInLineAfterAnOutage(t *testing.T) {
+	const waiters = 10
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	watcher := &recorder{}
+	holder := open(t, clients)
+	l := processes(t, servers, 1, redlock.WithObserver(watcher),
+		redlock.WithNodeTimeout(100*time.Millisecond),
+		redlock.WithRetryInterval(50*time.Millisecond))[0]
+	h, err := holder.TryAcquire(ctx, "r", redlock.WithTTL(time.Hour))
+	require.NoError(t, err)
+	takenEverywhere(t, h, servers...)
+	bored, leave := context.WithCancelCause(ctx)
+	var done []<-chan error
+	for range waiters {
+		done = append(done, inBackground(func() error { return onlyError(l.Acquire(bored, "r")) }))
+	}
+	inLine(t, holder, "r", 1)
+	thaw := freeze(t, servers[1:]...)
+	asked := func() int { // the attempts that the node has refused which is left
+		n := 0
+		for _, e := range told[redlock.NodeCall](watcher) {
+			if e.Node == 0 && e.Op == "acquire" && e.Refused {
+				n++
+			}
+		}
+		return n
+	}
+	standing := func() int64 { // there; whoever waits is in the set twice
+		return servers[0].Do(t, "zcard", "{lock:r}:queue").(int64) / 2
+	}
+	mark := asked() + 2*waiters
+	eventually(t, func() bool { return asked() > mark }, "they do not ask themselves")
+	thaw()
+	mark = asked() + 3*waiters/2 // each once more, and then the first for all
+	eventually(t, func() bool { return asked() > mark }, "nobody asks any more")
+	require.EqualValues(t, 1, standing())
+	leave(errBored)
+	for _, d := range done {
+		require.ErrorIs(t, outcome(t, d, "a waiter"), errBored)
+	}
+	require.NoError(t, h.Release(ctx))
+	noKeys(t, servers)
+}

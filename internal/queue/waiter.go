@@ -243,6 +243,26 @@ func (w *Waiter) Unanswered(err error) {
 	}
 }
 
+// BackInLine has a waiter that asks the nodes since an outage wait for its turn again, unless it is
+// the first here. It reports whether the waiter is to.
+func (w *Waiter) BackInLine() bool {
+	l := w.line
+	l.mu.Lock()
+	if w.group.waiters[0] == w {
+		l.mu.Unlock()
+		return false
+	}
+	place := w.place
+	w.place, w.active, w.turn = nil, false, make(chan struct{})
+	clear(w.nodes)
+	delete(l.members, w.number)
+	l.mu.Unlock()
+	if place != nil {
+		place.Leave(l.nodes, w.keys, nil)
+	}
+	return true
+}
+
 // Hint returns when to try at the latest, where the keys that are in the way expire after d.
 // Whoever does not stand first lets the first one try before.
 func (w *Waiter) Hint(d time.Duration) time.Duration {

@@ -326,7 +326,16 @@ func TestAllWhoWaitAskTheNodesInAnOutage(t *testing.T) {
 		l.Join(l.keys("r"), time.Second)
 	first.Unanswered(errors.New("an outage"))
 	require.True(t, second.active && third.active)
-	for _, w := range []*Waiter{third, first, second} {
+
+	// When the nodes answer again, all but the first go back in line.
+	require.False(t, first.BackInLine())
+	require.True(t, second.BackInLine())
+	require.True(t, second.Behind())
+	require.Empty(t, second.Name())
+	first.Leave()
+	require.False(t, second.Behind(), "its turn has come")
+	require.True(t, third.BackInLine())
+	for _, w := range []*Waiter{third, second} {
 		w.Leave()
 	}
 }
