@@ -117,3 +117,56 @@ func TestNodeThatHangsCollectsNoReleases(t *testing.T) {
 	require.Less(t, scriptCalls(t, hung), rounds*half,
 		"scripts for %d locks, none of which is held any more", rounds*2*half)
 }
+
+// takeTurns has goroutines of a Locker take a resource from each other, so many times.
+func takeTurns(t *testing.T, l *redlock.Locker, turns int, see func(h *redlock.Handle)) {
+	t.Helper()
+	var taken atomic.Int64
+	user := func() error {
+		for taken.Add(1) <= int64(turns) {
+			h, err := l.Acquire(context.Background(), "a")
+			if err != nil {
+				return err
+			}
+			see(h)
+			if err := h.Release(context.Background()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	require.NoError(t, together(user, user, user))
+}
+
+// Nor need it hear of everybody who has had a lock meanwhile that changes hands elsewhere.
+func TestNodeThatHangsCollectsNoHandOvers(t *testing.T) {
+	const turns, timeout = 1000, 250 * time.Millisecond
+	servers, clients := masters(t, 3)
+	l := open(t, clients, redlock.WithNodeTimeout(timeout))
+	warmUp(t, clients)
+	hung := servers[2]
+	before := scriptCalls(t, hung)
+	require.NoError(t, hung.Pause())
+	takeTurns(t, l, turns, func(*redlock.Handle) {})
+	<-time.After(2 * timeout) // nobody waits for the hung node any more
+	require.NoError(t, hung.Resume())
+	require.NoError(t, l.Close())
+	require.Less(t, scriptCalls(t, hung)-before, turns/4, "scripts for %d hand-overs", turns)
+}
+
+// What is repeated for a node that is down holds on to its own lock, and not to all that came after
+// it.
+func TestNodeThatIsDownKeepsNoHandOvers(t *testing.T) {
+	const turns = 400
+	servers, clients := masters(t, 3)
+	l := open(t, clients)
+	warmUp(t, clients)
+	require.NoError(t, servers[2].Kill())
+	t.Cleanup(func() { collected.Store(0) })
+	takeTurns(t, l, turns, func(h *redlock.Handle) { countCollected(t, h) })
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return collected.Load() > turns/2
+	}, 5*time.Second, 10*time.Millisecond)
+	servers[2].Restart(t)
+}

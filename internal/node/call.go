@@ -39,6 +39,11 @@ type Call struct {
 	// HeldBack makes the call wait for calls that hold back one of its keys; see Node.HoldBack.
 	HeldBack bool
 
+	// Yields allows the node to drop the call with ErrNotSent, as long as it has never been sent,
+	// in favour of a later one that yields and holds the same keys back: it says what this one
+	// would.
+	Yields bool
+
 	// Repeating says that the call has failed for the first time, or because a cluster moves a slot
 	// of several of its keys, and may be repeated: the Receiver is told of Err, and gets the call
 	// once more when it is done. It may have it sent anew at once.

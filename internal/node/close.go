@@ -98,10 +98,7 @@ func (n *Node) giveUpLocked() {
 		s.stopAlarmLocked()
 		for c := s.queue.head; c != nil; c = s.queue.head {
 			s.queue.remove(c)
-			if c.failures == 0 || c.Err == nil {
-				c.Err = ErrClosed
-			}
-			n.returnLocked(c, c.Err)
+			n.returnUnsentLocked(c, ErrClosed)
 		}
 		for _, t := range s.trips {
 			for _, c := range t.batch {

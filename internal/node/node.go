@@ -122,6 +122,7 @@ func (n *Node) SendAfter(c, earlier *Call) bool {
 	if c.followLocked(earlier); c.waits > 0 {
 		c.after = earlier
 	}
+	n.replaceLocked(c)
 	n.followHoldersLocked(c)
 	if c.waits > 0 {
 		c.state = parked

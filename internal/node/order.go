@@ -72,6 +72,31 @@ func (c *Call) followOnceLocked(holders []*Call) {
 	}
 }
 
+// replaceLocked drops the call that yields to c. The one before that stays: what it undoes the node
+// may know of, and what the dropped one would have undone it does not, since that was still unsent.
+// So of all that queue up behind a node that hangs, there are never more than two.
+func (n *Node) replaceLocked(c *Call) {
+	if !c.Yields || len(c.HoldsBack) == 0 {
+		return
+	}
+	var last *Call
+	for _, h := range slices.Backward(n.holding[c.HoldsBack[0]]) {
+		switch {
+		case h.tried || h.state == sent || h.after != nil || !h.Yields ||
+			!slices.Equal(h.HoldsBack, c.HoldsBack):
+		case last == nil:
+			last = h
+		default:
+			n.letOthersGoLocked(last)
+			if last.state == queued {
+				last.stream.queue.remove(last)
+			}
+			n.returnLocked(last, ErrNotSent)
+			return
+		}
+	}
+}
+
 // stopHoldingLocked lets calls of other owners overtake c from now on. It returns, by key, those
 // that held it back before c did.
 func (n *Node) stopHoldingLocked(c *Call) (before map[string][]*Call) {

@@ -37,7 +37,7 @@ func (n *Node) repeat(c *Call) bool {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.phase == closed || len(n.repeats.calls) >= maxRepeats || time.Now().After(c.RepeatUntil) {
+	if n.phase == closed || len(n.repeats.calls) >= maxRepeats || c.expired(time.Now()) {
 		return false
 	}
 	c.spare = n.phase == late

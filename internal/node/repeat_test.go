@@ -168,3 +168,21 @@ func TestCallPastItsTimeIsNotRepeated(t *testing.T) {
 	require.ErrorIs(t, in.next(t).Err, node.ErrNotSent)
 	require.Empty(t, l.begun())
 }
+
+// What has failed, and then waits behind a node that hangs until its time is over, is not sent once
+// more. Why it failed is what its owner learns.
+func TestRepetitionPastItsTimeIsNotSent(t *testing.T) {
+	l := newLine(t)
+	n, in := l.newNode(t), newInbox()
+	l.server.Do(t, "set", "string", 1)
+	c := pushCall(in, "string", "x")
+	c.RepeatUntil = time.Now().Add(500 * time.Millisecond)
+	require.True(t, n.Send(c))
+	eventually(t, func() bool { return len(l.begun()) > 0 })
+	occupy(t, l, n, newInbox())
+	<-time.After(time.Until(c.RepeatUntil))
+	before := len(l.begun())
+	l.resume()
+	require.ErrorContains(t, in.next(t).Err, "WRONGTYPE")
+	require.Len(t, l.begun(), before)
+}

@@ -68,7 +68,7 @@ func (s *stream) loadLocked(t *trip, now time.Time) bool {
 	for c := s.queue.head; c != nil && len(t.batch) < most; c = s.queue.head {
 		s.queue.remove(c)
 		if c.expired(now) {
-			s.node.returnLocked(c, ErrNotSent)
+			s.node.returnUnsentLocked(c, ErrNotSent)
 			continue
 		}
 		c.state, c.tried = sent, true
@@ -106,9 +106,10 @@ func (s *stream) back(ctx context.Context, t *trip) {
 	s.finishLocked(t)
 }
 
-// expired reports whether the call has lost its purpose.
+// expired reports whether the call has lost its purpose: for the first time, or again.
 func (c *Call) expired(now time.Time) bool {
-	return !c.SendBy.IsZero() && !now.Before(c.SendBy)
+	return !c.SendBy.IsZero() && !now.Before(c.SendBy) ||
+		c.failures > 0 && !c.RepeatUntil.IsZero() && !now.Before(c.RepeatUntil)
 }
 
 // sweepLocked drops the calls that nobody waits for any more. It runs each time the queue has
@@ -118,7 +119,7 @@ func (s *stream) sweepLocked() {
 	s.queue.each(func(c *Call) {
 		if c.expired(now) {
 			s.queue.remove(c)
-			s.node.returnLocked(c, ErrNotSent)
+			s.node.returnUnsentLocked(c, ErrNotSent)
 		}
 	})
 	s.sweepAt = max(minSweep, 2*s.queue.length)
@@ -140,6 +141,15 @@ func (n *Node) returnLocked(c *Call, err error) {
 		n.helpers++
 		go n.deliverReturns()
 	}
+}
+
+// returnUnsentLocked is returnLocked for a call that is not sent any more. One that has failed
+// before ends with the error of its last try.
+func (n *Node) returnUnsentLocked(c *Call, err error) {
+	if c.failures > 0 && c.Err != nil {
+		err = c.Err
+	}
+	n.returnLocked(c, err)
 }
 
 func (n *Node) deliverReturns() {

@@ -165,11 +165,15 @@ func (c *Claim) queueLocked(a *ask, err error) {
 	}
 	if a.round.verb.watches {
 		if err != nil || a.key().held { // a look that finds the key free leaves no queue
-			c.place.listed[a.site].Store(true)
+			c.place.stands(a.site)
 		}
 		return
 	}
-	c.place.listed[a.site].Store(err != nil)
+	if err != nil {
+		c.place.stands(a.site)
+	} else {
+		c.place.listed[a.site].Store(false)
+	}
 	var refused *Refusal
 	if errors.As(err, &refused) {
 		heard, node := c.place.Heard, c.sites[a.site].node

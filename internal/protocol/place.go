@@ -29,6 +29,7 @@ type Place struct {
 
 	state  atomic.Int32
 	listed []atomic.Bool         // by site: they may stand in its queue
+	stood  []atomic.Bool         // by site: and a call of their own may have put them there, ever
 	before atomic.Pointer[Claim] // the latest attempt
 }
 
@@ -41,7 +42,15 @@ const (
 
 // NewPlace returns the place of somebody who has not asked for it yet.
 func NewPlace(n *Nodes, k Keys, name string) *Place {
-	return &Place{Name: name, listed: make([]atomic.Bool, n.sitesOf(&k))}
+	sites := n.sitesOf(&k)
+	both := make([]atomic.Bool, 2*sites)
+	return &Place{Name: name, listed: both[:sites], stood: both[sites:]}
+}
+
+// stands notes that a call of the place's own may have put it into the queue of a site.
+func (p *Place) stands(site int) {
+	p.stood[site].Store(true)
+	p.listed[site].Store(true)
 }
 
 // Holds says that one of the place's claims has the lock: it will release it.
@@ -74,7 +83,7 @@ func (p *Place) leave(n *Nodes, k Keys, next *Place) {
 		if p.listed[i].Load() {
 			stood = true
 			if next != nil {
-				next.listed[i].Store(true) // before it is: see Expect
+				next.stands(i) // before it is: see Expect
 			}
 		}
 	}

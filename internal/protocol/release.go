@@ -76,20 +76,30 @@ func (u leftUntil) String() string {
 }
 
 // repeatUntilGone has a release that fails repeated for as long as there may be something to
-// delete.
+// delete, or where there is nothing, somebody who stands in a queue: the node forgets them.
 func repeatUntilGone(a *ask) bool {
-	a.call.RepeatUntil = a.round.asked.Add(a.round.claim.longest + residueGrace)
+	c, s := a.round.claim, a.siteLocked()
+	needed := c.longest + residueGrace
+	if s.has == nothing && s.latest == nil && c.place != nil {
+		needed = max(c.place.Patience, minPatience)
+	}
+	a.call.SendBy = a.round.asked.Add(needed)
+	a.call.RepeatUntil = a.call.SendBy
 	return true
 }
 
 // repeatIfThere is repeatUntilGone, but for a site that has nothing to delete: its acquire never
 // went out, or was refused. It is asked all the same: a quorum of nodes on which the resource is
-// free is what lets the next owner in.
+// free is what lets the next owner in. Where the only call that may have put its owner into the
+// queue is the release before, the next release may do for both.
 func repeatIfThere(a *ask) bool {
-	s := a.siteLocked()
+	s, place := a.siteLocked(), a.round.claim.place
 	a.round.claim.dropLocked(s)
-	if place := a.round.claim.place; s.has == nothing && s.latest == nil &&
-		(place == nil || !place.listed[a.site].Load()) {
+	if s.has != nothing || s.latest != nil {
+		return repeatUntilGone(a)
+	}
+	a.call.Yields = place == nil || !place.stood[a.site].Load()
+	if place == nil || !place.listed[a.site].Load() {
 		return sendWithinTimeout(a)
 	}
 	return repeatUntilGone(a)
@@ -98,6 +108,8 @@ func repeatIfThere(a *ask) bool {
 // repeatWhileHeld has the call repeated until the keys should have expired.
 func repeatWhileHeld(a *ask) bool {
 	a.call.RepeatUntil = a.round.start.Add(a.round.ttl)
+	// Later than that it still cuts keys that live on.
+	a.call.SendBy = a.round.asked.Add(a.round.claim.longest + residueGrace)
 	return true
 }
 
@@ -107,6 +119,11 @@ func (c *Claim) Release(next *Place) *Round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.overLocked(false)
+	if c.place != nil {
+		// Nobody supersedes the claim any more. And a release that is repeated for long would hold
+		// on to all that come after it, from place to claim to place.
+		c.place.before.Store(nil)
+	}
 	if c.next = next; next != nil {
 		next.Expect()
 	}
@@ -171,7 +188,7 @@ func (c *Claim) StepAside() *Round {
 func (c *Claim) cleanLocked(sites ...int) *Round {
 	if c.place.waits() {
 		for _, i := range sites {
-			c.place.listed[i].Store(true)  // before it is: whoever leaves meanwhile must know
+			c.place.stands(i)              // before it is: whoever leaves meanwhile must know
 			if c.sites[i].has == ourKeys { // then the node would grant them again
 				heard, node := c.place.Heard, c.sites[i].node
 				c.posted = append(c.posted, func() { heard(node, nil) })

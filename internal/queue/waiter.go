@@ -487,6 +487,7 @@ func (w *Waiter) Release() *protocol.Place {
 	defer w.line.mu.Unlock()
 	g := w.group
 	delete(w.line.members, w.number)
+	w.claim = nil // its release holds on to the next place, and that to the next waiter
 	if g.holder != w {
 		return nil
 	}
