@@ -113,6 +113,32 @@ func TestTokenIsNotSeenWhereAServerQuotesIt(t *testing.T) {
 	require.NoError(t, h.Release(context.Background()))
 }
 
+// What stands where a fencing counter should be is told without the token beside it.
+func TestTokenIsNotSeenBesideAnOddCounter(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	logged := make(chan string, 100)
+	l := open(t, clients, redlock.WithFencing(), loggingTo(func(r slog.Record) {
+		r.Attrs(func(a slog.Attr) bool {
+			logged <- fmt.Sprint(a.Value)
+			return true
+		})
+	}))
+	h, err := l.TryAcquire(ctx, "a")
+	require.NoError(t, err)
+	takenEverywhere(t, h, servers...)
+	for _, s := range servers {
+		s.Do(t, "set", "{lock:a}:fence", "odd")
+	}
+	_, err = l.Inspect(ctx, "a")
+	require.ErrorContains(t, err, `the fencing counter of "a" is not a number`)
+	require.NotContains(t, err.Error(), secretOf(h.Token()))
+	for said := ""; !strings.Contains(said, "fencing counter"); {
+		said = outcome(t, logged, "what the log says of the node")
+		require.NotContains(t, said, secretOf(h.Token()))
+	}
+}
+
 // A storm of everything that can go wrong: nothing that is logged or returned has a token in it.
 func TestErrorsAndLogsNeverContainATokenInAStorm(t *testing.T) {
 	ctx := context.Background()

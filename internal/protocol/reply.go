@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -127,8 +128,38 @@ func (a *ask) granted(reply any) bool {
 	return true
 }
 
+// errUnexpected tells what a reply is made of, and its text only where that is all of it: among
+// others there may be a token.
 func errUnexpected(reply any) error {
-	return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply))
+	switch reply.(type) {
+	case string, int64:
+		return fmt.Errorf("unexpected reply %.100q", fmt.Sprint(reply))
+	default:
+		return fmt.Errorf("unexpected reply %.100s", shape(reply))
+	}
+}
+
+func shape(reply any) string {
+	switch v := reply.(type) {
+	case nil:
+		return "nil"
+	case string:
+		return fmt.Sprintf("string(%d)", len(v))
+	case []any:
+		parts := make([]string, len(v))
+		for i := range v {
+			parts[i] = shape(v[i])
+		}
+		return "[" + strings.Join(parts, " ") + "]"
+	default:
+		return fmt.Sprintf("%T", v)
+	}
+}
+
+// errNoFence is about a counter that is not what the scripts write.
+func errNoFence(resource string) error {
+	return fmt.Errorf("the fencing counter of %s is not a number that a fence can be",
+		Quote(resource))
 }
 
 // refusal reads {i} or {i, owner, pttl}, which time may follow, and behind that before and all.
@@ -175,7 +206,7 @@ func readKeys(a *ask, reply any) ([]keyState, error) {
 		if a.fenced() && v[2*n+i] != nil {
 			text, _ := v[2*n+i].(string)
 			if found[i].fence, ok = readFence(text); !ok {
-				return nil, errUnexpected(reply)
+				return nil, errNoFence(a.round.claim.keys.resource(a.lockKeys()[i]))
 			}
 		}
 	}
