@@ -143,10 +143,10 @@ func (n *Node) returnLocked(c *Call, err error) {
 	}
 }
 
-// returnUnsentLocked is returnLocked for a call that is not sent any more. One that has failed
-// before ends with the error of its last try.
+// returnUnsentLocked is returnLocked for a call that is not sent any more. One that was tried ends
+// with the error of its last try: the node may know of it.
 func (n *Node) returnUnsentLocked(c *Call, err error) {
-	if c.failures > 0 && c.Err != nil {
+	if c.Err != nil {
 		err = c.Err
 	}
 	n.returnLocked(c, err)
