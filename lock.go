@@ -40,6 +40,9 @@ const (
 	// default (v9.22; 3 s before).
 	closeWait  = time.Second
 	closeGrace = 6 * time.Second
+
+	// logWait is how long Close waits then for a log handler, which may hang.
+	logWait = time.Second
 )
 
 // Locker takes locks on a quorum of independent Redis masters. It is safe for concurrent use. Make
@@ -200,7 +203,8 @@ func (l *Locker) letGo(ctx context.Context, h *Handle) error {
 // expire. Close goes on cleaning up after earlier calls for as long as it waits, and returns when
 // nothing of the Locker runs in the background any more. That is at once when the nodes answer;
 // with nodes that hang it takes up to 7 s, and the error says so if their clients have not given up
-// by then. The clients are the caller's to close, after the Locker.
+// by then. An observer or a log handler that hangs can cost a second each. The clients are the
+// caller's to close, after the Locker.
 func (l *Locker) Close() error {
 	l.mu.Lock()
 	if !l.closed.IsZero() {
@@ -237,7 +241,7 @@ func (l *Locker) drain() error {
 			errs[i] = fmt.Errorf("redlock: close: %w", err)
 		}
 	}
-	l.log.wait(ctx)
+	l.log.wait(logWait)
 	return errors.Join(errs...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/rediskit/redlock/internal/protocol"
 )
@@ -126,8 +127,8 @@ func (q *logQueue) run(done chan struct{}) {
 	}
 }
 
-// wait waits until everything is logged, but no longer than ctx lasts.
-func (q *logQueue) wait(ctx context.Context) {
+// wait waits until everything is logged, but no longer than that.
+func (q *logQueue) wait(most time.Duration) {
 	q.mu.Lock()
 	done, running := q.done, q.running
 	q.mu.Unlock()
@@ -136,6 +137,6 @@ func (q *logQueue) wait(ctx context.Context) {
 	}
 	select {
 	case <-done:
-	case <-ctx.Done():
+	case <-time.After(most):
 	}
 }

@@ -3,6 +3,8 @@ package acceptance_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,6 +69,28 @@ func TestCloseInAnOutageLeavesNothingBeyondTheTTL(t *testing.T) {
 		require.NotEqual(t, int64(-1), left, "the key lives for ever")
 	}
 	noKeys(t, servers)
+}
+
+// A node is down when its lock is released. That its key stays is known when all that Close waits
+// for is over, and logged by a handler that takes its time, before Close returns.
+func TestCloseReturnsWhenItsLastRecordIsLogged(t *testing.T) {
+	ctx := context.Background()
+	servers, clients := masters(t, 3)
+	stays := make(chan struct{}, 1)
+	l := open(t, clients, loggingTo(func(r slog.Record) {
+		<-time.After(50 * time.Millisecond)
+		if strings.Contains(r.Message, "could not be deleted") {
+			stays <- struct{}{}
+		}
+	}))
+	h, err := l.TryAcquire(ctx, "a")
+	require.NoError(t, err)
+	takenEverywhere(t, h, servers...)
+	require.NoError(t, servers[2].Kill())
+	require.NoError(t, h.Release(ctx))
+	require.NoError(t, l.Close())
+	require.Len(t, stays, 1)
+	servers[2].Restart(t)
 }
 
 func TestDoneThatRacesCloseIsClosedByIt(t *testing.T) {

@@ -238,6 +238,34 @@ func TestKeysThatCouldNotBeDeletedAreTold(t *testing.T) {
 	})
 }
 
+// Close returns when its last news is told, however late it is by then, or a moment later where
+// whoever is told hangs.
+func TestCloseWaitsForItsLastNews(t *testing.T) {
+	for took, want := range map[time.Duration]struct {
+		news int
+		wait time.Duration
+	}{
+		100 * time.Millisecond: {2, 200 * time.Millisecond},
+		time.Hour:              {0, tellTime},
+	} {
+		play(t, 1, 0, func(s *stage) {
+			s.Tell = func(trouble Trouble) {
+				<-time.After(took)
+				s.hear(trouble)
+			}
+			s.held("a").Release(nil).Send()
+			s.actors[0].next("release").fail(io.EOF)
+			ended, cancel := context.WithCancel(context.Background())
+			cancel()
+			began := time.Now()
+			require.NoError(s, errors.Join(s.Close(ended, time.Minute)...))
+			require.Equal(s, want.wait, time.Since(began))
+			require.Len(s, s.heard(), want.news)
+			pass(2 * took) // until whoever hangs is through
+		})
+	}
+}
+
 func TestInspectionTellsTheOwnerAndTheLatestExpiry(t *testing.T) {
 	const shortened = "1~" + stranger
 	other := "OOOOOOOOOOOOOOOOOOOOOO:other"

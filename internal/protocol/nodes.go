@@ -88,7 +88,7 @@ func (n *Nodes) Close(ctx context.Context, grace time.Duration) []error {
 	}
 	wg.Wait()
 	n.passOn()
-	n.awaitNews(ctx)
+	n.awaitNews()
 	return errs
 }
 

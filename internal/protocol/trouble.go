@@ -95,8 +95,14 @@ func (n *Nodes) tellNews(told chan struct{}) {
 	n.news.some.Store(false)
 }
 
-// awaitNews waits until all news are told, or ctx ends.
-func (n *Nodes) awaitNews(ctx context.Context) {
+// tellTime is how long Close waits for whoever is told the last news, and may hang. That is a time
+// of its own: what keys stay is known when all others are over.
+const tellTime = time.Second
+
+// awaitNews waits until all news are told, but not for long.
+func (n *Nodes) awaitNews() {
+	ctx, cancel := context.WithTimeout(context.Background(), tellTime)
+	defer cancel()
 	for {
 		n.news.mu.Lock()
 		told := n.news.told
