@@ -39,12 +39,15 @@ func raiseArgs(a *ask) []any {
 
 // fences are what a site has told of its counters: the smallest and the largest. The zero value
 // says that it has told nothing.
-type fences struct{ low, high uint64 }
+type fences struct {
+	low, high uint64
+	told      bool
+}
 
 // report takes a counter; 0 is one that does not exist.
 func (f *fences) report(counter uint64) {
-	if f.high == 0 {
-		f.low = counter
+	if !f.told {
+		f.low, f.told = counter, true
 	}
 	f.low, f.high = min(f.low, counter), max(f.high, counter)
 }

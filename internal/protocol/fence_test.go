@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -402,5 +403,17 @@ func TestProposalIsThereWhateverTheClockShows(t *testing.T) {
 		c := &Claim{}
 		c.Propose(at)
 		require.Equal(t, want, c.args[3])
+	}
+}
+
+// A counter that is missing tells against an agreement, wherever it comes.
+func TestMissingCounterIsTheSmallest(t *testing.T) {
+	for _, counters := range [][]uint64{{0, 7}, {7, 0}, {7, 0, 8}, {0, 0, 7}} {
+		var f fences
+		for _, counter := range counters {
+			f.report(counter)
+		}
+		require.Zero(t, f.low, "%d", counters)
+		require.Equal(t, slices.Max(counters), f.high)
 	}
 }
