@@ -121,11 +121,20 @@ func (c *Claim) Join(node int) {
 		switch {
 		case s.node != node || s.has != nothing || s.latest != nil:
 		case c.wantedLocked():
-			c.partLocked(healVerb, c.longest, i).sendLocked()
+			c.partLocked(healVerb, c.leftLocked(), i).sendLocked()
 		case c.place.mayStayAt(i):
 			c.cleanLocked(i)
 		}
 	}
+}
+
+// leftLocked is for how long a node is to keep the lock that gets it after the others: no longer
+// than it is wanted, which a shortening may have made less than was ever asked for.
+func (c *Claim) leftLocked() time.Duration {
+	if c.until.IsZero() {
+		return c.longest
+	}
+	return max(time.Until(c.until), time.Millisecond)
 }
 
 // NodeTime is what a node's clock showed when it answered.

@@ -63,6 +63,9 @@ func (c *Claim) Renew(ttl time.Duration, then func(*Round)) *Round {
 func (c *Claim) Shorten(ttl time.Duration, then func(*Round)) *Round {
 	c.mu.Lock()
 	c.number++
+	if end := time.Now().Add(ttl); end.Before(c.until) {
+		c.until = end // what a node is asked for meanwhile carries the number
+	}
 	c.mu.Unlock()
 	return c.extension(shortenVerb, ttl, then)
 }

@@ -145,3 +145,33 @@ func TestWhoeverHasLeftLeavesAgainWhereTheAnswerComesLate(t *testing.T) {
 		s.quiet()
 	})
 }
+
+// A node that gets the lock after the others keeps it for no longer than they do, whether or not
+// they have confirmed by then that it is shorter.
+func TestWhoeverJoinsAfterAShorteningAsksForNoMore(t *testing.T) {
+	for _, confirmed := range []bool{false, true} {
+		play(t, 3, 0, func(s *stage) {
+			c := s.claim("a")
+			r := s.acquire(c)
+			s.actors[0].next("acquire").yes()
+			s.actors[1].next("acquire").yes()
+			s.actors[2].next("acquire").refuse(stranger, time.Second)
+			c.Prove(r.Lease())
+			e := c.Shorten(4*time.Second, nil)
+			e.Send()
+			s.actors[2].next("extend").refuse(stranger, time.Second)
+			if confirmed {
+				s.actors[0].next("extend").yes()
+				s.actors[1].next("extend").yes()
+				c.Prove(e.Lease())
+			}
+			<-time.After(500 * time.Millisecond)
+			c.Join(2)
+			join := s.actors[2].next("acquire")
+			require.Equal(s, "1~"+token, join.args[0])
+			require.LessOrEqual(s, join.args[1], int64(3500))
+			require.Greater(s, join.args[1], int64(3400))
+			join.yes()
+		})
+	}
+}
