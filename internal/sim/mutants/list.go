@@ -32,6 +32,8 @@ var tests = map[string]unit{
 	"old call counted":                {"./internal/queue", "TestWhenTheNextAttemptIsDue"},
 	"overtaking call forgotten": {"./internal/queue",
 		"TestCallThatOvertakesTheRefusalBeforeIt"},
+	"nobody steps aside": {"./internal/acceptance",
+		"TestWaiterThatReachesNoQuorumHoldsUpNobodyWhoDoes"},
 	"fence at least told": {"./internal/protocol",
 		"TestFenceIsNotDecidedBeforeAQuorumTellsExactlyIt"},
 	"late joiner not told": {"./internal/protocol", "TestNodeThatGrantsLessIsToldTheFence"},
@@ -214,8 +216,11 @@ var mutants = []mutant{
 	}}},
 	{"zombies after an undo", "who has left is put into the queue again by what is written late",
 		[]edit{{
-			"internal/protocol/place.go", "\tif !s.p.waits() {\n\t\treturn \"\"\n\t}\n", "",
+			"internal/protocol/place.go", "if !s.p.waits() || s.aside != nil", "if s.aside != nil",
 		}}},
+	{"nobody steps aside", "who reaches no quorum keeps those from the lock who do", []edit{{
+		"acquire.go", "abandon = h.claim.StepAside", "abandon = h.claim.Abandon",
+	}}},
 	{"leave forgotten by a straggler",
 		"what a node answers late has put somebody into its queue who has left", []edit{{
 			"internal/protocol/ask.go", "case (r.verb.watches || r.verb.stands && c.over) && " +
