@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,4 +105,23 @@ func TestCloseTellsOfALookupThatHangs(t *testing.T) {
 	require.Len(t, in, 1)
 	require.ErrorIs(t, in.next(t).Err, node.ErrClosed)
 	close(gate)
+}
+
+// Nobody has sent it, but it waits among those that are repeated.
+func TestCallWhoseLookupHasFailedIsNotDropped(t *testing.T) {
+	var found atomic.Bool
+	_, client, n := newCluster(t, func(context.Context, int) error {
+		if found.Load() {
+			return nil
+		}
+		return errors.New("no node answers")
+	})
+	in := newInbox()
+	c := pushCall(in, keyOn(0, 0), "x")
+	c.RepeatUntil = time.Now().Add(time.Hour)
+	require.True(t, n.Send(c))
+	eventually(t, func() bool { return client.count() > 1 }) // it is repeated
+	require.Never(t, func() bool { return n.Drop(c) }, 300*time.Millisecond, time.Millisecond)
+	found.Store(true)
+	require.NoError(t, in.next(t).Err)
 }

@@ -143,12 +143,13 @@ func (n *Node) findSlot(c *Call) {
 }
 
 // Drop takes back a call that waits to be sent for the first time, but not one that waits behind
-// another of the same owner: later calls rely on it. It reports whether it could: then the node
-// knows nothing of the call, and its Receiver never gets it.
+// another of the same owner: later calls rely on it. Nor one that has failed already, as it does
+// where its master cannot be found. It reports whether it could: then the node knows nothing of the
+// call, and its Receiver never gets it.
 func (n *Node) Drop(c *Call) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c.tried || c.state != queued && (c.state != parked || c.after != nil) {
+	if c.tried || c.failures > 0 || c.state != queued && (c.state != parked || c.after != nil) {
 		return false
 	}
 	if c.state == queued {
