@@ -100,8 +100,8 @@ var mutants = []mutant{
 		}},
 	{"no clean-up when the context has ended", "a cancelled attempt leaves what it was granted",
 		[]edit{{
-			"acquire.go", "cleaned := h.claim.Abandon()", "var cleaned *protocol.Round\n\tif " +
-				"ctx.Err() == nil {\n\t\tcleaned = h.claim.Abandon()\n\t}",
+			"acquire.go", "cleaned := abandon()", "var cleaned *protocol.Round\n\tif " +
+				"ctx.Err() == nil {\n\t\tcleaned = abandon()\n\t}",
 		}}},
 	{"straggler not followed", "what a node grants to an attempt that has failed stays there",
 		[]edit{{
@@ -121,8 +121,7 @@ var mutants = []mutant{
 		"late := a.heard > a.round.asked.Sub(a.round.start)+a.round.timeout", "late := false",
 	}}},
 	{"release not repeated", "a node that does not answer keeps the key", []edit{{
-		"internal/protocol/release.go",
-		"a.call.RepeatUntil = a.round.asked.Add(a.round.claim.longest + residueGrace)\n", "",
+		"internal/protocol/release.go", "a.call.RepeatUntil = a.call.SendBy\n", "",
 	}}},
 	{"release on a quorum only", "the other nodes keep the key", []edit{{
 		"internal/protocol/round.go", "for i := range r.asks {\n\t\t// Only the first",
@@ -167,7 +166,7 @@ var mutants = []mutant{
 	{"cut before the lease has moved", "a node that is quicker than the handle has dropped the key",
 		[]edit{{
 			"extend.go", "h.lease = proved\n\th.claim.Prove(proved)\n\tr := " +
-				"h.claim.Shorten(max(proved.TTL, h.minHoldLeft()), h.shortened)",
+				"h.claim.Shorten(max(proved.TTL, h.minHoldLeftLocked()), h.shortened)",
 			"r := h.claim.Shorten(proved.TTL, func(r *protocol.Round) " +
 				"{\n\t\th.mu.Lock()\n\t\th.lease = " +
 				"proved\n\t\th.unlock()\n\t\th.shortened(r)\n\t})",
