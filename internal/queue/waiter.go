@@ -314,6 +314,7 @@ func (w *Waiter) heardLocked(node int, r *protocol.Refusal) (calls bool) {
 	if r.Waited && r.Before <= 1 && w.standBy.IsZero() {
 		// whoever is first was called by now, and may not come
 		w.standByLocked()
+		wake(w.news)
 	}
 	return s.open
 }

@@ -397,6 +397,7 @@ func TestSecondInLineStandsByForWhoeverWasCalledBefore(t *testing.T) {
 		w.stand()
 		w.heard(0, &protocol.Refusal{Waited: true, Before: before, All: 3})
 		require.Equal(t, standsBy, !w.standBy.IsZero(), before)
+		require.Equal(t, standsBy, len(w.news) == 1, "a wait that has begun looks again")
 		w.Leave()
 	}
 }
