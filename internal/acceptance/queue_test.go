@@ -29,6 +29,17 @@ func inLine(t *testing.T, l *redlock.Locker, resource string, waiters int) {
 	}, "there are never %d waiters for %s", waiters, resource)
 }
 
+// inEachLine is inLine for all servers: a call that has yet to arrive at one may be granted the
+// lock there when it is released.
+func inEachLine(t *testing.T, servers []*redistest.Server, resource string, waiters int64) {
+	t.Helper()
+	for i, s := range servers {
+		queue := "{" + lockKey(resource) + "}:queue" // whoever waits is there twice
+		eventually(t, func() bool { return s.Do(t, "zcard", queue) == 2*waiters },
+			"there are never %d waiters for %s on node %d", waiters, resource, i)
+	}
+}
+
 // processes returns Lockers as several processes have them: each with clients of its own.
 func processes(t *testing.T, servers []*redistest.Server, n int,
 	opts ...redlock.Option) []*redlock.Locker {
@@ -92,7 +103,7 @@ func TestTryAcquireDoesNotOvertakeAWaiter(t *testing.T) {
 		}
 		return h.Release(ctx)
 	})
-	inLine(t, other, "r", 1)
+	inEachLine(t, servers, "r", 1)
 	turn := newGate(t) // the waiter has been called, and does not get to the nodes
 	for _, tap := range taps {
 		tap.onSend(func(string) error { turn.pass(); return nil })
@@ -132,7 +143,8 @@ func TestWaiterThatIsCancelledPassesItsTurnOn(t *testing.T) {
 				}
 				return h.Release(ctx)
 			})
-			inLine(t, first, "a", 2)
+			inEachLine(t, servers, resources[0], 2)
+			inEachLine(t, servers, resources[len(resources)-1], 2)
 			turn := newGate(t)
 			for _, tap := range taps {
 				tap.onSend(func(string) error { turn.pass(); return nil })
@@ -148,14 +160,18 @@ func TestWaiterThatIsCancelledPassesItsTurnOn(t *testing.T) {
 	}
 }
 
-// And it passes on to the next one of the same Locker, if that one came before others.
+// And it passes on to the next one of the same Locker, if that one came before others. A machine
+// that is busy may take longer for that than nodes wait for whoever was called. Then it is tried
+// anew.
 func TestNextOfALockerKeepsItsTurnWhereTheFirstIsCancelledAtIts(t *testing.T) {
 	ctx := context.Background()
 	servers, clients, taps := tapped(t, 3)
 	watcher := &recorder{}
 	l := open(t, clients, byEvent, redlock.WithObserver(watcher))
 	others := processes(t, servers, 2, byEvent)
-	for round := range 5 {
+	const grace = 250 * time.Millisecond
+	for inTime, round := 0, 0; inTime < 6; round++ {
+		require.Less(t, round, 50, "the machine is too busy for this test")
 		h, err := others[0].TryAcquire(ctx, "r")
 		require.NoError(t, err)
 		takenEverywhere(t, h, servers...)
@@ -177,11 +193,12 @@ func TestNextOfALockerKeepsItsTurnWhereTheFirstIsCancelledAtIts(t *testing.T) {
 		eventually(t, func() bool { return len(told[redlock.Waiting](watcher)) == 2*round+2 },
 			"the next one does not wait")
 		last := take(others[1], "who came last")
-		inLine(t, others[0], "r", 2)
+		inEachLine(t, servers, "r", 2)
 		turn := newGate(t)
 		for _, tap := range taps {
 			tap.onSend(func(string) error { turn.pass(); return nil })
 		}
+		called := time.Now()
 		require.NoError(t, h.Release(ctx))
 		outcome(t, turn.reached, "the call")
 		cancel(errBored)
@@ -192,8 +209,12 @@ func TestNextOfALockerKeepsItsTurnWhereTheFirstIsCancelledAtIts(t *testing.T) {
 		turn.open()
 		require.NoError(t, outcome(t, next, "the next one"))
 		require.NoError(t, outcome(t, last, "who came last"))
-		require.Equal(t, "the next one", <-order, "round %d", round)
+		served := <-order
 		<-order
+		if time.Since(called) < grace {
+			require.Equal(t, "the next one", served, "round %d", round)
+			inTime++
+		}
 		noKeys(t, servers)
 	}
 }

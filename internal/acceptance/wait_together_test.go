@@ -99,7 +99,7 @@ func TestAllButTheFirstGoBackInLineAfterAnOutage(t *testing.T) {
 		return n
 	}
 	standing := func() int64 { // there; whoever waits is in the set twice
-		return servers[0].Do(t, "zcard", "{lock:r}:queue").(int64) / 2
+		return servers[0].Do(t, "zcard", "{"+lockKey("r")+"}:queue").(int64) / 2
 	}
 	mark := asked() + 2*waiters
 	eventually(t, func() bool { return asked() > mark }, "they do not ask themselves")
