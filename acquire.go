@@ -92,11 +92,10 @@ func (l *Locker) tryOnce(ctx context.Context, p *plan,
 	} else if err = h.begin(won, won.Lease(), p); err == nil {
 		return h, r, nil
 	}
-	abandon := h.claim.Abandon
 	if outcome == quorum.Unreachable {
-		abandon = h.claim.StepAside
+		h.claim.StepAside()
 	}
-	cleaned := abandon()
+	cleaned := h.claim.Abandon()
 	if cause != nil {
 		return nil, r, cutAttempt(ctx, cause, err)
 	}
@@ -155,10 +154,9 @@ func (l *Locker) acquire(ctx context.Context, p *plan) (*Handle, error) {
 // nodes have said to it.
 func (l *Locker) wait(ctx context.Context, p *plan, began time.Time, q *queue.Waiter,
 	r *protocol.Round, err error) (*Handle, error) {
-	w := l.newWait(ctx, "acquire", p, began)
+	w := l.newWait(ctx, "acquire", p, began, q)
 	defer func() { w.cancel() }()
-	w.longest = min(w.longest, queue.MostPause)
-	w.sleep, w.place, w.seen = q.Wait, q.Name, q.Seen
+	w.place = q.Name
 	if err != nil {
 		w.attempts, w.tried = 1, began
 	}

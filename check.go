@@ -61,7 +61,7 @@ func (l *Locker) Check(ctx context.Context) error {
 type CheckError struct {
 	Nodes []NodeError // one for each finding, by node
 
-	reasons []error
+	reason error // ErrNoQuorum or ErrMisconfigured; nil: enough nodes are of use
 }
 
 func (e *CheckError) Error() string {
@@ -74,7 +74,10 @@ func (e *CheckError) Error() string {
 
 // Unwrap returns ErrNoQuorum and ErrMisconfigured where they apply, and the nodes' errors.
 func (e *CheckError) Unwrap() []error {
-	return unwrap(e.reasons, e.Nodes)
+	if e.reason == nil {
+		return matchable(e.Nodes)
+	}
+	return append(matchable(e.Nodes), e.reason)
 }
 
 // finding is what a check has found on a node.
@@ -261,11 +264,11 @@ func (l *Locker) checkError(found []finding) error {
 	if len(e.Nodes) == 0 {
 		return nil
 	}
-	if useful < quorum.Size(len(found)) {
-		e.reasons = append(e.reasons, ErrNoQuorum)
-	}
-	if hopeful < quorum.Size(len(found)) {
-		e.reasons = append(e.reasons, ErrMisconfigured)
+	switch need := quorum.Size(len(found)); {
+	case hopeful < need:
+		e.reason = ErrMisconfigured
+	case useful < need:
+		e.reason = ErrNoQuorum
 	}
 	return e
 }

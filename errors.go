@@ -51,8 +51,8 @@ type QuorumError struct {
 
 	voters    int // nodes that could agree
 	resources []string
-	reasons   []error // ErrHeld; or ErrNoQuorum, and perhaps ErrMisconfigured
-	detail    string  // for people; may be empty
+	reason    error  // ErrHeld, ErrNoQuorum or ErrMisconfigured; nil: made by hand
+	detail    string // for people; may be empty
 }
 
 // NodeError is what one node said.
@@ -93,10 +93,10 @@ func (l *Locker) quorumError(r *protocol.Round, resources []string) *QuorumError
 	s := r.Shortfall()
 	e := &QuorumError{
 		Op: s.Op, Need: s.Need, Got: s.Got, Nodes: l.answers(s), voters: s.Voters,
-		resources: resources, reasons: []error{ErrNoQuorum},
+		resources: resources, reason: ErrNoQuorum,
 	}
 	if s.Held {
-		e.reasons = []error{ErrHeld}
+		e.reason = ErrHeld
 		return e
 	}
 	wrong := 0
@@ -111,7 +111,7 @@ func (l *Locker) quorumError(r *protocol.Round, resources []string) *QuorumError
 	}
 	switch {
 	case wrong > s.Voters-s.Need:
-		e.reasons = append(e.reasons, ErrMisconfigured)
+		e.reason = ErrMisconfigured
 	case e.detail == "" && slices.ContainsFunc(e.Nodes, tooSlow):
 		e.detail = "a node that is far away needs a longer WithNodeTimeout"
 	case e.detail == "" && slices.ContainsFunc(e.Nodes,
@@ -153,7 +153,7 @@ func tooSlow(n NodeError) bool {
 // Error names the operation, the resources and what each node said.
 func (e *QuorumError) Error() string {
 	msg := fmt.Sprintf("%s: %d of %d nodes agreed, %d needed",
-		&opError{e.Op, e.resources, e.reason(), ""}, e.Got, e.voters, e.Need)
+		&opError{e.Op, e.resources, e.why(), ""}, e.Got, e.voters, e.Need)
 	if len(e.Nodes) > 0 {
 		msg += ": " + said(e.Nodes)
 	}
@@ -163,13 +163,13 @@ func (e *QuorumError) Error() string {
 	return msg
 }
 
-// reason returns what the error says first. One that was made by hand, for a test of what is done
-// about it, has no reasons but what its nodes say.
-func (e *QuorumError) reason() error {
+// why returns the reason. An error that was made by hand, for a test of what is done about it, has
+// none but what its nodes say.
+func (e *QuorumError) why() error {
 	var held *HeldError
 	switch {
-	case len(e.reasons) > 0:
-		return e.reasons[len(e.reasons)-1]
+	case e.reason != nil:
+		return e.reason
 	case slices.ContainsFunc(e.Nodes, func(n NodeError) bool { return errors.As(n.Err, &held) }):
 		return ErrHeld
 	default:
@@ -190,17 +190,12 @@ func said(nodes []NodeError) string {
 	return strings.Join(said, "; ")
 }
 
-// Unwrap returns ErrHeld or ErrNoQuorum, and the nodes' errors. A node's error that looks like the
-// end of a context (a network timeout does) is left out: no context of the caller has ended.
-func (e *QuorumError) Unwrap() []error {
-	if len(e.reasons) == 0 {
-		return unwrap([]error{e.reason()}, e.Nodes)
-	}
-	return unwrap(e.reasons, e.Nodes)
-}
+// Unwrap returns ErrHeld, ErrNoQuorum or ErrMisconfigured, and the nodes' errors.
+func (e *QuorumError) Unwrap() []error { return append(matchable(e.Nodes), e.why()) }
 
-func unwrap(reasons []error, nodes []NodeError) []error {
-	errs := slices.Clone(reasons)
+// matchable returns the nodes' errors. One that looks like the end of a context (a network timeout
+// does) is left out: no context of the caller has ended.
+func matchable(nodes []NodeError) (errs []error) {
 	for _, n := range nodes {
 		if !errors.Is(n.Err, context.DeadlineExceeded) && !errors.Is(n.Err, context.Canceled) {
 			errs = append(errs, n.Err)

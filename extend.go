@@ -162,7 +162,7 @@ func (h *Handle) cameOf(r *protocol.Round, outcome quorum.Outcome, ended error) 
 	}
 	e := h.l.quorumError(r, h.claim.Resources())
 	if outcome == quorum.Refused { // and yet it is held: see refusedLocked
-		e.reasons = []error{ErrNoQuorum}
+		e.reason = ErrNoQuorum
 	}
 	return e
 }

@@ -63,7 +63,7 @@ func (h *Handle) begin(r *protocol.Round, won lease.Lease, p *plan) error {
 	// The clock again: the answers may have come when nothing of the lease was left.
 	if now := time.Now(); !won.Holds(now) {
 		e := h.l.quorumError(r, h.claim.Resources())
-		e.reasons = []error{ErrNoQuorum}
+		e.reason = ErrNoQuorum
 		e.detail = fmt.Sprintf("not in time: of %v nothing is left after %v", won.TTL,
 			now.Sub(won.Start))
 		return e

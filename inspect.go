@@ -80,8 +80,7 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 	defer l.leave()
 	q := l.line.Watch(p.keys)
 	defer q.Leave()
-	w := l.newWait(ctx, "wait for", p, time.Now())
-	w.sleep, w.seen, w.longest = q.Wait, q.Seen, min(w.longest, queue.MostPause)
+	w := l.newWait(ctx, "wait for", p, time.Now(), q)
 	free, cause := q.Turn(ctx)
 	if cause != nil {
 		return w.gaveUp(cause, w.behind(cause))
@@ -91,9 +90,6 @@ func (l *Locker) WaitForUnlock(ctx context.Context, resource string) error {
 		free, hint, err = l.look(w.attemptContext(), p, q)
 		if free {
 			break
-		}
-		if !cutShort(err) {
-			q.Saw(err)
 		}
 		if err := w.pause(hint, err); err != nil {
 			return err
@@ -116,16 +112,18 @@ func (l *Locker) look(ctx context.Context, p *plan,
 		q.Free()
 		return true, 0, nil
 	case quorum.Won:
-		q.Held()
+		err = stateError("wait for", p.keys.Resources, ErrHeld)
+		q.Held(err)
 		if _, _, left := r.Holder(); left >= 0 {
 			hint = left + time.Millisecond
 		}
-		return false, hint, stateError("wait for", p.keys.Resources, ErrHeld)
+		return false, hint, err
 	default:
 		err = l.quorumError(r, p.keys.Resources)
 		if cause != nil {
-			err = cutAttempt(ctx, cause, err)
+			return false, hint, cutAttempt(ctx, cause, err)
 		}
+		q.Saw(err)
 		return false, hint, err
 	}
 }

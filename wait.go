@@ -46,17 +46,13 @@ type wait struct {
 	ctx       context.Context // with the maximum wait
 	cancel    context.CancelFunc
 	attempts  int
-	// sleep waits for d, or until something happens sooner.
-	sleep func(ctx context.Context, d time.Duration) error
-	place func() string // the name in the nodes' queues, or ""
-	// seen tells what those who wait here last saw: whether one of them had the resources, or else
-	// what the latest attempt has come to.
-	seen     func() (held bool, err error)
-	next     time.Duration // the next pause
-	longest  time.Duration
-	stranger string    // see compete; "" before the first
-	reason   error     // of the last attempt that came to its end
-	tried    time.Time // when the latest attempt began
+	line      inLine
+	place     func() string // the name in the nodes' queues, or ""
+	next      time.Duration // the next pause
+	longest   time.Duration
+	stranger  string    // see compete; "" before the first
+	reason    error     // of the last attempt that came to its end
+	tried     time.Time // when the latest attempt began
 	// outage is when the first of the last attempts began that all found no quorum; zero: none did.
 	outage    time.Time
 	maxOutage time.Duration
@@ -64,10 +60,17 @@ type wait struct {
 	watching  *deadlock.Watch // for deadlocks; nil: nobody does
 }
 
-func (l *Locker) newWait(ctx context.Context, op string, p *plan, began time.Time) *wait {
+// inLine is a waiter or a watcher of the queue.
+type inLine interface {
+	Wait(ctx context.Context, d time.Duration) error
+	Seen() (held bool, err error)
+}
+
+func (l *Locker) newWait(ctx context.Context, op string, p *plan, began time.Time,
+	q inLine) *wait {
 	w := &wait{
 		l: l, plan: p, op: op, resources: p.keys.Resources, outer: ctx, ctx: ctx, cancel: func() {},
-		sleep: l.sleep, next: p.retryInterval, longest: 8 * p.retryInterval,
+		line: q, next: p.retryInterval, longest: min(8*p.retryInterval, queue.MostPause),
 		maxOutage: p.maxOutage, began: began,
 	}
 	if p.maxWait > 0 {
@@ -130,7 +133,7 @@ func (w *wait) pause(hint time.Duration, err error) error {
 	cause := w.l.over(w.ctx)
 	if cause == nil {
 		w.plan.account.waits(w.l, w.plan, err)
-		cause = w.sleep(w.ctx, d)
+		cause = w.line.Wait(w.ctx, d)
 	}
 	if cause == nil {
 		return nil
@@ -199,15 +202,22 @@ func (w *wait) gaveUp(cause, last error) error {
 		return stateError(w.op, w.resources, ErrClosed)
 	}
 	reason := w.reason
-	if held, err := w.seen(); reason == nil && held {
-		reason = stateError(w.op, w.resources, ErrHeld)
-	} else if reason == nil {
-		reason = err
+	if reason == nil {
+		reason = w.seenHere()
 	}
 	if reason != nil {
 		return interrupt(w.outer, cause, reason)
 	}
 	return last
+}
+
+// seenHere is what those who wait here last saw, as a reason; nil: nothing is known yet.
+func (w *wait) seenHere() error {
+	held, err := w.line.Seen()
+	if held {
+		return stateError(w.op, w.resources, ErrHeld)
+	}
+	return err
 }
 
 // errBehind is for a wait that nobody's attempt has shown anything yet.

@@ -34,10 +34,15 @@ func inLine(t *testing.T, l *redlock.Locker, resource string, waiters int) {
 func inEachLine(t *testing.T, servers []*redistest.Server, resource string, waiters int64) {
 	t.Helper()
 	for i, s := range servers {
-		queue := "{" + lockKey(resource) + "}:queue" // whoever waits is there twice
-		eventually(t, func() bool { return s.Do(t, "zcard", queue) == 2*waiters },
+		eventually(t, func() bool { return waitersOn(t, s, resource) == waiters },
 			"there are never %d waiters for %s on node %d", waiters, resource, i)
 	}
+}
+
+// waitersOn returns how many stand in a server's queue, in which each of them is twice.
+func waitersOn(t *testing.T, s *redistest.Server, resource string) int64 {
+	t.Helper()
+	return s.Do(t, "zcard", "{"+lockKey(resource)+"}:queue").(int64) / 2
 }
 
 // processes returns Lockers as several processes have them: each with clients of its own.

@@ -98,15 +98,12 @@ func TestAllButTheFirstGoBackInLineAfterAnOutage(t *testing.T) {
 		}
 		return n
 	}
-	standing := func() int64 { // there; whoever waits is in the set twice
-		return servers[0].Do(t, "zcard", "{"+lockKey("r")+"}:queue").(int64) / 2
-	}
 	mark := asked() + 2*waiters
 	eventually(t, func() bool { return asked() > mark }, "they do not ask themselves")
 	thaw()
 	mark = asked() + 3*waiters/2 // each once more, and then the first for all
 	eventually(t, func() bool { return asked() > mark }, "nobody asks any more")
-	require.EqualValues(t, 1, standing())
+	require.EqualValues(t, 1, waitersOn(t, servers[0], "r"))
 	leave(errBored)
 	for _, d := range done {
 		require.ErrorIs(t, outcome(t, d, "a waiter"), errBored)

@@ -64,7 +64,6 @@ type Call struct {
 	spare      bool    // a late Close does not wait for it: it has had its chance
 	waits      int32   // calls that must be done before this one is queued
 	failures   int32   // how often the call failed and was put aside for another try
-	said       error   // what the last of those tries was answered, or what kept it from one
 	stream     *stream // in whose queue it is
 	next, prev *Call   // neighbours there
 	// after is the one of the calls that it waits for that has the same owner: whoever follows this

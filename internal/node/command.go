@@ -179,6 +179,7 @@ func (c *command) prepare(ctx context.Context, args []any) {
 
 // finish hands the call its reply.
 func (c *command) finish() {
+	before := c.call.Err
 	c.call.Reply, c.call.Err = c.cmd.Val(), unquoted(c.cmd.Err())
 	if c.call.Err != nil {
 		c.call.Reply = nil
@@ -186,6 +187,23 @@ func (c *command) finish() {
 	if c.call.Err == redis.Nil {
 		c.call.Err = errNil
 	}
+	if c.call.failures > 0 && before != nil && errors.Is(c.call.Err, context.Canceled) {
+		c.call.Err = cutShort(before)
+	}
+}
+
+// cutTry is the error of a repetition that Close has cut short. It has shown nothing: a call that
+// is given up then says why it failed before.
+type cutTry struct{ before error }
+
+func (*cutTry) Error() string { return context.Canceled.Error() }
+func (*cutTry) Unwrap() error { return context.Canceled }
+
+func cutShort(before error) error {
+	if _, again := before.(*cutTry); again {
+		return before
+	}
+	return &cutTry{before}
 }
 
 // unquoted returns an error reply without the arguments that it quotes: one of them is a token,

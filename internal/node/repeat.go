@@ -1,8 +1,6 @@
 package node
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -44,9 +42,6 @@ func (n *Node) repeat(c *Call) bool {
 	c.Repeated = c.Repeated || !answered(c.Err)
 	c.state = parked
 	c.failures++
-	if !errors.Is(c.Err, context.Canceled) {
-		c.said = c.Err
-	}
 	n.letOthersGoLocked(c)
 	n.repeats.calls = append(n.repeats.calls, c)
 	if n.repeats.pause == nil {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"time"
 )
@@ -175,7 +174,9 @@ func (n *Node) deliver(calls []*Call) {
 		if n.repeat(c) {
 			continue
 		}
-		c.tellReason()
+		if cut, ok := c.Err.(*cutTry); ok { // which may still reach the node
+			c.Err, c.Repeated = cut.before, true
+		}
 		unsent := c.Err == ErrClosed
 		if c.Receiver.Receive(c) && !unsent {
 			n.sendAgain(c)
@@ -188,19 +189,10 @@ func (n *Node) deliver(calls []*Call) {
 	}
 }
 
-// tellReason has a call that was given up say why it failed before, and not that its last try was
-// cut short.
-func (c *Call) tellReason() {
-	if c.said != nil && errors.Is(c.Err, context.Canceled) {
-		c.Err, c.Repeated = c.said, true // that last try may still reach the node
-	}
-}
-
 // sendAgain queues a call whose Receiver has more for it to do.
 func (n *Node) sendAgain(c *Call) {
 	n.findSlot(c)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	c.said = nil
 	n.enqueueLocked(c)
 }

@@ -28,7 +28,7 @@ type Claim struct {
 	until   time.Time     // grants are wanted until then; zero: while the attempt lasts
 	over    bool          // and not at all from now on
 	retired bool          // what is granted all the same may stay: see Retire
-	aside   bool          // see StepAside
+	aside   *Claim        // the claim itself, if it steps aside: see StepAside
 	ended   atomic.Bool   // over and not retired, for what is written to a connection
 }
 

@@ -165,7 +165,7 @@ func TestWhoeverJoinsAfterAShorteningAsksForNoMore(t *testing.T) {
 				s.actors[1].next("extend").yes()
 				c.Prove(e.Lease())
 			}
-			<-time.After(500 * time.Millisecond)
+			pass(500 * time.Millisecond)
 			c.Join(2)
 			join := s.actors[2].next("acquire")
 			require.Equal(s, "1~"+token, join.args[0])

@@ -38,10 +38,7 @@ func releaseArgs(a *ask) []any {
 	if !a.queued() {
 		return []any{c.args[0], c.number}
 	}
-	leaver, next, aside := "", c.next, (*Claim)(nil)
-	if c.aside {
-		aside = c
-	}
+	leaver, next := "", c.next
 	if c.place != nil {
 		leaver = c.place.Name
 		if next == nil {
@@ -54,7 +51,7 @@ func releaseArgs(a *ask) []any {
 	case next == nil:
 		return []any{c.args[0], c.number, s.locks}
 	}
-	return []any{c.args[0], c.number, s.locks, leaver, stayer{next, aside},
+	return []any{c.args[0], c.number, s.locks, leaver, stayer{next, c.aside},
 		next.Ticket.Load(), next.patienceAt(s.node)}
 }
 
@@ -175,13 +172,12 @@ func (c *Claim) Abandon() *Round {
 	return c.cleanLocked(granted...)
 }
 
-// StepAside is Abandon for a claim that reaches no quorum. Where it was granted something it leaves
-// the queues until the next attempt: those behind it may reach a quorum, and would wait for it.
-func (c *Claim) StepAside() *Round {
+// StepAside has a claim that reaches no quorum leave the queues, where Abandon takes back what it
+// was granted, until the next attempt: those behind it may reach a quorum, and would wait for it.
+func (c *Claim) StepAside() {
 	c.mu.Lock()
-	c.aside = true
-	c.mu.Unlock()
-	return c.Abandon()
+	defer c.mu.Unlock()
+	c.aside = c
 }
 
 // cleanLocked deletes what the given sites have of the claim.

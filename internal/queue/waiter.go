@@ -147,12 +147,16 @@ func (w *Waiter) takeTurn() {
 	g.nextLocked()
 }
 
-// nextLocked has the first of the group ask the nodes, unless somebody here has the lock, or tries.
-func (g *group) nextLocked() {
-	if !g.trying && len(g.waiters) > 0 && g.holder == nil {
-		g.waiters[0].standLocked()
-		g.waiters[0].activateLocked()
+// nextLocked has the first of the group ask the nodes, and returns it; nil: nobody waits, or
+// somebody here has the lock, or tries.
+func (g *group) nextLocked() *Waiter {
+	if g.trying || len(g.waiters) == 0 || g.holder != nil {
+		return nil
 	}
+	next := g.waiters[0]
+	next.standLocked()
+	next.activateLocked()
+	return next
 }
 
 // Place returns where the waiter stands in the nodes' queues, or nil: then it is to try without.
@@ -493,14 +497,11 @@ func (w *Waiter) Release() *protocol.Place {
 		return nil
 	}
 	g.holder = nil
-	if len(g.waiters) == 0 {
+	next := g.nextLocked()
+	if next == nil {
 		return nil
 	}
-	next := g.waiters[0]
-	next.standLocked()
-	next.handed = next.place != nil
-	next.waited = true
-	next.activateLocked()
+	next.handed, next.waited = next.place != nil, true
 	return next.place
 }
 
@@ -526,8 +527,8 @@ func (w *Waiter) Leave() {
 	delete(l.members, w.number)
 	place := w.place
 	var next *protocol.Place
-	if g.nextLocked(); !g.trying && len(g.waiters) > 0 && g.holder == nil {
-		next = g.waiters[0].place
+	if w := g.nextLocked(); w != nil {
+		next = w.place
 	}
 	l.mu.Unlock()
 	if place != nil {

@@ -96,7 +96,7 @@ func (w *Watcher) Look() *protocol.Place {
 	return v.place
 }
 
-// Saw says what a look has shown that did not find the resource free.
+// Saw says what a look has come to that too few nodes have answered.
 func (w *Watcher) Saw(err error) {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
@@ -110,10 +110,11 @@ func (w *Watcher) Seen() (held bool, err error) {
 	return false, w.group.watch.seen
 }
 
-// Held says that the resource was not free: the nodes will say when it is.
-func (w *Watcher) Held() {
+// Held says that the resource was not free, as err tells: the nodes will say when it is.
+func (w *Watcher) Held(err error) {
 	w.line.mu.Lock()
 	defer w.line.mu.Unlock()
+	w.group.watch.seen = err
 	w.line.enlistLocked(w.group.watch.number, w)
 }
 

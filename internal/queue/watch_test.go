@@ -22,7 +22,7 @@ func TestWordThatComesDuringALookIsNotLost(t *testing.T) {
 	defer w.Leave()
 	w.Look()
 	l.receive(0, fmt.Sprintf("free %d 1", w.group.watch.number))
-	w.Held()
+	w.Held(errHeld)
 	ctx, cancel := context.WithTimeout(context.Background(), mostPolls/2)
 	defer cancel()
 	require.NoError(t, w.Wait(ctx, time.Hour))

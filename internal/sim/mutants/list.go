@@ -100,8 +100,8 @@ var mutants = []mutant{
 		}},
 	{"no clean-up when the context has ended", "a cancelled attempt leaves what it was granted",
 		[]edit{{
-			"acquire.go", "cleaned := abandon()", "var cleaned *protocol.Round\n\tif " +
-				"ctx.Err() == nil {\n\t\tcleaned = abandon()\n\t}",
+			"acquire.go", "cleaned := h.claim.Abandon()", "var cleaned *protocol.Round\n\tif " +
+				"ctx.Err() == nil {\n\t\tcleaned = h.claim.Abandon()\n\t}",
 		}}},
 	{"straggler not followed", "what a node grants to an attempt that has failed stays there",
 		[]edit{{
@@ -218,7 +218,7 @@ var mutants = []mutant{
 			"internal/protocol/place.go", "if !s.p.waits() || s.aside != nil", "if s.aside != nil",
 		}}},
 	{"nobody steps aside", "who reaches no quorum keeps those from the lock who do", []edit{{
-		"acquire.go", "abandon = h.claim.StepAside", "abandon = h.claim.Abandon",
+		"acquire.go", "h.claim.StepAside()\n", "_ = 0\n",
 	}}},
 	{"leave forgotten by a straggler",
 		"what a node answers late has put somebody into its queue who has left", []edit{{
