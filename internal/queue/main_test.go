@@ -49,6 +49,14 @@ func lineOver(t *testing.T, n int) (*Line, []*miniredis.Miniredis) {
 	return l, servers
 }
 
+// hearOnlyTheTest keeps the nodes' subscriptions, which come to stand at any time, from the line:
+// for a test that says itself what it hears.
+func (l *Line) hearOnlyTheTest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inboxes = l.nodes.Listen(l.channel, func(int, string) {}, func(int, error) {})
+}
+
 func (l *Line) keys(resources ...string) protocol.Keys { return l.nodes.Keys("lock", resources) }
 
 // attempt asks the nodes for the lock.

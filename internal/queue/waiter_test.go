@@ -199,6 +199,7 @@ func TestGroupsOfDifferentResourcesAreDifferent(t *testing.T) {
 
 func TestWhenTheNextAttemptIsDue(t *testing.T) {
 	l, _ := lineOver(t, 5)
+	l.hearOnlyTheTest()
 	w := l.Join(l.keys("r"), time.Second)
 	defer w.Leave()
 	w.stand()
@@ -238,6 +239,7 @@ func TestWhenTheNextAttemptIsDue(t *testing.T) {
 // two connections.
 func TestCallThatOvertakesTheRefusalBeforeIt(t *testing.T) {
 	l, _ := lineOver(t, 3)
+	l.hearOnlyTheTest()
 	w := l.Join(l.keys("r"), time.Second)
 	defer w.Leave()
 	w.stand()
@@ -393,6 +395,7 @@ func (l *Line) see(node int, ahead time.Duration) {
 func TestSecondInLineStandsByForWhoeverWasCalledBefore(t *testing.T) {
 	for before, standsBy := range map[int]bool{0: true, 1: true, 2: false} {
 		l, _ := lineOver(t, 1)
+		l.hearOnlyTheTest()
 		w := l.Join(l.keys("r"), time.Second)
 		w.stand()
 		w.heard(0, &protocol.Refusal{Waited: true, Before: before, All: 3})

@@ -86,6 +86,7 @@ func TestLastWatcherLeavesTheQueues(t *testing.T) {
 
 func TestWatcherLooksAgainWhenEnoughNodesSaySo(t *testing.T) {
 	l, _ := lineOver(t, 3)
+	l.hearOnlyTheTest()
 	w := l.Watch(l.keys("r"))
 	defer w.Leave()
 	v := w.group.watch
