@@ -96,7 +96,7 @@ func (l *link) read(from *net.TCPConn, d direction, queue chan<- chunk, lose fun
 	lost, buf := false, make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		f, _ := l.proxy.fault(d)
+		f := l.proxy.fault(d)
 		lost = lost || f.swallow || l.forgotten.Load() || err == nil && lose()
 		if err != nil {
 			break
@@ -113,7 +113,7 @@ func (l *link) read(from *net.TCPConn, d direction, queue chan<- chunk, lose fun
 		case <-l.dead:
 		}
 	}
-	f, _ := l.proxy.fault(d)
+	f := l.proxy.fault(d)
 	l.send(queue, chunk{due: time.Now().Add(f.delay)})
 }
 
@@ -154,6 +154,7 @@ func (l *link) writeReplies(queue <-chan chunk) {
 // write delivers what is due until the stream ends or the link is dead. When the
 // receiver has gone the rest is thrown away, so that the sender is not blocked.
 func (l *link) write(d direction, queue <-chan chunk, deliver func([]byte) error) {
+	defer l.proxy.delivered(l, d)
 	gone := false
 	for {
 		select {
@@ -162,14 +163,15 @@ func (l *link) write(d direction, queue <-chan chunk, deliver func([]byte) error
 				return
 			}
 			gone = gone || deliver(c.data) != nil
+			l.proxy.delivered(l, d)
 		case <-l.dead:
 			return
 		}
 	}
 }
 
-// await returns when a chunk may be delivered: it is due and nothing is held. It
-// reports false when the link has died first.
+// await returns when a chunk may be delivered: it is due, and it is the link's
+// turn. It reports false when the link has died first.
 func (l *link) await(d direction, due time.Time) bool {
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
@@ -179,8 +181,8 @@ func (l *link) await(d direction, due time.Time) bool {
 		return false
 	}
 	for {
-		f, changed := l.proxy.fault(d)
-		if !f.hold {
+		turn, changed := l.proxy.mayDeliver(l, d)
+		if turn {
 			return true
 		}
 		select {

@@ -3,6 +3,7 @@ package redistest
 import (
 	"bytes"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,10 +24,11 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	faults  [2]fault           // guarded by mu; by direction
+	held    [2][]*link         // guarded by mu; by direction: who keeps something back, in its order
 	refuse  bool               // guarded by mu
 	drops   []*drop            // guarded by mu; in the order they were asked for
 	links   map[*link]struct{} // guarded by mu
-	changed chan struct{}      // guarded by mu; closed and replaced at every change of a fault
+	changed chan struct{}      // guarded by mu; closed and replaced when somebody may deliver
 	closed  bool               // guarded by mu
 }
 
@@ -120,11 +122,19 @@ func (p *Proxy) SwallowReplies(on bool) {
 	p.change(func() { p.faults[replies].swallow = on })
 }
 
-// HoldRequests keeps requests back while it is on and delivers them when it is
-// off again, even those of a client that has closed its connection since: so
-// does TCP when a partition heals. Only Cut and Close destroy what is held.
+// HoldRequests keeps requests back while it is on. When it is off again it
+// delivers them, even those of a client that has closed its connection since: so
+// does TCP when a partition heals. What came first is delivered first, on
+// whatever connection. Only Cut and Close destroy what is held.
 func (p *Proxy) HoldRequests(on bool) {
 	p.change(func() { p.faults[requests].hold = on })
+}
+
+// Held returns how many connections have requests that are kept back.
+func (p *Proxy) Held() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.held[requests])
 }
 
 // HoldReplies keeps replies back while it is on.
@@ -192,6 +202,10 @@ func (p *Proxy) change(apply func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	apply()
+	p.wakeLocked()
+}
+
+func (p *Proxy) wakeLocked() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -248,12 +262,37 @@ func (p *Proxy) leave(l *link) {
 	delete(p.links, l)
 }
 
-// fault returns the state of one direction and a channel that is closed when it
-// may have changed.
-func (p *Proxy) fault(d direction) (fault, <-chan struct{}) {
+// fault returns the state of one direction.
+func (p *Proxy) fault(d direction) fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.faults[d], p.changed
+	return p.faults[d]
+}
+
+// mayDeliver reports whether it is a link's turn: nothing is held, and nothing that was held before
+// is still to be delivered. Else the link gets its place, and a channel that is closed when it
+// should ask again.
+func (p *Proxy) mayDeliver(l *link, d direction) (bool, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held := p.held[d]
+	if !p.faults[d].hold && (len(held) == 0 || held[0] == l) {
+		return true, nil
+	}
+	if !slices.Contains(held, l) {
+		p.held[d] = append(held, l)
+	}
+	return false, p.changed
+}
+
+// delivered gives up a link's place.
+func (p *Proxy) delivered(l *link, d direction) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.held[d], l); i >= 0 {
+		p.held[d] = slices.Delete(p.held[d], i, i+1)
+		p.wakeLocked()
+	}
 }
 
 // matchDrop finds a drop that the request just read asks for. before is what

@@ -208,6 +208,32 @@ func TestHeldRequestRunsAfterTheClientHasClosed(t *testing.T) {
 	require.Equal(t, "late", popped(t, server, "list"))
 }
 
+// Whichever goroutine of the proxy runs first.
+func TestHeldRequestsRunInTheOrderInWhichTheyCame(t *testing.T) {
+	const clients = 20
+	server := redistest.Start(t)
+	proxy := server.Proxy(t)
+	conns := make([]net.Conn, clients)
+	for i := range conns {
+		conn, err := net.Dial("tcp", proxy.Addr())
+		require.NoError(t, err)
+		defer conn.Close()
+		conns[i] = conn
+	}
+	for range 5 {
+		proxy.HoldRequests(true)
+		for i, conn := range conns {
+			_, err := fmt.Fprintf(conn, "RPUSH list %d\r\n", i)
+			require.NoError(t, err)
+			eventually(t, func() bool { return proxy.Held() == i+1 })
+		}
+		proxy.HoldRequests(false)
+		for i := range conns {
+			require.Equal(t, fmt.Sprint(i), popped(t, server, "list"))
+		}
+	}
+}
+
 func TestHeldReplyArrivesInTheEnd(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := server.Proxy(t)
