@@ -136,12 +136,12 @@ func TestWhoeverWaitsForOneOfManyKeysIsSeen(t *testing.T) {
 			require.NoError(q, q.client.Del(q.Context(), lock).Err())
 			q.equal([]any{int64(i + 1), "", absent, "now"}, q.run("acquire", locks, "mine", 60_000))
 			require.Equal(q, "come 1", q.words())
-			q.wait(lock, "1@near", 1, "leave")
+			q.equal(yes, q.release(lock, "1@near", "1@near", ""))
 			q.equal(yes, q.run("acquire", locks, "mine", 60_000))
 			q.wait(lock, "2@near", 2, "take")
 			q.equal(yes, q.release(locks, "mine", "", ""))
 			require.Equal(q, "come 2", q.words())
-			q.wait(lock, "2@near", 2, "leave")
+			q.equal(yes, q.release(lock, "2@near", "2@near", ""))
 			require.Zero(q, q.client.DBSize(q.Context()).Val())
 		}
 	})
@@ -151,23 +151,24 @@ func TestWhoeverWaitsForOneOfManyKeysIsSeen(t *testing.T) {
 func TestWaitThatComesTooLate(t *testing.T) {
 	onBothServers(t, func(q *queues) {
 		q.equal("taken", q.wait("a", "1@near", 1, "take"))
-		q.wait("a", "2@near", 2, "take")
+		q.wait("a", "9@near", 9, "take")
 		for range 2 {
 			q.equal(refusedBy(1, "", 0, 0), q.wait("a", "1@near", 1, "stand"))
-			require.Equal(q, "1@near 2@near", q.line("a"))
+			require.Equal(q, "1@near 9@near", q.line("a"))
 			require.Empty(q, q.owner("a"), "given back")
 		}
-		require.Equal(q, "come 1, stand-by 2, come 1, stand-by 2", q.words(),
+		require.Equal(q, "come 1, stand-by 9, come 1, stand-by 9", q.words(),
 			"it is waited for anew each time")
-		for range 2 {
-			q.equal(refusedBy(1, "", 0, 1), q.wait("a", "1@near", 1, "leave"))
-			require.Equal(q, "2@near", q.line("a"))
+		for _, all := range []int64{0, 2} { // who is first is not told of others
+			q.equal(refusedBy(1, "", 0, all), q.wait("a", "1@near", 1, "over"))
+			require.Empty(q, q.words(), "the next one of its Locker stands before who came last")
+			q.equal(yes, q.release("a", "1@near", "1@near", "5@near"))
+			require.Equal(q, "5@near 9@near", q.line("a"))
+			require.Equal(q, "come 5, stand-by 9", q.words())
 		}
-		require.Equal(q, "come 2", q.words())
 		q.hold("a")
-		q.equal(refusedBy(1, "holder", 0, 0), q.wait("a", "2@near", 2, "leave"))
-		require.Equal(q, "holder", q.owner("a"))
-		require.Empty(q, q.line("a"))
+		q.equal(refusedBy(1, "holder", 0, 2), q.wait("a", "1@near", 1, "over"))
+		require.Equal(q, "holder 5@near 9@near", q.owner("a")+" "+q.line("a"))
 	})
 }
 

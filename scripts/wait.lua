@@ -7,7 +7,8 @@
 --        our ticket; for how many milliseconds we are waited for, behind a sign; and
 --          "take"   if we want the keys
 --          "stand"  if we want no more than to stand in the queues: the attempt is over
---          "leave"  if we have had enough
+--          "over"   if we want nothing any more. Another call leaves the queues, or did: it knows
+--                   who is next
 --        with fencing: what the fence must be at least (see fence.lua)
 -- reply  time                                 every key is ours; by this node's clock, in
 --                                             microseconds
@@ -27,7 +28,7 @@ if #ARGV ~= (fence and 8 or 7) or not n or n < 1 or n % 1 ~= 0
   or #KEYS ~= (fence and 3 or 2) * n or token == ''
   or not string.find(ARGV[5], '^%d+$') or not patience or not string.find(who, '^%d+@')
   or not ttl or ttl < 1 or ttl > 1e15 or ttl % 1 ~= 0
-  or mode ~= 'take' and mode ~= 'stand' and mode ~= 'leave' then
+  or mode ~= 'take' and mode ~= 'stand' and mode ~= 'over' then
   return redis.error_reply('ERR bad arguments')
 end
 
@@ -42,11 +43,11 @@ local function obstacle(i)
   end
 end
 
--- Stands in the queues, or leaves them. Returns why we cannot have the keys, or nil.
+-- Stands in the queues, unless all is over. Returns why we cannot have the keys, or nil.
 local function stand()
   local refusal = mode ~= 'take' and {1, '', -2, now(), 0, 0} or nil
   for i = 1, n do
-    if mode == 'leave' then leave(i, who) else enqueue(i, who, ARGV[5], ARGV[6]) end
+    if mode ~= 'over' then enqueue(i, who, ARGV[5], ARGV[6]) end
     if mode ~= 'take' and redis.call('GET', KEYS[i]) == token then redis.call('DEL', KEYS[i]) end
   end
   for i = n, 1, -1 do refusal = obstacle(i) or refusal end

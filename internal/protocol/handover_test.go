@@ -52,7 +52,7 @@ func TestHandOversDoNotPileUpBehindASilentNode(t *testing.T) {
 		}
 		pass(stagePatience + time.Millisecond) // others take the workers' places
 		first, last := silent.next("release"), silent.next("release")
-		require.Empty(s, first.queue[2].(stayer).String(), "who came next is through")
+		require.Empty(s, first.queue[2].(*stayer).String(), "who came next is through")
 		require.Equal(s, "49@inbox", last.queue[1])
 		first.yes()
 		last.yes()

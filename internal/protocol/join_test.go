@@ -3,9 +3,11 @@
 package protocol
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -58,8 +60,8 @@ func TestNodeThatCallsWhenTheLeaseIsOverIsLeft(t *testing.T) {
 		pass(time.Until(r.Lease().End()))
 		c.Join(2)
 		left := s.actors[2].next("release")
-		require.Equal(s, []any{1, "1@inbox", stayer{c.place, nil}}, left.queue[:3])
-		require.Empty(s, stayer{c.place, nil}.String())
+		require.Equal(s, []any{1, "1@inbox"}, left.queue[:2])
+		require.Empty(s, left.queue[2].(*stayer).String())
 		left.yes()
 		s.quiet()
 	})
@@ -73,10 +75,10 @@ func TestWhoeverLeavesIsNotPutIntoAQueueAgain(t *testing.T) {
 		next := placeOf(c, "2@inbox")
 		c.Release(next).Send()
 		release := s.actors[0].next("release")
-		require.Equal(s, "2@inbox", release.queue[2].(stayer).String())
+		require.Equal(s, "2@inbox", release.queue[2].(*stayer).String())
 		next.Leave(s.Nodes, *c.keys, nil)
 		s.quiet() // it may not overtake the release
-		require.Empty(s, release.queue[2].(stayer).String(), "if it is written again")
+		require.Empty(s, release.queue[2].(*stayer).String(), "if it is written again")
 		release.yes()
 		leave := s.actors[0].next("release")
 		require.Equal(s, "2@inbox", leave.queue[1])
@@ -96,7 +98,7 @@ func TestWhoeverLeavesDoesNotOvertakeAnEarlierOfTwoReleases(t *testing.T) {
 		next := placeOf(c, "2@inbox")
 		c.Release(next).Send()
 		first := s.actors[0].next("release")
-		require.Equal(s, "2@inbox", first.queue[2].(stayer).String())
+		require.Equal(s, "2@inbox", first.queue[2].(*stayer).String())
 		attempt.Abandon()
 		next.Leave(s.Nodes, *c.keys, nil)
 		s.quiet()
@@ -116,9 +118,9 @@ func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 		c, wait := abandoned(s)
 		p := c.place
 		sent := false
-		p.Sure = func(node int) bool { // asked when the call is made that puts them back
+		p.Sure = func(node int) bool { // asked when the call is written that puts them back
 			sent = true
-			require.True(s, p.listed[node].Load())
+			assert.True(s, p.listed[node].Load())
 			return true
 		}
 		wait.yes()
@@ -127,6 +129,33 @@ func TestPlaceIsKnownBeforeACallMayTakeIt(t *testing.T) {
 		p.Leave(s.Nodes, *c.keys, nil)
 		leave := s.actors[0].next("release")
 		require.Equal(s, "1@inbox", leave.queue[1])
+		leave.yes()
+		s.quiet()
+	})
+}
+
+// Whatever is written late puts the one there whom the place was left to: else the node would call
+// somebody who came after both.
+func TestWhoeverIsNextTakesThePlaceByAllThatIsWrittenLate(t *testing.T) {
+	play(t, 1, 0, func(s *stage) {
+		c, wait := abandoned(s)
+		next, last := placeOf(c, "2@inbox"), placeOf(c, "3@inbox")
+		next.Ticket.Store(2)
+		last.Ticket.Store(3)
+		last.Sure = func(int) bool { return false }
+		c.place.Leave(s.Nodes, *c.keys, next)
+		s.quiet() // nobody has stood there yet, as far as is known
+		wait.yes()
+		late := s.actors[0].next("release")
+		require.Equal(s, "[1@inbox 2@inbox 2 +10000]", fmt.Sprint(late.queue[1:]))
+		next.Leave(s.Nodes, *c.keys, last)
+		require.Equal(s, "[1@inbox 3@inbox 3 -1000]", fmt.Sprint(late.queue[1:]),
+			"if it is written again")
+		late.yes()
+		leave := s.actors[0].next("release")
+		require.Equal(s, "[2@inbox 3@inbox 3 -1000]", fmt.Sprint(leave.queue[1:]))
+		last.Holds()
+		require.Equal(s, "[2@inbox  3 -1000]", fmt.Sprint(leave.queue[1:]))
 		leave.yes()
 		s.quiet()
 	})

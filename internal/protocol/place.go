@@ -31,6 +31,7 @@ type Place struct {
 	listed []atomic.Bool         // by site: they may stand in its queue
 	stood  []atomic.Bool         // by site: and a call of their own may have put them there, ever
 	before atomic.Pointer[Claim] // the latest attempt
+	heir   atomic.Pointer[Place] // who stands there since they have left; nil: nobody
 }
 
 // The states of a place.
@@ -66,9 +67,17 @@ func (p *Place) Expect() {
 // Leave leaves the queues, and has next stand there, unless that is nil. A claim that has the lock
 // does that when it releases it.
 func (p *Place) Leave(n *Nodes, k Keys, next *Place) {
-	if p.state.CompareAndSwap(waiting, left) {
-		p.leave(n, k, next)
+	if !p.waits() {
+		return
 	}
+	if next != nil {
+		for i := range next.listed {
+			next.stands(i) // before it may be: see Expect
+		}
+		p.heir.Store(next) // before p has left: see stayer
+	}
+	p.state.Store(left)
+	p.leave(n, k, next)
 }
 
 // Retire leaves the queues for a claim that keeps its keys: no release does it.
@@ -78,16 +87,7 @@ func (p *Place) Retire(n *Nodes, k Keys) {
 }
 
 func (p *Place) leave(n *Nodes, k Keys, next *Place) {
-	stood := false
-	for i := range p.listed {
-		if p.listed[i].Load() {
-			stood = true
-			if next != nil {
-				next.stands(i) // before it is: see Expect
-			}
-		}
-	}
-	if stood {
+	if p.mayStay() {
 		c := &Claim{}
 		c.Init(n, &k, NewToken(""), minPatience)
 		c.place, c.next = p, next
@@ -97,31 +97,25 @@ func (p *Place) leave(n *Nodes, k Keys, next *Place) {
 
 func (p *Place) waits() bool { return p != nil && p.state.Load() == waiting }
 
+// mayStay reports whether a site may have them in its queue.
+func (p *Place) mayStay() bool {
+	for i := range p.listed {
+		if p.listed[i].Load() {
+			return true
+		}
+	}
+	return false
+}
+
 // mayStayAt reports whether a site may have in its queue who does not wait any more.
 func (p *Place) mayStayAt(site int) bool { return p != nil && !p.waits() && p.listed[site].Load() }
 
 // minPatience is for how long a leave is repeated that fails.
 const minPatience = 10 * time.Second
 
-// stayer is the name of whoever stands in a queue from now on; "" if they have left meanwhile, or
-// step aside until their next attempt.
-type stayer struct {
-	p     *Place
-	aside *Claim // the attempt that steps aside; nil: they do not
-}
-
-// MarshalBinary is what go-redis writes.
-func (s stayer) MarshalBinary() ([]byte, error) { return []byte(s.String()), nil }
-
-func (s stayer) String() string {
-	if !s.p.waits() || s.aside != nil && s.p.before.Load() == s.aside {
-		return ""
-	}
-	return s.p.Name
-}
-
 // taking is the mode of scripts/wait.lua: "stand" where the attempt is over, and all that is left
-// to do is to stand in the queue; "leave" where that is over too.
+// to do is to stand in the queue; "over" where nothing is: Leave takes the place out of the queues,
+// and may have somebody else to put there.
 type taking struct{ c *Claim }
 
 // MarshalBinary is what go-redis writes.
@@ -134,7 +128,7 @@ func (t taking) String() string {
 	case t.c.place.waits():
 		return "stand"
 	default:
-		return "leave"
+		return "over"
 	}
 }
 

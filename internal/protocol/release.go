@@ -51,8 +51,9 @@ func releaseArgs(a *ask) []any {
 	case next == nil:
 		return []any{c.args[0], c.number, s.locks}
 	}
-	return []any{c.args[0], c.number, s.locks, leaver, stayer{next, c.aside},
-		next.Ticket.Load(), next.patienceAt(s.node)}
+	stays := &stayer{next, c.aside, s.node}
+	return []any{c.args[0], c.number, s.locks, leaver, stays, (*stayerTicket)(stays),
+		(*stayerPatience)(stays)}
 }
 
 func retireArgs(a *ask) []any {

@@ -4,6 +4,7 @@ package protocol
 
 import (
 	"context"
+	"encoding"
 	"errors"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock/internal/node"
@@ -235,6 +237,12 @@ func (a *actor) serve(ctx context.Context, cmds ...redis.Cmder) {
 		q := &request{script: args[1].(string), args: args[3+count:], answer: make(chan saying, 1)}
 		for _, key := range args[3 : 3+count] {
 			q.keys = append(q.keys, key.(string))
+		}
+		for _, arg := range q.args { // it is written to the connection
+			if late, ok := arg.(encoding.BinaryMarshaler); ok {
+				_, err := late.MarshalBinary()
+				assert.NoError(a.t, err)
+			}
 		}
 		asked = append(asked, q.parted())
 	}

@@ -24,7 +24,7 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	faults  [2]fault           // guarded by mu; by direction
-	held    [2][]*link         // guarded by mu; by direction: who keeps something back, in its order
+	held    [2][]*link         // guarded by mu; by direction; who keeps something back, in order
 	refuse  bool               // guarded by mu
 	drops   []*drop            // guarded by mu; in the order they were asked for
 	links   map[*link]struct{} // guarded by mu

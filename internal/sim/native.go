@@ -17,7 +17,7 @@ type native func(m *memory, keys, args []string) any
 // natives are by the digest of the script that they mirror: another text is run as Lua.
 var natives = map[string]native{
 	"eed7bdd99170936bb75b1f3d612a3f2603d2e293": nativeAcquire,
-	"14063e1cc71a031e63d03a5e5d134d5306a65850": nativeWait,
+	"264836ccc03f5984fbc3985256a624f60df46c22": nativeWait,
 	"f93c7dce10e99efc787c73cceda828cede40a70e": nativeExtend,
 	"5f404da449239e0c9ddedd0cb7ca556c31996432": nativeRelease,
 	"42de72a9edd72bf1761fb7c4b8f79b447200ac52": nativeInspect,

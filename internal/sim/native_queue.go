@@ -132,7 +132,7 @@ func nativeWait(m *memory, keys, args []string) any {
 	if !p.queued || p.fenced() != (len(args) == 8) || p.fenced() && m.least(args[7]) < 1 ||
 		args[0] == "" || ttl < 1 ||
 		!digits(args[4]) || !signed(args[5]) || !named(args[3]) ||
-		!slices.Contains([]string{"take", "stand", "leave"}, args[6]) {
+		!slices.Contains([]string{"take", "stand", "over"}, args[6]) {
 		return errBadArguments
 	}
 	l, who, mode := m.lines(keys, len(p.locks)), args[3], args[6]
@@ -140,9 +140,7 @@ func nativeWait(m *memory, keys, args []string) any {
 		return l.grant(p, args, ttl)
 	}
 	for i, key := range p.locks {
-		if mode == "leave" {
-			l.leave(i, who)
-		} else {
+		if mode != "over" {
 			l.enqueue(i, who, ticket, args[5])
 		}
 		if owner := l.get(key); mode != "take" && owner == args[0] {

@@ -88,7 +88,7 @@ func (c *call) stand(random *rand.Rand, ttl string) {
 	case c.verb == "wait":
 		c.args = []string{[...]string{"mine", "other"}[random.IntN(2)], ttl,
 			fmt.Sprint(len(c.locks)), name(), ticket, signed,
-			[...]string{"take", "take", "take", "stand", "leave"}[random.IntN(5)]}
+			[...]string{"take", "take", "take", "stand", "over"}[random.IntN(5)]}
 	case c.verb == "watch":
 		c.keys, c.locks, c.args = c.keys[:1], c.locks[:1], []string{name(), signed}
 	case random.IntN(2) == 0 || c.verb == "extend":

@@ -61,7 +61,7 @@ func waiting(random *rand.Rand, wait *script, lock string) call {
 	return callOf(wait, keys, "mine", "900000", fmt.Sprint(len(locks)),
 		[...]string{"1@live", "2@dead"}[i], fmt.Sprint(int64(1_700_000_000_000_000)+int64(i)),
 		"+800000",
-		[...]string{"take", "stand", "leave"}[random.IntN(3)])
+		[...]string{"take", "stand", "over"}[random.IntN(3)])
 }
 
 // callOf is a call without queues.

@@ -28,6 +28,8 @@ var tests = map[string]unit{
 		"TestNodeThatCallsWhenTheLeaseIsOverIsLeft"},
 	"leave forgotten by a straggler": {"./internal/protocol",
 		"TestWhoeverHasLeftLeavesAgainWhereTheAnswerComesLate"},
+	"place left to nobody": {"./internal/protocol",
+		"TestWhoeverIsNextTakesThePlaceByAllThatIsWrittenLate"},
 	"wake-up lost after registration": {"./internal/queue", "TestWhenTheNextAttemptIsDue"},
 	"old call counted":                {"./internal/queue", "TestWhenTheNextAttemptIsDue"},
 	"overtaking call forgotten": {"./internal/queue",
@@ -215,11 +217,15 @@ var mutants = []mutant{
 	}}},
 	{"zombies after an undo", "who has left is put into the queue again by what is written late",
 		[]edit{{
-			"internal/protocol/place.go", "if !s.p.waits() || s.aside != nil", "if s.aside != nil",
+			"internal/protocol/stay.go", "if !p.waits() || s.aside != nil", "if s.aside != nil",
 		}}},
 	{"nobody steps aside", "who reaches no quorum keeps those from the lock who do", []edit{{
 		"acquire.go", "h.claim.StepAside()\n", "_ = 0\n",
 	}}},
+	{"place left to nobody", "a late call takes somebody out, and calls who came after the next one",
+		[]edit{{
+			"internal/protocol/place.go", "p.heir.Store(next) // before p has left: see stayer", "",
+		}}},
 	{"leave forgotten by a straggler",
 		"what a node answers late has put somebody into its queue who has left", []edit{{
 			"internal/protocol/ask.go", "case (r.verb.watches || r.verb.stands && c.over) && " +
