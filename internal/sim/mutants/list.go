@@ -222,7 +222,7 @@ var mutants = []mutant{
 	{"nobody steps aside", "who reaches no quorum keeps those from the lock who do", []edit{{
 		"acquire.go", "h.claim.StepAside()\n", "_ = 0\n",
 	}}},
-	{"place left to nobody", "a late call takes somebody out, and calls who came after the next one",
+	{"place left to nobody", "a late call takes somebody out, and calls who came after the next",
 		[]edit{{
 			"internal/protocol/place.go", "p.heir.Store(next) // before p has left: see stayer", "",
 		}}},
