@@ -96,11 +96,11 @@ func TestMultiSortsAndDeduplicatesWithoutTouchingTheCallersList(t *testing.T) {
 func TestOneForeignKeyAmongManyKeepsTheOthersOffItsNode(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
-	l := open(t, clients)
 	names := manyNames(64)
 	for _, foreign := range []int{0, 31, 63} {
 		for nodes := 1; nodes <= len(servers); nodes++ {
 			t.Run(fmt.Sprintf("number %d on %d nodes", foreign, nodes), func(t *testing.T) {
+				l := open(t, clients)
 				takeFor(t, time.Minute, names[foreign], servers[:nodes]...)
 				h, err := l.TryAcquireMulti(ctx, names)
 				if nodes == 1 {
@@ -115,6 +115,7 @@ func TestOneForeignKeyAmongManyKeepsTheOthersOffItsNode(t *testing.T) {
 				if nodes == 1 {
 					require.NoError(t, h.Release(ctx))
 				}
+				require.NoError(t, l.Close()) // all has arrived
 				noKeys(t, servers[nodes:])
 				for _, s := range servers[:nodes] {
 					require.Equal(t, stranger, ownerOn(t, s, names[foreign]))

@@ -391,18 +391,19 @@ func TestObserverIsToldOfTheCallsToEachNode(t *testing.T) {
 	_, err = l.TryAcquire(context.Background(), "a")
 	require.ErrorIs(t, err, redlock.ErrHeld)
 	var held *redlock.HeldError
-	require.ErrorAs(t, told[redlock.NodeCall](&r2)[0].Err, &held)
-	require.True(t, told[redlock.NodeCall](&r2)[0].Refused)
+	refused := latestOf(t, &r2, func(redlock.NodeCall) bool { return true })
+	require.ErrorAs(t, refused.Err, &held)
+	require.True(t, refused.Refused)
 	uproot(t, "a", servers...)
 
 	var r3 recorder
 	l = open(t, clients[:1], redlock.WithObserver(&r3))
 	h, err = l.TryAcquire(context.Background(), "a")
 	require.NoError(t, err)
-	require.False(t, theOne[redlock.NodeCall](t, &r3).Refused)
+	require.False(t, latest[redlock.NodeCall](t, &r3, 1).Refused)
 	uproot(t, "a", servers[0])
 	require.ErrorIs(t, h.Extend(context.Background(), time.Minute), redlock.ErrLost)
-	gone := told[redlock.NodeCall](&r3)[1]
+	gone := latest[redlock.NodeCall](t, &r3, 2)
 	require.True(t, gone.Refused, "a key that is gone is an answer too")
 	require.Error(t, gone.Err)
 	require.NoError(t, servers[0].Kill())

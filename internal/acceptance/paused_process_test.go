@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	sleeperTTL = 500 * time.Millisecond
+	sleeperTTL = 2 * time.Second // nothing but the test's pause takes as long
 
 	// sleeperNodes tells a process that it is the sleeper, and where its nodes are.
 	sleeperNodes = "REDLOCK_TEST_SLEEPER_NODES"

@@ -2,9 +2,6 @@ package acceptance_test
 
 import (
 	"context"
-	"fmt"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,47 +115,4 @@ func TestRenewalGoesOnAfterAFailedOneAndALongExtend(t *testing.T) {
 		5*time.Millisecond, "not renewed")
 	require.NoError(t, h.Err())
 	require.NoError(t, h.Release(ctx))
-}
-
-func TestRenewalsDoNotPileUpForANodeThatHangs(t *testing.T) {
-	ctx := context.Background()
-	_, clients, taps := tapped(t, 3)
-	l, err := redlock.New(clients)
-	require.NoError(t, err)
-	warmUp(t, clients)
-
-	const locks = 5
-	var held []*redlock.Handle
-	for i := range locks {
-		h, err := l.TryAcquire(ctx, fmt.Sprint("r", i), redlock.WithTTL(600*time.Millisecond),
-			redlock.WithAutoRenewal(true))
-		require.NoError(t, err)
-		held = append(held, h)
-	}
-	hung := newGate(t)
-	taps[2].onSend(func(string) error { hung.pass(); return nil })
-	var renewals atomic.Int32
-	taps[0].onSend(func(sent string) error {
-		renewals.Add(int32(strings.Count(sent, " keep]")))
-		return nil
-	})
-	// Renewals are sent beside those that hang, on other connections, but only so many workers may
-	// be stuck. There are more rounds of renewals than that.
-	const workers = 2 + 8
-	require.Eventually(t, func() bool { return renewals.Load() >= 2*workers*locks }, 10*time.Second,
-		5*time.Millisecond)
-	for _, h := range held {
-		require.NoError(t, h.Err(), "two nodes are enough")
-	}
-
-	// Close says for how many requests it has waited in vain.
-	began := time.Now()
-	err = l.Close()
-	require.Less(t, time.Since(began), 9*time.Second)
-	_, text, found := strings.Cut(fmt.Sprint(err), "node 2 ("+clients[2].Options().Addr+"): ")
-	require.True(t, found, "Close took the node for healthy: %v", err)
-	var unanswered int
-	_, err = fmt.Sscanf(text, "%d calls", &unanswered)
-	require.NoError(t, err)
-	require.LessOrEqual(t, unanswered, workers*locks)
 }

@@ -4,6 +4,8 @@ package acceptance_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -267,5 +269,46 @@ func TestVirtualSlowExtensionDoesNotEndALockThatALaterOneHasProved(t *testing.T)
 		}
 		require.ErrorIs(t, h.Extend(ctx, time.Minute), redlock.ErrLost)
 		require.Equal(t, redlock.ErrLost, h.Err())
+	})
+}
+
+func TestVirtualRenewalsDoNotPileUpForANodeThatHangs(t *testing.T) {
+	virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+		ctx := context.Background()
+		tap := tapOf(nodes[2].client)
+		l, err := redlock.New(clientsOf(nodes))
+		require.NoError(t, err)
+
+		const locks = 5
+		var held []*redlock.Handle
+		for i := range locks {
+			h, err := l.TryAcquire(ctx, fmt.Sprint("r", i), redlock.WithTTL(600*time.Millisecond),
+				redlock.WithAutoRenewal(true))
+			require.NoError(t, err)
+			held = append(held, h)
+		}
+		synctest.Wait()
+		hung := newGate(t)
+		tap.onSend(func(string) error { hung.pass(); return nil })
+		// Renewals are sent beside those that hang, on other connections, but only so many workers
+		// may be stuck. There are more rounds of renewals than that.
+		const workers = 2 + 8
+		time.Sleep(2 * workers * 200 * time.Millisecond)
+		for _, h := range held {
+			require.NoError(t, h.Err(), "two nodes are enough")
+		}
+
+		// Close says for how many requests it has waited in vain.
+		began := time.Now()
+		err = l.Close()
+		require.Less(t, time.Since(began), 9*time.Second)
+		addr := nodes[2].client.Options().Addr
+		_, text, found := strings.Cut(fmt.Sprint(err), "node 2 ("+addr+"): ")
+		require.True(t, found, "Close took the node for healthy: %v", err)
+		var unanswered int
+		_, err = fmt.Sscanf(text, "%d calls", &unanswered)
+		require.NoError(t, err)
+		require.LessOrEqual(t, unanswered, workers*locks)
+		require.Greater(t, unanswered, locks, "it is asked beside those that hang")
 	})
 }

@@ -5,6 +5,7 @@ package acceptance_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -147,4 +148,30 @@ func TestVirtualFirstAttemptHasItsNodeTimeoutHoweverShortTheMaximumWait(t *testi
 		require.NoError(t, err)
 		require.NoError(t, h.Release(context.Background()))
 	})
+}
+
+// The turn of a call that is next may come when its own context ends: it has seen nothing itself.
+func TestVirtualAllThatGiveUpAtTheSameTimeSayThatTheLockIsHeld(t *testing.T) {
+	for name, wait := range waits {
+		t.Run(name, func(t *testing.T) {
+			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+				ctx := context.Background()
+				l := open(t, clientsOf(nodes))
+				h, err := l.TryAcquire(ctx, "r")
+				require.NoError(t, err)
+				// Now the nodes know the script: a pipe has no room for it twice.
+				require.NoError(t, h.Release(ctx))
+				for _, n := range nodes {
+					n.delayBy(time.Millisecond)
+					require.NoError(t, n.client.Set(ctx, lockKey("r"), "somebody", 0).Err())
+				}
+				for round := range 20 {
+					for i, err := range giveUpTogether(8, 50*time.Millisecond, l, wait) {
+						require.ErrorIs(t, err, context.DeadlineExceeded)
+						requireOnly(t, err, redlock.ErrHeld, fmt.Sprint("round ", round, " call ", i))
+					}
+				}
+			})
+		})
+	}
 }

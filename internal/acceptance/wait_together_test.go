@@ -23,22 +23,6 @@ func giveUpTogether(n int, after time.Duration, l *redlock.Locker,
 	})
 }
 
-// The turn of a call that is next may come when its own context ends: it has seen nothing itself.
-func TestAllThatGiveUpAtTheSameTimeSayThatTheLockIsHeld(t *testing.T) {
-	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
-		servers, clients := masters(t, 3)
-		l := open(t, clients)
-		warmUp(t, clients)
-		takeFor(t, time.Hour, "r", servers...)
-		for round := range 10 {
-			for i, err := range giveUpTogether(8, 50*time.Millisecond, l, wait) {
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				requireOnly(t, err, redlock.ErrHeld, fmt.Sprint("round ", round, " call ", i))
-			}
-		}
-	})
-}
-
 // Those behind the first one in line ask no node. They know of an outage what it has found.
 func TestAllThatGiveUpInAnOutageSaySo(t *testing.T) {
 	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
