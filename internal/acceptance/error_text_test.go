@@ -220,9 +220,17 @@ func TestWaitForAnOutageIsLoggedTwice(t *testing.T) {
 	for range 10 { // attempts and their releases
 		outcome(t, seen, "some tries")
 	}
+	both := newGate(t) // whoever meets one of them, and is granted nothing, has met an outage's end
+	for _, tap := range taps {
+		tap.onSend(func(string) error { both.pass(); return nil })
+	}
 	for _, s := range servers[1:] {
 		s.Restart(t)
 	}
+	for _, c := range clients { // which have no connection for up to a second
+		eventually(t, func() bool { return c.Ping(context.Background()).Err() == nil }, "no answer")
+	}
+	both.open()
 	require.NoError(t, outcome(t, done, "the waiter"))
 	eventually(t, func() bool { return len(log.of("INFO outage is over")) > 0 }, "nothing logged")
 	require.Len(t, log.of("INFO outage is over"), 1)
