@@ -93,7 +93,7 @@ func ExampleHandle_Extend() {
 	}
 	defer h.Release(ctx)
 
-	left := func() time.Duration { return time.Until(h.ValidUntil()).Round(time.Second) }
+	left := func() time.Duration { return time.Until(h.ValidUntil()).Round(10 * time.Second) }
 	fmt.Println(left()) // a little less than the TTL
 	if err := h.Extend(ctx, time.Minute); err != nil {
 		fmt.Println(err)
@@ -105,7 +105,7 @@ func ExampleHandle_Extend() {
 	fmt.Println(h.Extend(ctx, time.Minute))
 	// Output:
 	// 10s
-	// 59s
+	// 1m0s
 	// redlock: extend "import": lock released
 }
 
@@ -113,8 +113,7 @@ func ExampleHandle_Context() {
 	locker, stop := startLocker()
 	defer stop()
 
-	h, err := locker.Acquire(context.Background(), "order:42",
-		redlock.WithTTL(500*time.Millisecond))
+	h, err := locker.Acquire(context.Background(), "order:42", redlock.WithTTL(2*time.Second))
 	if err != nil {
 		fmt.Println(err)
 		return

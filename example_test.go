@@ -37,7 +37,7 @@ func startNodes() (nodes []*redis.Client, stop func()) {
 func startLocker() (locker *redlock.Locker, stop func()) {
 	nodes, stopNodes := startNodes()
 	// A busy machine may be slow to answer, and some of the locks below are short.
-	locker, err := redlock.New(nodes, redlock.WithNodeTimeout(250*time.Millisecond))
+	locker, err := redlock.New(nodes, redlock.WithNodeTimeout(1500*time.Millisecond))
 	if err != nil {
 		panic(err)
 	}

@@ -15,7 +15,7 @@ import (
 type load struct {
 	subjects   []subject // the goroutines are spread over them
 	goroutines int
-	duration   time.Duration // no pair begins later
+	duration   time.Duration // no pair begins later, but for the first of each goroutine
 	pairs      int           // and no goroutine does more than that; 0: no limit
 	hold       time.Duration // between lock and unlock
 	// what the goroutine locks, one after the other and round again
@@ -119,7 +119,7 @@ func (w *worker) run(ctx context.Context, l load, stop time.Time) {
 	defer cancel()
 	for i := 0; l.pairs == 0 || i < l.pairs; i++ {
 		start := time.Now()
-		if !start.Before(stop) {
+		if i > 0 && !start.Before(stop) {
 			return
 		}
 		h, err := w.subject.lock(ctx, w.resources[i%len(w.resources)])

@@ -154,14 +154,19 @@ func TestNextLeaderComesWhenTheLeaderGoes(t *testing.T) {
 				require.NoError(t, b.candidates[former.who].Resume())
 				_, before = b.next(former.who, "steps down")
 			}
+			if fate.name == "cut off" {
+				// It may say so a moment after the next one has the lock. What counts is its work.
+				down, ok := find(before, former.who, "steps down")
+				if !ok {
+					var meanwhile []said
+					down, meanwhile = b.next(former.who, "steps down")
+					before = append(before, meanwhile...)
+				}
+				require.Less(t, after(down.at, struck), leaderTTL+10*time.Second)
+			}
 			for _, l := range before {
 				require.False(t, l.who == former.who && l.what == "works" &&
 					after(l.at, next.at) > 0, "two leaders: %v", before)
-			}
-			if fate.name == "cut off" {
-				down, ok := find(before, former.who, "steps down")
-				require.True(t, ok, before)
-				require.Positive(t, after(next.at, down.at))
 			}
 		})
 	}

@@ -62,7 +62,7 @@ func leadUntilKilled(addrs string) int {
 	for addr := range strings.SplitSeq(addrs, ",") {
 		clients = append(clients, redis.NewClient(&redis.Options{Addr: addr}))
 	}
-	l, err := redlock.New(clients, redlock.WithOwner("child"), redlock.WithTTL(time.Second))
+	l, err := redlock.New(clients, redlock.WithOwner("child"), redlock.WithTTL(3*time.Second))
 	if err != nil {
 		return 1
 	}
@@ -83,7 +83,7 @@ func leadUntilKilled(addrs string) int {
 
 func TestLeaderIsKilledAndAnotherTakesOver(t *testing.T) {
 	servers, clients := masters(t, 3)
-	l := open(t, clients, redlock.WithTTL(time.Second))
+	l := open(t, clients)
 	addrs := make([]string, len(servers))
 	for i, s := range servers {
 		addrs[i] = s.Addr()
@@ -116,7 +116,7 @@ func TestLeaderIsKilledAndAnotherTakesOver(t *testing.T) {
 
 func TestLostLeadershipEndsTheJobsContextAndIsWonAgain(t *testing.T) {
 	servers, clients := masters(t, 3)
-	e := newElector(t, open(t, clients, redlock.WithTTL(time.Second)), gocronredlock.WithSplay(0))
+	e := newElector(t, open(t, clients, redlock.WithTTL(3*time.Second)), gocronredlock.WithSplay(0))
 	ctx := context.Background()
 	never := e.Context(ctx)
 	require.Error(t, never.Err())
@@ -227,7 +227,7 @@ func TestCloseCutsAnAttemptShort(t *testing.T) {
 
 func TestCloseOfALeaderThatHasLostSaysSo(t *testing.T) {
 	servers, clients := masters(t, 3)
-	e := newElector(t, open(t, clients, redlock.WithTTL(time.Second)),
+	e := newElector(t, open(t, clients, redlock.WithTTL(3*time.Second)),
 		gocronredlock.WithSplay(time.Hour))
 	require.NoError(t, e.IsLeader(context.Background()))
 	term := e.Context(context.Background())

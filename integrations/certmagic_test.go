@@ -147,7 +147,7 @@ func TestCertmagicLearnsOfALossAndOfAnOutage(t *testing.T) {
 
 func TestCertmagicLocksAreRenewed(t *testing.T) {
 	servers, clients := masters(t, 1)
-	s := newStorage(open(t, clients, redlock.WithTTL(time.Second)), t.TempDir())
+	s := newStorage(open(t, clients, redlock.WithTTL(3*time.Second)), t.TempDir())
 	ctx := context.Background()
 	require.NoError(t, s.Lock(ctx, "name"))
 	renewed(t, servers[0])

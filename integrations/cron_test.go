@@ -79,7 +79,7 @@ func TestCronLogsAnOutageAndDoesNotRun(t *testing.T) {
 
 func TestCronLogsALossAndNoContention(t *testing.T) {
 	servers, clients := masters(t, 1)
-	locker := open(t, clients, redlock.WithTTL(time.Second))
+	locker := open(t, clients, redlock.WithTTL(3*time.Second))
 	log := errorLog{cron.DiscardLogger, make(chan error, 1)}
 	running, finish := make(chan struct{}), make(chan struct{})
 	first := integrations.RunOnce(locker, "invoices", log)(
@@ -87,7 +87,7 @@ func TestCronLogsALossAndNoContention(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); first.Run() }()
 	receive(t, running, "the job")
-	second := integrations.RunOnce(locker, "invoices", log)(
+	second := integrations.RunOnce(open(t, clients), "invoices", log)(
 		cron.FuncJob(func() { t.Error("ran twice") }))
 	second.Run()
 	require.Empty(t, log.errs)

@@ -80,7 +80,7 @@ func TestGooseWaitEndsWithItsContext(t *testing.T) {
 
 func TestGooseLockIsRenewedDuringTheMigration(t *testing.T) {
 	servers, clients := masters(t, 1)
-	locker := open(t, clients, redlock.WithTTL(time.Second))
+	locker := open(t, clients, redlock.WithTTL(3*time.Second))
 	running, finish, migrated := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	provider := newProvider(t, locker, &versionTable{}, func() { close(running); <-finish })
 	go func() {

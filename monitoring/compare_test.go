@@ -125,7 +125,7 @@ func everyEvent() (events []redlock.Event) {
 func oneRealLife(t *testing.T, observer redlock.Observer) {
 	ctx := context.Background()
 	_, clients := masters(t, 3)
-	l := open(t, clients, redlock.WithObserver(observer), redlock.WithTTL(time.Second))
+	l := open(t, clients, redlock.WithObserver(observer))
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {

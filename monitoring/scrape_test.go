@@ -101,26 +101,43 @@ func startPrometheus(t *testing.T, targets map[string]string) string {
 
 	log, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	defer log.Close()
-	addr := freeAddress(t)
-	cmd := exec.Command(binary, "--config.file="+file,
-		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
-	cmd.Stdout, cmd.Stderr = log, log
-	child, err := redistest.LaunchChild(cmd)
-	require.NoError(t, err)
 	t.Cleanup(func() {
-		require.NoError(t, child.Kill())
+		require.NoError(t, log.Close())
 		if t.Failed() {
 			said, _ := os.ReadFile(log.Name())
 			t.Logf("%s", said)
 		}
 	})
-	base := "http://" + addr
+	for range 5 { // somebody else may be faster at the address
+		addr := freeAddress(t)
+		cmd := exec.Command(binary, "--config.file="+file,
+			"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
+		cmd.Stdout, cmd.Stderr = log, log
+		child, err := redistest.LaunchChild(cmd)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, child.Kill()) })
+		if base := "http://" + addr; answers(t, child, base) {
+			return base
+		}
+	}
+	require.FailNow(t, "Prometheus does not start")
+	return ""
+}
+
+// answers waits until Prometheus answers. It reports false if it has ended instead.
+func answers(t *testing.T, child *redistest.Child, base string) (ok bool) {
+	t.Helper()
 	eventually(t, func() bool {
+		select {
+		case <-child.Exited():
+			return true
+		default:
+		}
 		_, err := board.Now(t.Context(), base, "up")
-		return err == nil
+		ok = err == nil
+		return ok
 	}, "Prometheus answers")
-	return base
+	return ok
 }
 
 // freeAddress returns an address of this machine that nobody listens on.

@@ -19,7 +19,7 @@ import (
 func TestSpansBelongToTheCallersTrace(t *testing.T) {
 	servers, clients := masters(t, 3)
 	b := newBackend(t, otelredlock.WithHoldSpans())
-	l := open(t, clients, redlock.WithObserver(b), redlock.WithTTL(900*time.Millisecond),
+	l := open(t, clients, redlock.WithObserver(b), redlock.WithTTL(3*time.Second),
 		redlock.WithFencing())
 	ctx, request := b.tracers.Tracer("test").Start(context.Background(), "request")
 	before := time.Now()
@@ -54,12 +54,12 @@ func TestSpansBelongToTheCallersTrace(t *testing.T) {
 		require.True(t, time.Now().Before(deadline), "no renewal")
 	}
 	byHand, hand := b.tracers.Tracer("test").Start(context.Background(), "another request")
-	require.NoError(t, h.Extend(byHand, time.Second))
+	require.NoError(t, h.Extend(byHand, 4*time.Second))
 	require.NoError(t, h.Release(ctx))
 
 	require.Equal(t, request.SpanContext().SpanID(), extended(true).Parent().SpanID())
 	require.Equal(t, hand.SpanContext().SpanID(), extended(false).Parent().SpanID())
-	require.Equal(t, 1.0, attributesOf(extended(false))["redlock.ttl"])
+	require.Equal(t, 4.0, attributesOf(extended(false))["redlock.ttl"])
 	hold := b.ended("redlock.hold")[0]
 	require.Equal(t, request.SpanContext().SpanID(), hold.Parent().SpanID())
 	require.Equal(t, "released", attributesOf(hold)["redlock.cause"])

@@ -240,8 +240,8 @@ func TestGaugesReturnToZeroWhenLockersAreClosed(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	m := promredlock.New(promredlock.WithGroup(promredlock.BeforeColon))
-	one := open(t, clients, redlock.WithObserver(m), redlock.WithTTL(time.Second))
-	two := open(t, clients, redlock.WithObserver(m), redlock.WithTTL(time.Second),
+	one := open(t, clients, redlock.WithObserver(m), redlock.WithTTL(3*time.Second))
+	two := open(t, clients, redlock.WithObserver(m), redlock.WithTTL(3*time.Second),
 		redlock.WithAutoRenewal(true))
 	_, err := two.Acquire(ctx, "order:1")
 	require.NoError(t, err)

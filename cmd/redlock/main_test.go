@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -68,8 +69,26 @@ type process struct {
 	t      *testing.T
 	stdout io.ReadCloser
 	lines  *bufio.Reader // of stdout
-	stderr bytes.Buffer
+	stderr buffer
 	began  time.Time
+}
+
+// buffer has what a process writes, and can be read meanwhile.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // prepare returns a redlock that is to be started. It has no terminal, even if the tests have one.

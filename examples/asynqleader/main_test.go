@@ -23,10 +23,9 @@ type host struct {
 	enqueued chan time.Time
 }
 
-func startHost(t *testing.T, servers []*redistest.Server, prefix string) *host {
+func startHost(t *testing.T, servers []*redistest.Server, ttl time.Duration) *host {
 	t.Helper()
-	locker, err := redlock.New(redistest.Clients(t, servers), redlock.WithTTL(time.Second),
-		redlock.WithKeyPrefix(prefix))
+	locker, err := redlock.New(redistest.Clients(t, servers), redlock.WithTTL(ttl))
 	require.NoError(t, err)
 	ctx, stop := context.WithCancelCause(context.Background())
 	h := &host{stop: stop, result: make(chan error, 1), enqueued: make(chan time.Time, 1000)}
@@ -61,9 +60,9 @@ func within[T any](t *testing.T, c <-chan T, what string) (v T) {
 // One host schedules, and when it leaves the other one does.
 func TestOnlyTheLeaderSchedules(t *testing.T) {
 	servers := redistest.StartN(t, 3)
-	first := startHost(t, servers, "lock")
+	first := startHost(t, servers, time.Minute)
 	within(t, first.enqueued, "a task")
-	second := startHost(t, servers, "lock")
+	second := startHost(t, servers, time.Minute)
 	for range 3 {
 		within(t, first.enqueued, "another task")
 	}
@@ -76,7 +75,7 @@ func TestOnlyTheLeaderSchedules(t *testing.T) {
 // A host that loses the leadership can lead again: each term has a scheduler of its own.
 func TestSchedulerOfTheNextTermStarts(t *testing.T) {
 	servers := redistest.StartN(t, 3)
-	h := startHost(t, servers, "lock")
+	h := startHost(t, servers, time.Second)
 	for range 3 {
 		within(t, h.enqueued, "a task")
 		for _, s := range servers {

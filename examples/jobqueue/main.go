@@ -32,7 +32,7 @@ import (
 // jobs and how long each takes. The first one takes longer than a job may lie unacknowledged (see
 // idle); the worker that gets the second one first crashes.
 var jobs = []job{
-	{name: "film-1", takes: time.Second},
+	{name: "film-1", takes: 1500 * time.Millisecond},
 	{name: "film-2", takes: 200 * time.Millisecond, crash: true},
 	{name: "film-3", takes: 100 * time.Millisecond},
 	{name: "film-4", takes: 100 * time.Millisecond},

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	lease = 600 * time.Millisecond // how long after a crash its job can be taken over
+	lease = time.Second // how long after a crash its job can be taken over
 	// for how long a job may lie unacknowledged before others have a look at it
 	idle = 250 * time.Millisecond
 
 	// By default a node may take a quarter of the lease to answer. That is little on a busy
 	// machine.
-	patience = 200 * time.Millisecond
+	patience = lease * 9 / 10
 )
 
 var errCrash = errors.New("crashed")

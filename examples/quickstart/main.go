@@ -70,7 +70,7 @@ func run(ctx context.Context, addrs string) (err error) {
 func newLocker(nodes []*redis.Client, prefix, owner string) (*redlock.Locker, error) {
 	return redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(owner),
 		// By default a node may take a quarter of the TTL to answer, and the TTLs here are short.
-		redlock.WithNodeTimeout(200*time.Millisecond),
+		redlock.WithNodeTimeout(900*time.Millisecond),
 		// By default a call that waits goes on for as long as the servers are down.
 		redlock.WithMaxOutage(5*time.Second))
 }
@@ -143,16 +143,16 @@ func (s *show) compete(ctx context.Context) error {
 }
 
 func (s *show) renew(ctx context.Context) error {
-	h, err := s.alice.Acquire(ctx, "report", redlock.WithTTL(600*time.Millisecond),
+	h, err := s.alice.Acquire(ctx, "report", redlock.WithTTL(time.Second),
 		redlock.WithAutoRenewal(true))
 	if err != nil {
 		return err
 	}
 	defer h.Release(ctx)
-	s.say("alice", "has report, with a TTL of 0.6 s, for 2 s of work")
+	s.say("alice", "has report, with a TTL of 1 s, for 3.5 s of work")
 
 	// The context of the work ends with the lock: if the lock were lost, the work would stop.
-	if err := pretend(h.Context(ctx), 2*time.Second); err != nil {
+	if err := pretend(h.Context(ctx), 3500*time.Millisecond); err != nil {
 		return err
 	}
 	if err := refused(s.bob.TryAcquire(ctx, "report")); err != nil {
@@ -163,7 +163,7 @@ func (s *show) renew(ctx context.Context) error {
 }
 
 func (s *show) extend(ctx context.Context) error {
-	h, err := s.alice.Acquire(ctx, "task:7", redlock.WithTTL(500*time.Millisecond))
+	h, err := s.alice.Acquire(ctx, "task:7", redlock.WithTTL(time.Second))
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (s *show) extend(ctx context.Context) error {
 		return err
 	}
 	s.say("alice", "extends: now for another %.2f s", time.Until(h.ValidUntil()).Seconds())
-	if err := pretend(h.Context(ctx), 800*time.Millisecond); err != nil {
+	if err := pretend(h.Context(ctx), 1300*time.Millisecond); err != nil {
 		return fmt.Errorf("the extended lock: %w", err)
 	}
 	if err := refused(s.bob.TryAcquire(ctx, "task:7")); err != nil {
@@ -256,7 +256,7 @@ func (s *show) inspect(ctx context.Context) error {
 }
 
 func (s *show) lose(ctx context.Context) error {
-	h, err := s.alice.Acquire(ctx, "invoice:9", redlock.WithTTL(600*time.Millisecond),
+	h, err := s.alice.Acquire(ctx, "invoice:9", redlock.WithTTL(time.Second),
 		redlock.WithAutoRenewal(true))
 	if err != nil {
 		return err

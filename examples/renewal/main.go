@@ -1,7 +1,7 @@
 // Renewal shows long work under a short lock. Do keeps the lock alive while the work goes on, ends
 // the work's context when the lock is lost, and releases in any case:
 //
-//  1. a night report of two seconds runs under a TTL of half a second; a second process meanwhile
+//  1. a night report of four seconds runs under a TTL of one second; a second process meanwhile
 //     gets ErrHeld
 //  2. the same work hangs: WithMaxHold ends its lock, the work notices through its context, and the
 //     second process has its turn
@@ -30,8 +30,8 @@ import (
 
 const (
 	resource = "night-report"
-	ttl      = 500 * time.Millisecond // how soon others can have the lock when this process dies
-	maxHold  = 1200 * time.Millisecond
+	ttl      = time.Second // how soon others can have the lock when this process dies
+	maxHold  = 1500 * time.Millisecond
 )
 
 func main() {
@@ -79,7 +79,7 @@ func newLocker(nodes []*redis.Client, prefix, owner string) (*redlock.Locker, er
 	return redlock.New(nodes, redlock.WithKeyPrefix(prefix), redlock.WithOwner(owner),
 		redlock.WithTTL(ttl),
 		// By default a node may take a quarter of the TTL to answer, and this TTL is short.
-		redlock.WithNodeTimeout(ttl/3))
+		redlock.WithNodeTimeout(ttl*9/10))
 }
 
 // office has two processes that want to write the same report.
@@ -91,9 +91,9 @@ type office struct {
 // longWork takes four times as long as the TTL of its lock.
 func (o *office) longWork(ctx context.Context) error {
 	return o.first.Do(ctx, resource, func(ctx context.Context) error {
-		o.say("first", "writes the report, for 2 s, under a TTL of %v", ttl)
+		o.say("first", "writes the report, for 4 s, under a TTL of %v", ttl)
 		for page := 1; page <= 4; page++ {
-			if err := pretend(ctx, 500*time.Millisecond); err != nil {
+			if err := pretend(ctx, time.Second); err != nil {
 				return err
 			}
 			o.say("first", "has written page %d", page)

@@ -84,7 +84,7 @@
 //	    virtual_close_test.go, virtual_contest_test.go, virtual_order_test.go,
 //	    virtual_lead_test.go, virtual_context_test.go, virtual_end_test.go,
 //	    virtual_distance_test.go, virtual_deadlock_test.go, virtual_handover_test.go,
-//	    virtual_observer_test.go
+//	    virtual_observer_test.go, virtual_outage_test.go, virtual_deadline_test.go
 //
 //	what tests use
 //	    main_test.go            servers with clients, with and without proxies, and Lockers

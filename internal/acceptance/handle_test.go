@@ -56,6 +56,7 @@ func requireMonotonic(t *testing.T, at time.Time) {
 func TestHandleEndsForGood(t *testing.T) {
 	ctx := context.Background()
 	_, clients := masters(t, 1)
+	warmUp(t, clients)
 	for name, tt := range map[string]struct {
 		end  func(l *redlock.Locker, h *redlock.Handle) error
 		want error
@@ -177,7 +178,7 @@ func TestLossThatAQuorumReportsIsALossAtOnce(t *testing.T) {
 					if notice.name == "renewal" {
 						// A third of the twenty seconds is not worth waiting for. Shortening takes
 						// two calls.
-						require.NoError(t, h.Extend(ctx, 1500*time.Millisecond))
+						require.NoError(t, h.Extend(ctx, 6*time.Second))
 						calls = 3
 					}
 					for _, s := range servers {

@@ -3,7 +3,6 @@ package acceptance_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -23,41 +22,6 @@ func failing(c *redis.Client, on func() bool) {
 	})
 }
 
-// A handler that waits 2 s for a holder answers at once when Redis is down.
-func TestMaxOutageEndsAWaitSoon(t *testing.T) {
-	for name, tt := range map[string]struct {
-		fault  fault
-		outage time.Duration
-		limit  time.Duration
-	}{
-		"down, at the first failure": {down, time.Nanosecond, 700 * time.Millisecond},
-		"hung, at the first failure": {hung, time.Nanosecond, 700 * time.Millisecond},
-		"down, after a while":        {down, 600 * time.Millisecond, 1300 * time.Millisecond},
-		"hung, after a while":        {hung, 600 * time.Millisecond, 1300 * time.Millisecond},
-	} {
-		for _, nodes := range []int{1, 3} {
-			t.Run(fmt.Sprint(name, " ", nodes), func(t *testing.T) {
-				ctx := context.Background()
-				servers, clients := masters(t, nodes)
-				l := open(t, clients, redlock.WithMaxOutage(tt.outage),
-					redlock.WithNodeTimeout(200*time.Millisecond))
-				warmUp(t, clients)
-				for _, s := range servers {
-					tt.fault.strike(t, s)
-				}
-				began := time.Now()
-				_, err := l.Acquire(ctx, "a", redlock.WithMaxWait(20*time.Second))
-				took := time.Since(began)
-				requireOnly(t, err, redlock.ErrNoQuorum)
-				require.Less(t, took, tt.limit)
-				if tt.outage > time.Millisecond {
-					require.GreaterOrEqual(t, took, tt.outage)
-				}
-			})
-		}
-	}
-}
-
 func TestMaxOutageDoesNotCountAHolder(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
@@ -70,26 +34,6 @@ func TestMaxOutageDoesNotCountAHolder(t *testing.T) {
 	got := inBackground(func() error { return onlyError(l.Acquire(ctx, "a")) })
 	never(t, 300*time.Millisecond, func() bool { return len(got) > 0 }, "given up")
 	require.NoError(t, held.Release(ctx))
-	require.NoError(t, outcome(t, got, "the lock"))
-}
-
-// Each outage counts by itself: a node that answers in between makes a new beginning.
-func TestMaxOutageBeginsAnewAfterAnAnswer(t *testing.T) {
-	const outage = 400 * time.Millisecond
-	ctx := context.Background()
-	servers, clients := masters(t, 1)
-	takeFor(t, time.Hour, "a", servers[0])
-	began := time.Now()
-	// It answers for a tenth of a second every third of a second: never silent for as long as that.
-	failing(clients[0], func() bool {
-		since := time.Since(began)
-		return since < 3*time.Second && since%(300*time.Millisecond) > 100*time.Millisecond
-	})
-	l := open(t, []wrapped{{clients[0]}}, redlock.WithMaxOutage(outage),
-		redlock.WithRetryInterval(time.Millisecond))
-	got := inBackground(func() error { return onlyError(l.Acquire(ctx, "a")) })
-	never(t, 2*time.Second, func() bool { return len(got) > 0 }, "given up")
-	uproot(t, "a", servers[0])
 	require.NoError(t, outcome(t, got, "the lock"))
 }
 

@@ -19,13 +19,14 @@ func TestForgottenHandleCostsNothing(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	l := open(t, clients, redlock.WithTTL(tenYears))
+	var collected atomic.Int64
 	for i := range handles {
 		h, err := l.TryAcquire(ctx, fmt.Sprint(i))
 		require.NoError(t, err)
-		countCollected(t, h)
+		countCollected(&collected, h)
 		require.NoError(t, h.Err())
 	}
-	requireCollected(t, handles)
+	requireCollected(t, &collected, handles)
 	for _, s := range servers {
 		require.Len(t, s.Keys(t), handles)
 	}
@@ -37,16 +38,17 @@ func TestEndedHandleIsForgotten(t *testing.T) {
 	defer cancel()
 	_, clients := masters(t, 1)
 	l := open(t, clients, redlock.WithTTL(tenYears), redlock.WithAutoRenewal(true))
+	var collected atomic.Int64
 	for i := range handles {
 		h, err := l.TryAcquire(ctx, fmt.Sprint(i))
 		require.NoError(t, err)
-		countCollected(t, h)
+		countCollected(&collected, h)
 		require.NoError(t, h.Context(ctx).Err())
 		h.Done()
 		require.NoError(t, h.Release(ctx))
 	}
 	// neither by the Locker, nor by a timer, nor by the parent of its contexts
-	requireCollected(t, handles)
+	requireCollected(t, &collected, handles)
 	runtime.KeepAlive(l)
 }
 
@@ -58,32 +60,30 @@ func TestContextIsForgottenWithItsParent(t *testing.T) {
 	h, err := l.TryAcquire(ctx, "a")
 	require.NoError(t, err)
 	type key struct{}
+	var collected atomic.Int64
 	for range parents {
 		value := new([64]byte)
-		countCollected(t, value)
+		countCollected(&collected, value)
 		parent, cancel := context.WithCancel(context.WithValue(ctx, key{}, value))
 		require.NoError(t, h.Context(parent).Err())
 		cancel()
 	}
-	requireCollected(t, parents)
+	requireCollected(t, &collected, parents)
 	require.NoError(t, h.Release(ctx))
 }
 
-var collected atomic.Int64
-
-// countCollected counts an object once nobody can reach it any more.
-func countCollected[T any](t *testing.T, object *T) {
-	t.Helper()
-	runtime.AddCleanup(object, func(struct{}) { collected.Add(1) }, struct{}{})
+// countCollected counts an object once nobody can reach it any more. Each test has a count of its
+// own: what an earlier one has left may be collected at any time.
+func countCollected[T any](count *atomic.Int64, object *T) {
+	runtime.AddCleanup(object, func(count *atomic.Int64) { count.Add(1) }, count)
 }
 
 // requireCollected waits until so many of the objects that are counted are gone.
-func requireCollected(t *testing.T, want int64) {
+func requireCollected(t *testing.T, count *atomic.Int64, want int64) {
 	t.Helper()
-	t.Cleanup(func() { collected.Store(0) })
 	require.Eventually(t, func() bool {
 		runtime.GC()
-		return collected.Load() >= want
+		return count.Load() >= want
 	}, 20*time.Second, 10*time.Millisecond)
 }
 
@@ -108,9 +108,14 @@ func TestNodeThatHangsCollectsNoReleases(t *testing.T) {
 			<-time.After(timeout) // nobody waits for the hung node any more
 		}
 		require.Greater(t, len(held), half)
+		late := 0
 		for _, h := range held {
-			require.NoError(t, h.Release(ctx))
+			if err := h.Release(ctx); err != nil {
+				require.ErrorIs(t, err, redlock.ErrNoQuorum)
+				late++
+			}
 		}
+		require.Less(t, late, half)
 	}
 	require.NoError(t, hung.Resume())
 	require.NoError(t, l.Close())
@@ -140,7 +145,7 @@ func takeTurns(t *testing.T, l *redlock.Locker, turns int, see func(h *redlock.H
 
 // Nor need it hear of everybody who has had a lock meanwhile that changes hands elsewhere.
 func TestNodeThatHangsCollectsNoHandOvers(t *testing.T) {
-	const turns, timeout = 1000, 250 * time.Millisecond
+	const turns, timeout = 1000, time.Second
 	servers, clients := masters(t, 3)
 	l := open(t, clients, redlock.WithNodeTimeout(timeout))
 	warmUp(t, clients)
@@ -162,8 +167,8 @@ func TestNodeThatIsDownKeepsNoHandOvers(t *testing.T) {
 	l := open(t, clients)
 	warmUp(t, clients)
 	require.NoError(t, servers[2].Kill())
-	t.Cleanup(func() { collected.Store(0) })
-	takeTurns(t, l, turns, func(h *redlock.Handle) { countCollected(t, h) })
+	var collected atomic.Int64
+	takeTurns(t, l, turns, func(h *redlock.Handle) { countCollected(&collected, h) })
 	require.Eventually(t, func() bool {
 		runtime.GC()
 		return collected.Load() > turns/2

@@ -124,15 +124,15 @@ func TestReleaseAfterTheMinHoldDeletesAtOnce(t *testing.T) {
 func TestMinHoldSurvivesAnExtensionToLessAndToMore(t *testing.T) {
 	const hold = 20 * time.Second
 	for name, ttls := range map[string][]time.Duration{
-		"to less":            {2 * time.Second},
+		"to less":            {3 * time.Second},
 		"to more":            {time.Minute},
-		"to more, then less": {time.Minute, time.Second},
-		"to less, then more": {time.Second, 15 * time.Second},
+		"to more, then less": {time.Minute, 3 * time.Second},
+		"to less, then more": {3 * time.Second, 15 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 3)
-			l := open(t, clients)
+			l := open(t, clients, redlock.WithNodeTimeout(4*time.Second))
 			began := time.Now()
 			h, err := l.TryAcquire(ctx, "a", redlock.WithTTL(5*time.Second),
 				redlock.WithMinHold(hold))

@@ -129,6 +129,7 @@ func TestOneForeignKeyAmongManyKeepsTheOthersOffItsNode(t *testing.T) {
 func TestMultiAsksEachNodeOnceWhateverTheNumberOfResources(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
+	warmUp(t, clients)
 	l := open(t, clients)
 	for _, n := range []int{1, 2, 64, 1500} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {

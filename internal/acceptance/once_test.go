@@ -27,7 +27,7 @@ func TestOnceRunsOnceInEachIntervalOverAllLockers(t *testing.T) {
 	began := time.Now().Add(100 * time.Millisecond)
 	var tick []func() error
 	for i := range 10 {
-		l := open(t, clients)
+		l := open(t, clients, patient)
 		tick = append(tick, func() error {
 			for n := range intervals {
 				<-time.After(
@@ -126,7 +126,7 @@ func TestOnceIsRenewedWhileItRunsLongerThanTheInterval(t *testing.T) {
 	const every = 500 * time.Millisecond
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
-	l, other := open(t, clients), open(t, clients)
+	l, other := open(t, clients), open(t, clients, patient)
 	var running atomic.Int32
 	started, finish := make(chan struct{}), make(chan struct{})
 	first := inBackground(func() error {

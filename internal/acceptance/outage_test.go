@@ -222,6 +222,7 @@ func TestSilentQuorumIsAnOutageAndNotContention(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 5)
 			l := open(t, clients, redlock.WithNodeTimeout(nodeTimeout))
+			warmUp(t, clients)
 			h := heldEverywhere(t, l, servers, "held")
 			for _, i := range silent {
 				fault.strike(t, servers[i])

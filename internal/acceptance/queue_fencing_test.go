@@ -42,6 +42,7 @@ func TestLockThatWasWaitedForHasALargerFenceThanThoseBefore(t *testing.T) {
 					inLine(t, watcher, "r", i/2+1)
 				}
 			}
+			inEachLine(t, servers, "s", waiters/2)
 			status, err := watcher.Inspect(context.Background(), "s")
 			require.NoError(t, err)
 			require.Equal(t, h.Fence(), status.Fence)

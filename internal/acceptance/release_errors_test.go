@@ -126,6 +126,7 @@ func TestReleaseThatIsNotAnsweredSaysSo(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 1)
 	l := open(t, []*redis.Client{clients[0]}, redlock.WithNodeTimeout(200*time.Millisecond))
+	warmUp(t, clients)
 	h := heldEverywhere(t, l, servers, "a")
 	thaw := freeze(t, servers...)
 	began := time.Now()

@@ -195,7 +195,7 @@ func TestReleaseInAnOutageGoesOnInTheBackground(t *testing.T) {
 func TestReleaseOnAClosedLockerLeavesTheKeysToExpire(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
-	l := open(t, clients, shortLived(time.Second)...)
+	l := open(t, clients, shortLived(3*time.Second)...)
 	h, err := l.TryAcquire(ctx, "a")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())

@@ -89,12 +89,12 @@ func TestLateCopyOfAShorteningCutsNothing(t *testing.T) {
 		{"nothing else got through, and the lease stays within the old expiry", -1,
 			30 * time.Minute},
 	}
+	noLeak(t)
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+		runAlongside(t, test.name, func(t *testing.T) {
 			ctx := context.Background()
-			noLeak(t)
 			s := redistest.Start(t)
-			c := newForked(t, s, &redis.Options{ReadTimeout: 200 * time.Millisecond,
+			c := newForked(t, s, &redis.Options{ReadTimeout: 2 * time.Second,
 				MaxRetries: test.retries})
 			watch := tapOf(c.Client)
 			l := open(t, []*redis.Client{c.Client}, redlock.WithNodeTimeout(20*time.Second))
@@ -180,13 +180,16 @@ func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
 	for i, s := range servers {
 		makeConnections(t, clients[i], 2) // go-redis does not repeat what it had no connection for
 		s.ResetStats(t)
-		// time to delay what follows the first of the two rounds
-		proxies[i].DelayReplies(100 * time.Millisecond)
+		// until what follows the first of the two rounds will be delayed
+		proxies[i].HoldReplies(true)
 	}
 	shortened := inBackground(func() error { return h.Extend(ctx, 15*time.Second) })
 	for i, s := range servers {
 		eventually(t, func() bool { return s.CommandCount(t, "evalsha") == 1 }, "no first round")
 		proxies[i].DelayRequests(clients[i].Options().ReadTimeout + 1500*time.Millisecond)
+	}
+	for _, p := range proxies {
+		p.HoldReplies(false)
 	}
 	require.ErrorIs(t, <-shortened, redlock.ErrNoQuorum)
 	for _, p := range proxies {
@@ -194,11 +197,11 @@ func TestShorteningThatArrivesAfterItsRepetitionCutsNoLaterLease(t *testing.T) {
 	}
 
 	for _, s := range servers {
-		eventually(t, func() bool { return s.CommandCount(t, "evalsha") == 2 }, "not repeated")
+		eventually(t, func() bool { return s.CommandCount(t, "evalsha") >= 2 }, "not repeated")
 	}
 	extended := h.Extend(ctx, time.Minute) // may fail, but must not promise too much
 	for _, s := range servers {
-		eventually(t, func() bool { return s.CommandCount(t, "evalsha") == 4 }, "never arrived")
+		eventually(t, func() bool { return s.CommandCount(t, "evalsha") >= 4 }, "never arrived")
 	}
 	for i, s := range servers {
 		left := keyTTL(t, s, lockKey("a"))

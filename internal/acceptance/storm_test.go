@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// renewed every half second: a busy machine may stall for a second
-	stormTTL  = 1500 * time.Millisecond
-	stormTime = 3 * time.Second
+	// renewed every second: a busy machine may stall for two
+	stormTTL  = 3 * time.Second
+	stormTime = 6 * time.Second
 	stormSize = 16 // handles at a time
 )
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -172,6 +173,7 @@ func TestVirtualDeadlockIsToldToTheYoungestAndTheOthersGoOn(t *testing.T) {
 					p.leave(t, <-p.got)
 					require.Empty(t, p.with("eadlock"), "another one is told")
 				}
+				synctest.Wait() // for the log
 				said := youngest.with("WARN", deadlockWarning)
 				require.Len(t, said, 1)
 				for _, holds := range ring {
@@ -208,6 +210,7 @@ func TestVirtualWaitForSeveralLocksKeepsThemFromOthers(t *testing.T) {
 		one.leave(t, <-one.got)
 		require.NoError(t, <-several.err)
 		several.leave(t, <-several.got)
+		synctest.Wait() // for the log
 		require.Empty(t, several.with("eadlock"))
 		require.Len(t, one.with("WARN", deadlockWarning), 1)
 		nothingLeft(t, nodes)
@@ -366,6 +369,7 @@ func TestVirtualDeadlockWithinOneProcessNeedsNoRedis(t *testing.T) {
 		}
 		require.NoError(t, b.Release(ctx))
 		require.NoError(t, <-anna)
+		synctest.Wait() // for the log
 		require.Len(t, d.with("WARN", deadlockWarning), 1)
 		found := theOne[redlock.DeadlockFound](t, events)
 		require.True(t, found.Victim)

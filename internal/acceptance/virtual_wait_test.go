@@ -165,10 +165,10 @@ func TestVirtualAllThatGiveUpAtTheSameTimeSayThatTheLockIsHeld(t *testing.T) {
 					n.delayBy(time.Millisecond)
 					require.NoError(t, n.client.Set(ctx, lockKey("r"), "somebody", 0).Err())
 				}
-				for round := range 20 {
+				for range 20 {
 					for i, err := range giveUpTogether(8, 50*time.Millisecond, l, wait) {
 						require.ErrorIs(t, err, context.DeadlineExceeded)
-						requireOnly(t, err, redlock.ErrHeld, fmt.Sprint("round ", round, " call ", i))
+						requireOnly(t, err, redlock.ErrHeld, fmt.Sprint("call ", i))
 					}
 				}
 			})

@@ -135,16 +135,30 @@ func TestWaiterFollowsAHolderWhoExtendsAndThenLetsItExpire(t *testing.T) {
 func TestKeyThatLivesForAgesDoesNotKeepWaitersBusy(t *testing.T) {
 	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
 		servers, clients, taps := tapped(t, 3)
+		warmUp(t, clients)
 		for _, s := range servers {
 			// more than a Duration can hold
 			s.Do(t, "set", "lock:r", "x", "px", int64(9_223_370_000_000_000_000))
 		}
 		l := open(t, clients, redlock.WithRetryInterval(time.Hour))
-		ctx, cancel := context.WithTimeoutCause(context.Background(), 300*time.Millisecond,
-			errBored)
-		defer cancel()
+		ctx, cancel := context.WithCancelCause(context.Background())
+		defer cancel(nil)
 		seen := requestsUntil(ctx, taps[0], "r") // then it leaves the line
-		err := wait(ctx, l)
+		refused := make(chan struct{}, 2)
+		for _, p := range taps[:2] { // a quorum
+			var once sync.Once
+			p.onReply(func(string) error {
+				once.Do(func() { refused <- struct{}{} })
+				return nil
+			})
+		}
+		done := inBackground(func() error { return wait(ctx, l) })
+		for range 2 {
+			outcome(t, refused, "a refusal")
+		}
+		<-time.After(300 * time.Millisecond)
+		cancel(errBored)
+		err := outcome(t, done, "the waiter")
 		require.ErrorIs(t, err, redlock.ErrHeld)
 		require.ErrorIs(t, err, errBored)
 		// A try, a place in line, and the same place when it can be called there; each as text too
@@ -182,19 +196,6 @@ func TestWaitThatItsContextEndsTellsCauseAndReason(t *testing.T) {
 				noKeys(t, servers[:1])
 			})
 		}
-	})
-}
-
-func TestDeadlineOfAWaitShowsInItsError(t *testing.T) {
-	eachWait(t, func(t *testing.T, wait func(context.Context, *redlock.Locker) error) {
-		servers, clients := masters(t, 3)
-		l := open(t, clients)
-		takeFor(t, time.Hour, "r", servers...)
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-		defer cancel()
-		err := wait(ctx, l)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorIs(t, err, redlock.ErrHeld)
 	})
 }
 

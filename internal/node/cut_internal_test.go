@@ -46,8 +46,8 @@ func (h *cutter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // hang. Whatever keeps it from its next try, it does not end as one that the node knows nothing of.
 func TestCallThatCloseCutsShortEndsAsOneThatMayHaveRun(t *testing.T) {
 	for name, c := range map[string]struct{ sendBy, grace time.Duration }{
-		"when its time is over": {400 * time.Millisecond, time.Minute},
-		"when Close gives up":   {time.Hour, 400 * time.Millisecond},
+		"when its time is over": {time.Second, time.Minute},
+		"when Close gives up":   {time.Hour, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := redistest.Start(t).Client(t)

@@ -73,6 +73,14 @@ func (l *line) halt() {
 	l.open = make(chan struct{})
 }
 
+// haltAnew is halt and forget at one moment: what begins meanwhile is held up and written down, or
+// neither.
+func (l *line) haltAnew() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open, l.trips = make(chan struct{}), nil
+}
+
 func (l *line) resume() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,8 +168,7 @@ func occupyWith(
 	t *testing.T, l *line, n *node.Node, to node.Receiver, call func(node.Receiver) *node.Call,
 ) {
 	t.Helper()
-	l.halt()
-	l.forget()
+	l.haltAnew()
 	for i := range 2 {
 		c := call(to)
 		c.Patience = time.Hour // else others take the place of the workers

@@ -180,8 +180,7 @@ func TestCallHoldsNobodyBackOnceItHasFailed(t *testing.T) {
 	require.NoError(t, in.next(t).Err)
 
 	// Nor does it begin to while it is tried again.
-	l.halt()
-	l.forget()
+	l.haltAnew()
 	eventually(t, func() bool { return len(l.begun()) == 1 })
 	held := l.passOthers()
 	n.HoldBack(release, []string{"a"})

@@ -60,8 +60,8 @@ func (c *Cluster) join() error {
 		}
 		// Each meets all before it: hearing of each other by gossip takes longer.
 		for _, other := range c.Nodes[:i] {
-			if _, err := s.do(ctx, "cluster", "meet", "127.0.0.1", other.port,
-				other.busPort); err != nil {
+			if _, err := s.do(ctx, "cluster", "meet", "127.0.0.1", other.port.number,
+				other.busPort.number); err != nil {
 				return fmt.Errorf("redistest: cluster meet: %w", err)
 			}
 		}

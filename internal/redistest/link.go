@@ -101,8 +101,12 @@ func (l *link) read(from *net.TCPConn, d direction, queue chan<- chunk, lose fun
 		if err != nil {
 			break
 		}
-		if !lost &&
-			!l.send(queue, chunk{data: bytes.Clone(buf[:n]), due: time.Now().Add(f.delay)}) {
+		if lost {
+			if d == requests {
+				l.proxy.swallowed.Add(int64(n))
+			}
+		} else if !l.send(queue,
+			chunk{data: bytes.Clone(buf[:n]), due: time.Now().Add(f.delay)}) {
 			break
 		}
 	}

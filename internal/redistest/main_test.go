@@ -33,23 +33,25 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// hasty returns a client that gives up soon and repeats nothing.
-func hasty(t *testing.T, addr string) *redis.Client {
+// unrepeating returns a client that sends each command once.
+func unrepeating(t *testing.T, addr string) *redis.Client {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{
-		Addr:        addr,
-		MaxRetries:  -1,
-		ReadTimeout: 100 * time.Millisecond,
-	})
+	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
 	t.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// hasty returns the client, connections included, for commands that nobody will
+// answer: it gives up soon.
+func hasty(client *redis.Client) *redis.Client {
+	return client.WithTimeout(100 * time.Millisecond)
 }
 
 // connected makes sure that the client has a connection ready, so that the next
 // command is the next thing on the wire.
 func connected(t *testing.T, client *redis.Client) *redis.Client {
 	t.Helper()
-	// one that gives up soon may need another try
+	// one that repeats nothing may need another try
 	eventually(t, func() bool { return client.Ping(t.Context()).Err() == nil })
 	return client
 }

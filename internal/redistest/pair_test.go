@@ -29,7 +29,7 @@ func TestMovedNameLeavesConnectionsWhereTheyAre(t *testing.T) {
 func TestNameOfADeadServer(t *testing.T) {
 	server := redistest.Start(t)
 	name := redistest.NewName(t, server)
-	client := hasty(t, name.Addr())
+	client := unrepeating(t, name.Addr())
 	connected(t, client)
 	require.NoError(t, server.Kill())
 	require.Error(t, client.Ping(t.Context()).Err())

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"sync"
 )
 
 // Ports come from below the range that the system hands out for outgoing
@@ -13,12 +12,13 @@ import (
 // free again, and a client that dials it meanwhile cannot be connected to itself.
 const firstPort, lastPort = 16000, 32000
 
-// ports remembers what this process has given away, so that a server that is
-// down does not lose its port to the next one started.
-var ports = struct {
-	mu    sync.Mutex
-	taken map[int]bool // guarded by mu
-}{taken: make(map[int]bool)}
+// port is one that is reserved for a server, whether it is up or down. The lock
+// is a UDP socket on the same port: the kernel gives it to one process at a time,
+// and takes it back when that process ends.
+type port struct {
+	number int
+	lock   net.PacketConn // nil: nothing is reserved
+}
 
 // busDistance is how far above a node's port its cluster bus is, on every server
 // that is not told otherwise. Before Redis 7.0 it cannot be told.
@@ -26,52 +26,53 @@ const busDistance = 10000
 
 var errNoPort = errors.New("redistest: no free port on 127.0.0.1")
 
-// takePort reserves a port below limit that nobody listens on. Another process may
+// takePort reserves a port below limit that nobody listens on. A stranger may
 // still take it before the server does; the caller then tries the next one.
-func takePort(limit int) (int, error) {
+func takePort(limit int) (port, error) {
 	for range 200 {
-		if port := firstPort + rand.IntN(limit-firstPort); reserve(port) {
-			return port, nil
+		if p, ok := reserve(firstPort + rand.IntN(limit-firstPort)); ok {
+			return p, nil
 		}
 	}
-	return 0, errNoPort
+	return port{}, errNoPort
 }
 
 // takeClusterPorts is takePort for a node of a cluster.
-func takeClusterPorts() (port, busPort int, err error) {
+func takeClusterPorts() (own, bus port, err error) {
 	for range 200 {
-		if port, err = takePort(lastPort - busDistance); err != nil {
+		if own, err = takePort(lastPort - busDistance); err != nil {
 			break
 		}
-		if reserve(port + busDistance) {
-			return port, port + busDistance, nil
+		var ok bool
+		if bus, ok = reserve(own.number + busDistance); ok {
+			return own, bus, nil
 		}
-		freePorts(port)
+		own.free()
 	}
-	return 0, 0, errNoPort
+	return port{}, port{}, errNoPort
 }
 
-func reserve(port int) bool {
-	ports.mu.Lock()
-	defer ports.mu.Unlock()
-	if ports.taken[port] {
-		return false
+// reserve fails if somebody has reserved the port, or listens on it.
+func reserve(number int) (port, bool) {
+	p := port{number: number}
+	var err error
+	if p.lock, err = net.ListenPacket("udp", p.address()); err != nil {
+		return port{}, false
 	}
-	l, err := net.Listen("tcp", address(port))
+	l, err := net.Listen("tcp", p.address())
 	if err != nil {
-		return false
+		p.free()
+		return port{}, false
 	}
 	_ = l.Close()
-	ports.taken[port] = true
-	return true
+	return p, true
 }
 
-func freePorts(given ...int) {
-	ports.mu.Lock()
-	defer ports.mu.Unlock()
-	for _, port := range given {
-		delete(ports.taken, port)
+// free gives the port up. It may be called twice.
+func (p port) free() {
+	if p.lock != nil {
+		_ = p.lock.Close()
 	}
 }
 
-func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+func (p port) address() string { return fmt.Sprintf("127.0.0.1:%d", p.number) }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,8 @@ type Proxy struct {
 	links   map[*link]struct{} // guarded by mu
 	changed chan struct{}      // guarded by mu; closed and replaced when somebody may deliver
 	closed  bool               // guarded by mu
+
+	swallowed atomic.Int64 // see Swallowed
 }
 
 type direction int
@@ -114,6 +117,10 @@ func (p *Proxy) DelayReplies(d time.Duration) {
 func (p *Proxy) SwallowRequests(on bool) {
 	p.change(func() { p.faults[requests].swallow = on })
 }
+
+// Swallowed returns how many bytes of requests have vanished so far. Whoever ends
+// a fault waits for it: what has not been read by then is passed on.
+func (p *Proxy) Swallowed() int { return int(p.swallowed.Load()) }
 
 // SwallowReplies makes replies vanish while it is on: the server does what it is
 // told and the client does not learn of it. What SwallowRequests says about

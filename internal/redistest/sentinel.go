@@ -61,7 +61,8 @@ func LaunchSentinel(dir string, opts ...Option) (_ *Sentinel, err error) {
 	}
 	s.Nodes = append(s.Nodes, replica)
 	s.Watcher, err = launch("sentinel", withSentinel(),
-		WithConfig("sentinel", fmt.Sprintf("monitor %s 127.0.0.1 %d 1", masterName, master.port)),
+		WithConfig("sentinel", fmt.Sprintf("monitor %s 127.0.0.1 %d 1", masterName,
+			master.port.number)),
 		// A failover happens when a test asks for it, not when the machine is slow.
 		WithConfig("sentinel", "down-after-milliseconds "+masterName+" 60000"))
 	if err != nil {
@@ -87,7 +88,7 @@ func (s *Sentinel) Close() error {
 func (s *Sentinel) MasterName() string { return masterName }
 
 func withReplicaOf(master *Server) Option {
-	return WithConfig("replicaof", fmt.Sprintf("127.0.0.1 %d", master.port))
+	return WithConfig("replicaof", fmt.Sprintf("127.0.0.1 %d", master.port.number))
 }
 
 // Client returns a new failover client with stock options, closed at the end of

@@ -46,8 +46,8 @@ type Server struct {
 	version Version
 	dir     string
 	config  *config
-	port    int
-	busPort int // of the cluster bus, 0 if there is none
+	port    port
+	busPort port // of the cluster bus, if there is one
 
 	mu    sync.Mutex
 	proc  *process      // guarded by mu; the latest one, perhaps ended
@@ -141,18 +141,23 @@ func (s *Server) launch() (err error) {
 	if err != nil {
 		return err
 	}
-	text := s.config.text(s.port)
+	text := s.config.text(s.port.number)
 	if err = os.WriteFile(filepath.Join(s.dir, confName), []byte(text), 0o644); err == nil {
 		err = s.Relaunch()
 	}
 	if err != nil {
-		freePorts(s.port, s.busPort)
+		s.freePorts()
 	}
 	return err
 }
 
+func (s *Server) freePorts() {
+	s.port.free()
+	s.busPort.free()
+}
+
 // Addr is the host and port, the same over restarts.
-func (s *Server) Addr() string { return address(s.port) }
+func (s *Server) Addr() string { return s.port.address() }
 
 // Dir is where the process runs and keeps its log, configuration and
 // append-only file.
@@ -253,7 +258,7 @@ func (s *Server) Stop() error {
 // closed server must not be restarted.
 func (s *Server) Close() error {
 	err := s.Kill()
-	freePorts(s.port, s.busPort)
+	s.freePorts()
 	return err
 }
 

@@ -30,11 +30,11 @@ func TestServersAreIndependent(t *testing.T) {
 
 func TestPausedServerRunsQueuedCommandAfterResume(t *testing.T) {
 	server := redistest.Start(t)
-	client := connected(t, hasty(t, server.Addr()))
+	client := connected(t, unrepeating(t, server.Addr()))
 
 	require.NoError(t, server.Pause())
 	require.True(t, server.Running())
-	requireTimeout(t, client.RPush(t.Context(), "list", "queued").Err())
+	requireTimeout(t, hasty(client).RPush(t.Context(), "list", "queued").Err())
 	require.NoError(t, client.Close())
 
 	require.NoError(t, server.Resume())
@@ -43,9 +43,9 @@ func TestPausedServerRunsQueuedCommandAfterResume(t *testing.T) {
 
 func TestKillOfPausedServerRunsNothing(t *testing.T) {
 	server := redistest.Start(t, redistest.WithAOF(redistest.FsyncAlways))
-	client := connected(t, hasty(t, server.Addr()))
+	client := connected(t, unrepeating(t, server.Addr()))
 	require.NoError(t, server.Pause())
-	requireTimeout(t, client.Set(t.Context(), "queued", 1, 0).Err())
+	requireTimeout(t, hasty(client).Set(t.Context(), "queued", 1, 0).Err())
 
 	require.NoError(t, server.Kill())
 	require.False(t, server.Running())
@@ -67,7 +67,7 @@ func TestServerThatIsDown(t *testing.T) {
 		"closed":  func(t *testing.T, s *redistest.Server) { require.NoError(t, s.Close()) },
 		"ended by itself": func(t *testing.T, s *redistest.Server) {
 			// the reply is the end of the connection
-			_ = hasty(t, s.Addr()).ShutdownNoSave(t.Context())
+			_, _ = s.Command(t.Context(), "shutdown", "nosave")
 			eventually(t, func() bool { return !s.Running() })
 		},
 	} {

@@ -28,7 +28,9 @@ func TestServerThatRestartsWithoutDataIsLeftToTheGuard(t *testing.T) {
 		for _, c := range clients {
 			require.Eventually(t, func() bool { return c.Ping(ctx).Err() == nil }, 20*time.Second,
 				time.Millisecond)
-			require.Zero(t, c.Exists(ctx, "key").Val())
+			left, err := c.Exists(ctx, "key").Result()
+			require.NoError(t, err)
+			require.Zero(t, left)
 		}
 		require.NotEqual(t, before, process())
 	}
