@@ -107,7 +107,11 @@ func (l *Locker) checkNode(ctx context.Context, i int) (f finding) {
 
 // rehearse locks a name of its own on one node, in all ways that calls may need.
 func (l *Locker) rehearse(ctx context.Context, i int) error {
+	// The node has as long to answer as for a lock. What may not be deleted stays for the TTL.
 	ttl := max(time.Second, 2*l.nodeTimeout)
+	if l.nodeTimeout == 0 {
+		ttl = max(ttl, 4*l.nodes.TimeoutFor(l.call.ttl))
+	}
 	k := l.nodes.Keys(l.prefix, []string{"redlock-check:" + rand.Text()})
 	err := l.nodes.Rehearse(ctx, i, k, ttl, wallclock.Now(ctx))
 	if l.prefix == "" && forbiddenName(err) {

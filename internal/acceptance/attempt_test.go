@@ -3,9 +3,11 @@ package acceptance_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rediskit/redlock"
@@ -16,33 +18,39 @@ import (
 func TestGrantAfterTheEndOfTheValidityIsNoLock(t *testing.T) {
 	ctx := context.Background()
 	// Of a minute the drift takes all but 298 ms: the replies come later than that, and well within
-	// the node timeout.
+	// the node timeout. Of a day it leaves enough.
 	late := []redlock.Option{
-		redlock.WithTTL(time.Minute), redlock.WithDriftFactor(0.995),
-		redlock.WithNodeTimeout(10 * time.Second),
+		redlock.WithTTL(time.Minute), redlock.WithDriftFactor(0.995), patient,
 	}
 	for number, resources := range oneAndSeveral {
 		t.Run(number, func(t *testing.T) {
 			servers, proxies, clients := proxied(t, 5)
 			l := open(t, clients, late...)
 			warmUp(t, clients)
-			for i, p := range proxies {
-				servers[i].ResetStats(t)
-				p.DelayReplies(500 * time.Millisecond)
+			resetStats(t, servers...)
+			for _, p := range proxies {
+				p.HoldReplies(true)
 			}
 
-			_, err := l.TryAcquireMulti(ctx, resources)
-			requireOnly(t, err, redlock.ErrNoQuorum)
+			began := time.Now()
+			attempt := inBackground(func() error {
+				return onlyError(l.TryAcquireMulti(ctx, resources))
+			})
 			for i, s := range servers {
-				require.Equal(t, len(resources), s.CommandCount(t, "set"),
+				eventually(t, func() bool { return s.CommandCount(t, "set") > 0 },
 					"node %d has not granted it", i)
+			}
+			<-time.After(time.Until(began.Add(500 * time.Millisecond)))
+			for _, p := range proxies {
+				p.HoldReplies(false)
+			}
+			requireOnly(t, outcome(t, attempt, "the attempt"), redlock.ErrNoQuorum)
+			for i, s := range servers {
+				require.Equal(t, len(resources), s.CommandCount(t, "set"), "on node %d", i)
 			}
 			noKeys(t, servers)
 
-			for _, p := range proxies {
-				p.Delay(0)
-			}
-			h, err := l.TryAcquireMulti(ctx, resources)
+			h, err := l.TryAcquireMulti(ctx, resources, redlock.WithTTL(24*time.Hour))
 			require.NoError(t, err)
 			require.NoError(t, h.Release(ctx))
 		})
@@ -56,7 +64,7 @@ func TestLostRepliesChangeNoAnswer(t *testing.T) {
 	for number, resources := range oneAndSeveral {
 		t.Run(number, func(t *testing.T) {
 			servers, proxies, clients := proxied(t, 3)
-			l := open(t, clients)
+			l := open(t, clients, patient) // a repetition needs a new connection
 			warmUp(t, clients)
 
 			// lossy makes a call whose replies from two nodes of three get lost, each of them so
@@ -153,15 +161,20 @@ func TestCancelledAttemptLeavesNoOrphanOnNodesThatResume(t *testing.T) {
 		for number, resources := range oneAndSeveral {
 			t.Run(fault.name+", "+number, func(t *testing.T) {
 				servers, proxies, clients := proxied(t, 3)
-				l := open(t, clients)
+				l := open(t, clients, patient)
 				warmUp(t, clients)
 				resetStats(t, servers...)
 
-				ctx, cancel := context.WithTimeoutCause(context.Background(), 200*time.Millisecond,
-					gone)
-				defer cancel()
+				ctx, cancel := context.WithCancelCause(context.Background())
+				defer cancel(nil)
 				resume := fault.hang(t, servers, proxies)
-				_, err := l.TryAcquireMulti(ctx, resources)
+				sent := sentBy(clients)
+				attempt := inBackground(func() error {
+					return onlyError(l.TryAcquireMulti(ctx, resources))
+				})
+				sent(t)
+				cancel(gone)
+				err := outcome(t, attempt, "the attempt")
 				require.ErrorIs(t, err, gone)
 				require.NotErrorIs(t, err, redlock.ErrHeld)
 				resume()
@@ -178,6 +191,24 @@ func TestCancelledAttemptLeavesNoOrphanOnNodesThatResume(t *testing.T) {
 				noKeys(t, servers)
 			})
 		}
+	}
+}
+
+// sentBy returns a function that waits until each client has begun to send a script, and gives it
+// the time to get to where it is held up. The client is not to be kept from sending it any more.
+func sentBy(clients []*redis.Client) (sent func(t *testing.T)) {
+	begun := make([]<-chan struct{}, len(clients))
+	for i, c := range clients {
+		once, ch := sync.Once{}, make(chan struct{})
+		tapOf(c).onSend(func(string) error { once.Do(func() { close(ch) }); return nil })
+		begun[i] = ch
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		for _, ch := range begun {
+			await(t, ch, "a request to be sent")
+		}
+		<-time.After(100 * time.Millisecond)
 	}
 }
 
@@ -198,7 +229,7 @@ func holdUp(t *testing.T, proxies ...*redistest.Proxy) (arrive func()) {
 // connections that were closed long ago, and run all the same.
 func TestCancelledAttemptLeavesNoOrphanWhenTheClientHasGivenUp(t *testing.T) {
 	servers, proxies, clients := proxied(t, 4)
-	l := open(t, clients)
+	l := open(t, clients, patient)
 	warmUp(t, clients)
 	resetStats(t, servers...)
 
@@ -207,10 +238,15 @@ func TestCancelledAttemptLeavesNoOrphanWhenTheClientHasGivenUp(t *testing.T) {
 	for i, c := range clients {
 		gaveUp[i] = failuresOf(c, 1)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	_, err := l.TryAcquireMulti(ctx, []string{"a", "b"})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
+	sent := sentBy(clients)
+	attempt := inBackground(func() error {
+		return onlyError(l.TryAcquireMulti(ctx, []string{"a", "b"}))
+	})
+	sent(t)
+	cancel()
+	require.ErrorIs(t, outcome(t, attempt, "the attempt"), context.Canceled)
 	for _, failed := range gaveUp {
 		await(t, failed, "the client to give up")
 	}
@@ -232,33 +268,37 @@ func TestCancelledAttemptLeavesNoOrphanWhenTheClientHasGivenUp(t *testing.T) {
 func TestDelayedCleanUpLeavesTheNextAttemptsKeysAlone(t *testing.T) {
 	ctx := context.Background()
 	servers, proxies, clients := proxied(t, 5)
-	l := open(t, clients, redlock.WithNodeTimeout(400*time.Millisecond))
+	l := open(t, clients, redlock.WithNodeTimeout(3*time.Second))
 	warmUp(t, clients)
 	takeFor(t, time.Minute, "a", servers[:3]...)
-	for i, s := range servers {
-		s.ResetStats(t)
-		if i < 3 {
-			// time to hold up what follows the other nodes' grants
-			proxies[i].DelayReplies(200 * time.Millisecond)
-		}
+	resetStats(t, servers...)
+	for _, p := range proxies[:3] { // they refuse when what follows the others' grants is held up
+		p.HoldReplies(true)
 	}
 	refused := inBackground(func() error { return onlyError(l.TryAcquire(ctx, "a")) })
 	for i := 3; i < 5; i++ {
 		eventually(t, func() bool { return servers[i].CommandCount(t, "set") > 0 }, "not granted")
-		proxies[i].DelayRequests(2 * time.Second)
+		proxies[i].HoldRequests(true)
 	}
-	require.ErrorIs(t, <-refused, redlock.ErrHeld)
-	for _, p := range proxies {
-		p.Delay(0)
+	for _, p := range proxies[:3] {
+		p.HoldReplies(false)
+	}
+	require.ErrorIs(t, outcome(t, refused, "the attempt"), redlock.ErrHeld)
+	for _, p := range proxies[3:] {
+		eventually(t, func() bool { return p.Held() > 0 }, "no clean-up is on its way")
 	}
 
 	uproot(t, "a", servers...)
-	h, err := open(t, clients).TryAcquire(ctx, "a")
+	other := open(t, redistest.Clients(t, servers)) // on another way, which is not held up
+	h, err := other.TryAcquire(ctx, "a")
 	require.NoError(t, err)
 	takenEverywhere(t, h, servers...)
-	for _, s := range servers[3:] { // acquire, clean up, acquire
-		eventually(t, func() bool { return s.CommandCount(t, "evalsha") >= 3 },
-			"the clean-up never arrived")
+	for _, p := range proxies[3:] {
+		p.HoldRequests(false)
+	}
+	require.NoError(t, l.Close())   // the clean-up has arrived
+	for _, s := range servers[3:] { // acquire, acquire, clean up
+		require.GreaterOrEqual(t, s.CommandCount(t, "evalsha"), 3, "the clean-up never arrived")
 	}
 	for i, owner := range ownersOn(t, servers, "a") {
 		require.Equal(t, h.Token(), owner, "node %d", i)

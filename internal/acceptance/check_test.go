@@ -54,10 +54,18 @@ func TestCheckOfHealthyNodesFindsNothingAndLeavesNothing(t *testing.T) {
 	require.NoError(t, open(t, []*redis.Client{sentinel.Client(t)}).Check(ctx))
 }
 
+// The nodes have as long to answer as for a lock.
+func TestCheckFindsNothingWrongWithANodeThatIsFarAway(t *testing.T) {
+	servers, proxies, clients := proxied(t, 1)
+	proxies[0].Delay(100 * time.Millisecond)
+	require.NoError(t, open(t, clients).Check(context.Background()))
+	noKeys(t, servers)
+}
+
 func TestCheckFindsNodesThatCannotBeReached(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
-	l := open(t, clients, redlock.WithNodeTimeout(300*time.Millisecond))
+	l := open(t, clients, redlock.WithNodeTimeout(3*time.Second))
 	require.NoError(t, l.Check(ctx))
 	require.NoError(t, servers[2].Kill())
 	err := l.Check(ctx)
@@ -136,7 +144,8 @@ func TestCheckFindsWhatTheUserMayNotUse(t *testing.T) {
 		}
 		servers[1].Do(t, "script", "flush") // so that EVAL is needed
 		servers[1].Do(t, "acl", "setuser", name, "-"+command)
-		err := open(t, sameUser(t, servers, name),
+		// What may not be deleted stays for two node timeouts.
+		err := open(t, sameUser(t, servers, name), redlock.WithNodeTimeout(2*time.Second),
 			redlock.WithDeadlockDetection(time.Second)).Check(ctx)
 		require.Error(t, err, command)
 		requireFindings(t, err, servers, map[int]string{1: want})

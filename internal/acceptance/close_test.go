@@ -42,11 +42,11 @@ func TestCloseDuringAnAttemptLeavesNoKey(t *testing.T) {
 // Row 2: the Locker is closed while the nodes hang that have its requests. What they run later
 // lives until its TTL at most.
 func TestCloseInAnOutageLeavesNothingBeyondTheTTL(t *testing.T) {
-	const ttl = time.Second
+	const ttl = 3 * time.Second
 	ctx := context.Background()
 	servers, clients := masters(t, 3)
 	l, err := redlock.New(clients, redlock.WithTTL(ttl),
-		redlock.WithNodeTimeout(100*time.Millisecond))
+		redlock.WithNodeTimeout(time.Second))
 	require.NoError(t, err)
 	warmUp(t, clients)
 	thaw := freeze(t, servers[1:]...)
@@ -130,7 +130,7 @@ func TestDoneThatRacesCloseIsClosedByIt(t *testing.T) {
 func TestClosedHandleIsClosedAlsoWhenFirstSeenAfterItsLease(t *testing.T) {
 	ctx := context.Background()
 	_, clients := masters(t, 1)
-	l := open(t, clients, shortLived(500*time.Millisecond)...)
+	l := open(t, clients, shortLived(2*time.Second)...)
 	h, err := l.TryAcquire(ctx, "a")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
@@ -138,7 +138,7 @@ func TestClosedHandleIsClosedAlsoWhenFirstSeenAfterItsLease(t *testing.T) {
 	<-time.After(time.Until(h.ValidUntil()))
 	require.Equal(t, redlock.ErrClosed, h.Err())
 
-	l = open(t, clients, shortLived(500*time.Millisecond)...)
+	l = open(t, clients, shortLived(2*time.Second)...)
 	h, err = l.TryAcquire(ctx, "b")
 	require.NoError(t, err)
 	<-time.After(time.Until(h.ValidUntil()))

@@ -110,7 +110,7 @@ func TestOneOfThoseWhoTryAtTheSameMomentGetsTheLock(t *testing.T) {
 			noLeak(t)
 			servers := redistest.StartN(t, test.nodes)
 			lockers := competitors(t, 10, 3*time.Millisecond,
-				func() []*redis.Client { return redistest.Clients(t, servers) })
+				func() []*redis.Client { return redistest.Clients(t, servers) }, patient)
 			for _, l := range lockers { // makes the connections
 				h, err := l.TryAcquire(context.Background(), "warm")
 				require.NoError(t, err)

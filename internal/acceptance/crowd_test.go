@@ -106,7 +106,7 @@ func hold(marker *redis.Client, h *redlock.Handle, complain func(string, ...any)
 	found, err := putUp.Run(ctx, marker, []string{"marker", "grants"}, me, until).Text()
 	for range 20 {
 		if h.Err() != nil {
-			return
+			break
 		}
 		if found != me {
 			complain("%s holds the lock, and the marker is %q (%v)", me, found, err)
@@ -189,10 +189,12 @@ func TestCrowdUnderRandomKillsHasOneHolderAtATime(t *testing.T) {
 	for range crowdSize {
 		c.join()
 	}
-	eventually(t, func() bool { return number("started") == crowdSize }, "not all there")
+	until(t, time.Minute, func() bool { return number("started") == crowdSize }, "not all there")
 
 	died, waited := 0, []time.Duration{}
-	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); {
+	// For six seconds, and on a busy machine until there is enough to see.
+	for begun := time.Now(); time.Since(begun) < 6*time.Second ||
+		(died < 3 || number("grants") < 50) && time.Since(begun) < time.Minute; {
 		calm := number("grants") + 10
 		eventually(t, func() bool { return number("grants") >= calm }, "nobody gets the lock")
 		pids := slices.Collect(maps.Keys(c.members))
@@ -225,12 +227,12 @@ func TestCrowdUnderRandomKillsHasOneHolderAtATime(t *testing.T) {
 	require.GreaterOrEqual(t, died, 3)
 	require.GreaterOrEqual(t, number("grants"), 50)
 	require.Less(t, slices.Max(waited), crowdTTL+2*time.Second)
-	require.Eventually(t, func() bool {
+	until(t, 5*time.Second, func() bool {
 		return !slices.ContainsFunc(servers,
 			func(s *redistest.Server) bool {
 				return s.Do(t, "exists", lockKey("the one")).(int64) == 1
 			})
-	}, 5*time.Second, 2*time.Millisecond, "the lock is held")
+	}, "the lock is held")
 	// who was killed in line may stand there for 12
 	locktest.NoKeysWithin(t, 13*time.Second, servers)
 }

@@ -17,7 +17,7 @@ func TestWaiterThatReachesNoQuorumHoldsUpNobodyWhoDoes(t *testing.T) {
 	noLeak(t)
 	for name, down := range map[string]int{"one of two is cut off": 0, "of three one is down": 1} {
 		runAlongside(t, name, func(t *testing.T) {
-			ctx, timeout := context.Background(), redlock.WithNodeTimeout(300*time.Millisecond)
+			ctx, timeout := context.Background(), redlock.WithNodeTimeout(2*time.Second)
 			servers, clients := masters(t, 2+down)
 			proxy := servers[0].Proxy(t)
 			holder, healthy := open(t, clients, timeout), open(t, clients, timeout)

@@ -31,7 +31,7 @@ const (
 	clincherWants = "REDLOCK_TEST_CLINCHER_WANTS"
 
 	clincherAfter = 300 * time.Millisecond
-	clincherTTL   = 3 * time.Second
+	clincherTTL   = 5 * time.Second
 )
 
 // The clincher is this test binary with another task.
@@ -55,7 +55,7 @@ func clinch(nodes []string) error {
 	logger := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	l, err := redlock.New(clients, redlock.WithOwner(os.Getenv(clincherLabel)),
 		redlock.WithTTL(clincherTTL), redlock.WithAutoRenewal(true),
-		redlock.WithNodeTimeout(time.Second), redlock.WithLogger(logger),
+		redlock.WithNodeTimeout(4*time.Second), redlock.WithLogger(logger),
 		redlock.WithDeadlockDetection(clincherAfter))
 	if err != nil {
 		return err
@@ -271,6 +271,7 @@ func TestDeadlockIsFoundThroughALockThatWasShortenedAndAdopted(t *testing.T) {
 	l, other := clinchers(t, clients)
 	a, b := heldEverywhere(t, l, servers, "a"), heldEverywhere(t, other, servers, "b")
 	require.NoError(t, a.Extend(ctx, 20*time.Second))
+	takenEverywhere(t, a, servers...) // with its number: a later one would be nobody's to delete
 	a, err := l.Adopt(ctx, []string{"a"}, a.Token())
 	require.NoError(t, err)
 	oneIsTold(t, clincherOf(l, a, "b"), clincherOf(other, b, "a"))
@@ -313,7 +314,7 @@ func TestDeadlockDetectionNeedsPermissions(t *testing.T) {
 	logged := make(chan string, 100)
 	logger := slog.New(slog.NewTextHandler(writer(func(b []byte) { logged <- string(b) }), nil))
 	events := &recorder{}
-	l, other := clinchers(t, loggedIn(t, servers, name, less), redlock.WithLogger(logger),
+	l, other := clinchers(t, loggedIn(t, servers, name, less), redlock.WithLogger(logger), patient,
 		redlock.WithMaxWait(2*time.Second), redlock.WithObserver(events))
 	a, b := heldEverywhere(t, l, servers, "a"), heldEverywhere(t, other, servers, "b")
 	one, two := clincherOf(l, a, "b"), clincherOf(other, b, "a")

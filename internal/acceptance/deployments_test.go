@@ -18,8 +18,8 @@ import (
 func lifeOfALock[N redlock.Node](t *testing.T, nodes []N, resources ...string) {
 	t.Helper()
 	ctx := context.Background()
-	mine, theirs := open(t, nodes, redlock.WithOwner("mine")),
-		open(t, nodes, redlock.WithOwner("theirs"))
+	mine, theirs := open(t, nodes, patient, redlock.WithOwner("mine")),
+		open(t, nodes, patient, redlock.WithOwner("theirs"))
 	h, err := mine.TryAcquireMulti(ctx, resources)
 	require.NoError(t, err)
 	for _, r := range resources {
@@ -251,7 +251,7 @@ func TestRedisClusterAsANode(t *testing.T) {
 	})
 
 	t.Run("renewal", func(t *testing.T) {
-		const ttl = 2 * time.Second
+		const ttl = 4 * time.Second
 		h, err := l.TryAcquireMulti(ctx, spread, redlock.WithTTL(ttl),
 			redlock.WithAutoRenewal(true))
 		require.NoError(t, err)
@@ -327,20 +327,20 @@ func TestClusterAmongSingleServers(t *testing.T) {
 	require.NoError(t, h.Extend(ctx, time.Minute))
 	require.Equal(t, "somebody else", client.Get(ctx, "lock:z").Val())
 	require.NoError(t, h.Release(ctx))
-	require.Eventually(t, func() bool { return slices.Equal(lockKeys("z"), shardKeys(t, servers)) },
-		5*time.Second, 2*time.Millisecond)
+	eventually(t, func() bool { return slices.Equal(lockKeys("z"), shardKeys(t, servers)) },
+		"not the stranger's key alone")
 	require.NoError(t, client.Del(ctx, "lock:z").Err())
 	noKeys(t, all)
 
 	// What one slot has lost comes back with the next extension.
 	h, err = l.TryAcquireMulti(ctx, resources)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(shardKeys(t, servers)) == len(resources) },
-		5*time.Second, 2*time.Millisecond)
+	eventually(t, func() bool { return len(shardKeys(t, servers)) == len(resources) },
+		"not taken on the cluster")
 	require.NoError(t, client.Del(ctx, "lock:b").Err())
 	require.NoError(t, h.Extend(ctx, time.Hour))
-	require.Eventually(t, func() bool { return client.Get(ctx, "lock:b").Val() == h.Token() },
-		5*time.Second, 2*time.Millisecond)
+	eventually(t, func() bool { return client.Get(ctx, "lock:b").Val() == h.Token() },
+		"not healed")
 	require.NoError(t, h.Release(ctx))
 	noKeys(t, all)
 
@@ -360,7 +360,7 @@ func TestSentinelFailover(t *testing.T) {
 	ctx := context.Background()
 	l := open(t, nodes)
 	i := 0
-	require.Eventually(t, func() bool { // until the client has followed
+	until(t, 30*time.Second, func() bool {
 		i++
 		resource := fmt.Sprint("fresh ", i)
 		h, err := l.TryAcquire(ctx, resource)
@@ -369,7 +369,7 @@ func TestSentinelFailover(t *testing.T) {
 		}
 		followed := s.Master(t).Do(t, "get", "lock:"+resource) == h.Token()
 		return h.Release(ctx) == nil && followed
-	}, 30*time.Second, 20*time.Millisecond)
+	}, "the client has not followed")
 	lifeOfALock(t, nodes, "r")
 	lifeOfALock(t, nodes, "a", "b")
 }

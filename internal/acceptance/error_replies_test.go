@@ -100,7 +100,7 @@ func TestErrorRepliesFromAQuorumAreAnOutage(t *testing.T) {
 		runAlongside(t, a.code, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 3)
-			l := open(t, clients)
+			l := open(t, clients, patient) // the client tries again, which takes it a while
 			h := heldEverywhere(t, l, servers, "held")
 			a.strike(t, servers[0])
 			a.strike(t, servers[1])
@@ -159,7 +159,7 @@ func TestErrorRepliesFromAMinorityDoNotMatter(t *testing.T) {
 		t.Run(a.code, func(t *testing.T) {
 			ctx := context.Background()
 			servers, clients := masters(t, 3)
-			mine, theirs := open(t, clients), open(t, clients)
+			mine, theirs := open(t, clients, patient), open(t, clients, patient)
 			held := heldEverywhere(t, mine, servers, "held")
 			a.strike(t, servers[0])
 
@@ -211,7 +211,10 @@ func TestForgottenScriptsAreSentAgain(t *testing.T) {
 		func() error { return acquired(mine.TryAcquire(ctx, "a")) },
 		func() error { return h.Extend(ctx, time.Minute) },
 		func() error { return h.Extend(ctx, 10*time.Second) },
-		func() error { return acquired(theirs.Adopt(ctx, []string{"a"}, h.Token())) },
+		func() error {
+			takenEverywhere(t, h, servers...) // a later number would be nobody's to delete
+			return acquired(theirs.Adopt(ctx, []string{"a"}, h.Token()))
+		},
 		func() error { _, err := theirs.IsLocked(ctx, "a"); return err },
 		func() error { return h.Release(ctx) },
 		func() error { return mine.WaitForUnlock(ctx, "a") },
@@ -236,14 +239,16 @@ func TestForgottenScriptsAreSentAgain(t *testing.T) {
 func TestNodesThatLoadTheirDataHaveNoVote(t *testing.T) {
 	ctx := context.Background()
 	noLeak(t)
-	// Each key takes 5 ms to load, and after each the server looks for requests.
+	// Each key takes 20 ms to load, and after each the server looks for requests.
 	servers := redistest.StartN(t, 4,
-		redistest.WithConfig("key-load-delay", "5000"),
+		redistest.WithConfig("key-load-delay", "20000"),
+		redistest.WithConfig("rdbcompression", "no"),
 		redistest.WithConfig("loading-process-events-interval-bytes", "1024"))
 	clients := redistest.Clients(t, servers)
 	// nodes 0 and 1 of these will load
-	most := open(t, clients[:3])
-	few := open(t, []*redis.Client{clients[0], clients[2], clients[3]}) // and node 0 of these
+	most := open(t, clients[:3], patient)
+	// and node 0 of these
+	few := open(t, []*redis.Client{clients[0], clients[2], clients[3]}, patient)
 
 	h := heldEverywhere(t, most, servers[:3], "a")
 	var restarted sync.WaitGroup
@@ -261,7 +266,7 @@ func TestNodesThatLoadTheirDataHaveNoVote(t *testing.T) {
 		}()
 	}
 	for _, s := range servers[:2] {
-		eventually(t, func() bool { return ping(s.Addr()) == "LOADING" }, "does not load")
+		eventually(t, func() bool { return say(s.Addr(), "PING") == "LOADING" }, "does not load")
 	}
 
 	_, err := most.TryAcquire(ctx, "b")
@@ -274,9 +279,12 @@ func TestNodesThatLoadTheirDataHaveNoVote(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, other.Release(ctx))
 	for _, s := range servers[:2] {
-		require.Equal(t, "LOADING", ping(s.Addr()), "loaded too fast to prove anything")
+		require.Equal(t, "LOADING", say(s.Addr(), "PING"), "loaded too fast to prove anything")
 	}
 
+	for _, s := range servers[:2] { // enough of that
+		require.Equal(t, "OK", say(s.Addr(), "CONFIG SET key-load-delay 0"))
+	}
 	restarted.Wait()
 	require.NoError(t, h.Extend(ctx, time.Minute), "the lock was in the dump")
 	require.NoError(t, h.Release(ctx))
@@ -287,16 +295,16 @@ func TestNodesThatLoadTheirDataHaveNoVote(t *testing.T) {
 	}
 }
 
-// ping returns the first word of what a server answers, without a client that would try again by
-// itself.
-func ping(addr string) string {
+// say returns the first word of what a server answers to a command, without a client that would try
+// again by itself.
+func say(addr, command string) string {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return err.Error()
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err = conn.Write([]byte("PING\r\n")); err != nil {
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err = conn.Write([]byte(command + "\r\n")); err != nil {
 		return err.Error()
 	}
 	reply := make([]byte, 64)
@@ -304,6 +312,5 @@ func ping(addr string) string {
 	if err != nil {
 		return err.Error()
 	}
-	word, _, _ := strings.Cut(strings.TrimLeft(string(reply[:n]), "+-"), " ")
-	return word
+	return strings.Fields(strings.TrimLeft(string(reply[:n]), "+-"))[0]
 }

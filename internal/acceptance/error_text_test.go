@@ -66,7 +66,7 @@ func TestFirstErrorSaysWhatIsWrongWithTheServer(t *testing.T) {
 func TestErrorNamesTheNodesThatHadAnEffectAndNoOthers(t *testing.T) {
 	ctx := context.Background()
 	servers, clients, taps := tapped(t, 5)
-	l := open(t, clients)
+	l := open(t, clients, patient)
 	warmUp(t, clients)
 	takeFor(t, time.Minute, "r", servers[:3]...)
 	g := newGate(t) // the last two answer only when the first three have decided
@@ -116,7 +116,7 @@ func TestRefusalTellsWhenToComeBack(t *testing.T) {
 
 func TestContextsErrorAndCauseBothMatch(t *testing.T) {
 	servers, clients := masters(t, 3)
-	l := open(t, clients)
+	l := open(t, clients, patient)
 	h, err := l.TryAcquire(context.Background(), "held")
 	require.NoError(t, err)
 	errSibling := errors.New("another member of the group failed")
@@ -247,7 +247,7 @@ func TestOutageWithManyLocksIsLoggedOncePerNodeAndOncePerLock(t *testing.T) {
 	ctx := context.Background()
 	servers, proxies, clients := proxied(t, 3)
 	var log lines
-	l := open(t, clients, log.option(), redlock.WithTTL(6*time.Second))
+	l := open(t, clients, log.option(), redlock.WithTTL(15*time.Second))
 	warmUp(t, clients)
 	handles := make([]*redlock.Handle, locks)
 	for i := range handles {

@@ -17,12 +17,11 @@ import (
 
 func TestErrorsSayWhatHappened(t *testing.T) {
 	ctx := context.Background()
-	_, clients := masters(t, 3)
+	servers, clients := masters(t, 3)
 	l, other := open(t, clients), open(t, clients, redlock.WithOwner("worker-7"))
-	h, err := other.TryAcquireMulti(ctx, []string{"a", "b"})
-	require.NoError(t, err)
+	h := heldEverywhere(t, other, servers, "a", "b")
 
-	_, err = l.TryAcquireMulti(ctx, []string{"b", "c", "d", "e", "f"})
+	_, err := l.TryAcquireMulti(ctx, []string{"b", "c", "d", "e", "f"})
 	var quorum *redlock.QuorumError
 	require.ErrorAs(t, err, &quorum)
 	require.Equal(t, "acquire", quorum.Op)

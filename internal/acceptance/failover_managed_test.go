@@ -93,7 +93,7 @@ func (f *traffic) requireFlow(t *testing.T, n int, limit time.Duration) {
 // primary goes on as a replica, with the connections that it has.
 func TestLocksFollowTheNameOfAPrimaryThatWasDemoted(t *testing.T) {
 	const (
-		ttl  = 3 * time.Second
+		ttl  = 6 * time.Second
 		busy = 16
 	)
 	for _, nodes := range []int{1, 3} {

@@ -45,15 +45,16 @@ func TestFenceTakesOneRoundTripWhereClocksAgree(t *testing.T) {
 	servers, clients := masters(t, 3)
 	warmUp(t, clients)
 	l := open(t, clients, redlock.WithFencing())
-	fenceAndRelease(t, ctx, l, "a")
-	takenBack(t, servers, "a")
+	before := open(t, clients, redlock.WithFencing())
+	fenceAndRelease(t, ctx, before, "a")
+	require.NoError(t, before.Close()) // all has arrived, and the nodes know the scripts
 	resetStats(t, servers...)
 
-	before := uint64(time.Now().UnixMicro())
+	began := uint64(time.Now().UnixMicro())
 	h, err := l.TryAcquireMulti(ctx, []string{"a", "b"})
 	require.NoError(t, err)
 	takenEverywhere(t, h, servers...)
-	require.GreaterOrEqual(t, h.Fence(), before)
+	require.GreaterOrEqual(t, h.Fence(), began)
 	require.LessOrEqual(t, h.Fence(), uint64(time.Now().UnixMicro()))
 	for i, s := range servers {
 		require.Equal(t, 1, scriptCalls(t, s), "node %d", i)
@@ -106,7 +107,7 @@ func TestFenceExceedsThoseOfEarlierHoldersOfAnyOfTheResources(t *testing.T) {
 func TestFencesIncreaseOverPartialGrants(t *testing.T) {
 	ctx := behind(time.Hour)
 	servers, clients := masters(t, 5)
-	l := open(t, clients, redlock.WithFencing())
+	l := open(t, clients, redlock.WithFencing(), patient)
 	last := fenceAndRelease(t, behind(0), l, "a")
 	for i := range 10 {
 		takenBack(t, servers, "a")
@@ -132,8 +133,7 @@ func TestFencesIncreaseOverPartialGrants(t *testing.T) {
 // A node gets the acquire of an attempt when that has failed and others have had the lock.
 func TestFencesIncreaseWhenRequestsOfEarlierAttemptsAreLate(t *testing.T) {
 	servers, proxies, _ := proxied(t, 3)
-	late := open(t, proxyClients(t, proxies), redlock.WithFencing(),
-		redlock.WithNodeTimeout(100*time.Millisecond))
+	late := open(t, proxyClients(t, proxies), redlock.WithFencing(), patient)
 	l := open(t, redistest.Clients(t, servers), redlock.WithFencing())
 	fenceAndRelease(t, behind(0), late, "a") // every node knows the scripts
 	last := uint64(0)
@@ -142,8 +142,14 @@ func TestFencesIncreaseWhenRequestsOfEarlierAttemptsAreLate(t *testing.T) {
 		for _, p := range proxies[:2] {
 			p.HoldRequests(true)
 		}
-		_, err := late.TryAcquire(behind(-time.Duration(i)*time.Hour), "a")
-		require.ErrorIs(t, err, redlock.ErrNoQuorum)
+		ctx, cancel := context.WithCancel(behind(-time.Duration(i) * time.Hour))
+		attempt := inBackground(func() error { return onlyError(late.TryAcquire(ctx, "a")) })
+		for _, p := range proxies[:2] {
+			eventually(t, func() bool { return p.Held() > 0 }, "no request is on its way")
+		}
+		eventually(t, func() bool { return ownerOn(t, servers[2], "a") != "" }, "not granted")
+		cancel()
+		require.ErrorIs(t, outcome(t, attempt, "the attempt"), context.Canceled)
 		takenBack(t, servers[2:], "a")
 		fence := fenceAndRelease(t, behind(3*time.Hour), l, "a")
 		require.Greater(t, fence, last)
@@ -153,6 +159,9 @@ func TestFencesIncreaseWhenRequestsOfEarlierAttemptsAreLate(t *testing.T) {
 		after := fenceAndRelease(t, behind(time.Duration(i)*time.Hour), l, "a")
 		require.Greater(t, after, fence)
 		last = after
+		for _, p := range proxies[:2] {
+			eventually(t, func() bool { return p.Held() == 0 }, "still on its way")
+		}
 	}
 }
 
@@ -245,7 +254,7 @@ func TestFencesIncreaseOverRestartsOfAMinorityWithoutData(t *testing.T) {
 func TestLockAndFenceOutliveARollingRestartOfAllNodes(t *testing.T) {
 	ctx := context.Background()
 	servers, clients := masters(t, 5)
-	l := open(t, clients, redlock.WithFencing(), redlock.WithTTL(2*time.Second),
+	l := open(t, clients, redlock.WithFencing(), redlock.WithTTL(5*time.Second),
 		redlock.WithAutoRenewal(true))
 	other := open(t, clients, redlock.WithFencing())
 	h := heldEverywhere(t, l, servers, "a")
