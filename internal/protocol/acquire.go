@@ -74,9 +74,9 @@ func healArgs(a *ask) []any {
 
 // sendWithinTimeout has the call dropped if it still waits to be sent when nobody waits for it.
 // That is later than the round's deadline where a process computes on all of its processors, and
-// whoever is to send it waits for its turn: see letAnswersIn.
+// whoever is to send it waits for its turn: see pardonLocked.
 func sendWithinTimeout(a *ask) bool {
-	a.call.SendBy = a.round.asked.Add(a.round.timeout * 3 / 2)
+	a.call.SendBy = a.round.asked.Add(2 * a.round.timeout)
 	return true
 }
 

@@ -65,6 +65,7 @@ type Round struct {
 	asks    []ask
 	asked   time.Time     // when a site was last asked
 	took    time.Duration // until a site last answered
+	pardon  time.Duration // how far the deadline was moved: see pardonLocked
 	tally   quorum.Tally
 	outcome quorum.Outcome
 	expired time.Duration // after which it was settled without the missing votes; 0: it was not
@@ -135,8 +136,9 @@ func (r *Round) Wait(ctx context.Context) (cause error) {
 		select {
 		case <-news:
 		case <-r.claim.nodes.deadlines.After(r.start, deadline.Sub(r.start)):
+			late := time.Since(deadline)
 			letAnswersIn()
-			r.expireAt(deadline)
+			r.expireAt(deadline, late)
 		case <-ctx.Done():
 			cause = r.cut(ctx, cause)
 			ctx = context.Background()
@@ -182,11 +184,15 @@ func (r *Round) wakeLocked() {
 	}
 }
 
-// deadlineLocked returns when the round's time is up: the timeout bounds one answer, so it runs
-// anew where sites are asked one after the other. A first call on a cold connection takes several
-// round trips, so a distant node that has never answered gets the time for them, unless the user
-// has set a timeout, or so little would be left of the TTL that it would not be worth it.
-func (r *Round) deadlineLocked() time.Time {
+// deadlineLocked returns when the round's time is up.
+func (r *Round) deadlineLocked() time.Time { return r.limitLocked().Add(r.pardon) }
+
+// limitLocked is the deadline of a process that has processors to spare: the timeout bounds one
+// answer, so it runs anew where sites are asked one after the other. A first call on a cold
+// connection takes several round trips, so a distant node that has never answered gets the time for
+// them, unless the user has set a timeout, or so little would be left of the TTL that it would not
+// be worth it.
+func (r *Round) limitLocked() time.Time {
 	deadline := r.asked.Add(r.timeout)
 	if !r.split.IsZero() {
 		return earlier(deadline, r.split.Add(r.split.Sub(r.start)+time.Millisecond))
@@ -221,17 +227,28 @@ func (r *Round) Deadline() time.Time {
 }
 
 // Expire settles the round with the votes that there are.
-func (r *Round) Expire() { r.expireAt(time.Now()) }
+func (r *Round) Expire() { r.expireAt(time.Now(), 0) }
 
-// expireAt expires the round unless an answer has moved its deadline meanwhile.
-func (r *Round) expireAt(deadline time.Time) {
+// expireAt expires the round unless its deadline has moved: because of an answer, or since whoever
+// waited for it comes late.
+func (r *Round) expireAt(deadline time.Time, late time.Duration) {
 	r.claim.mu.Lock()
 	defer r.claim.unlock()
+	r.pardonLocked(late)
 	if r.outcome == quorum.Open && !r.deadlineLocked().After(deadline) {
 		if r.split.IsZero() { // else a majority has answered: the others were only outrun
 			r.expired = time.Since(r.start)
 		}
 		r.closeLocked()
+	}
+}
+
+// pardonLocked moves the deadline, once, where whoever waited for it comes late. Others have waited
+// as long for a processor then: who writes the request, who reads the answer, who is woken by it.
+func (r *Round) pardonLocked(late time.Duration) {
+	const usual = 16 // a deadline may be later by this part of it, since rounds share timers
+	if r.pardon == 0 && late > r.timeout/usual {
+		r.pardon = late + min(3*late, r.timeout)
 	}
 }
 

@@ -125,3 +125,35 @@ func keysOf(n *Nodes, prefix string, resources ...string) *Keys {
 	k := n.Keys(prefix, resources)
 	return &k
 }
+
+// A process whose goroutines wait for a processor gives answers as much longer, and once.
+func TestDeadlineMovesOnceWhereWhoeverWaitsForItComesLate(t *testing.T) {
+	const timeout = time.Second
+	n := silent(3)
+	n.Timeout = timeout
+	expire := func(r *Round, late time.Duration) (moved time.Duration) {
+		before := r.Deadline()
+		r.expireAt(before, late)
+		return r.Deadline().Sub(before)
+	}
+	for late, moves := range map[time.Duration]time.Duration{
+		0:            0,
+		timeout / 16: 0, // rounds share timers
+		timeout / 10: timeout * 4 / 10,
+		timeout / 2:  timeout * 3 / 2,
+		time.Minute:  time.Minute + timeout, // the process was stopped
+	} {
+		r := claimOn(n, "token").Acquire(time.Hour)
+		require.Equal(t, moves, expire(r, late), late)
+		if moves == 0 {
+			require.Equal(t, quorum.Unreachable, r.Outcome(), late)
+			continue
+		}
+		require.Equal(t, quorum.Open, r.Outcome(), late)
+		require.Zero(t, expire(r, late))
+		require.Equal(t, quorum.Unreachable, r.Outcome(), late)
+	}
+	r := claimOn(n, "token").Acquire(time.Hour)
+	expire(r, timeout/2)
+	require.Equal(t, quorum.Won, answer(r, nil, nil).Outcome())
+}
