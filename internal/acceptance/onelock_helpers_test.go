@@ -60,8 +60,11 @@ func requireNoErrors(t *testing.T, errs []error, what string, args ...any) {
 func requireEmpty(t *testing.T, servers ...*redistest.Server) {
 	t.Helper()
 	for i, s := range servers {
-		until(t, 10*time.Second, func() bool { return len(lockKeysOn(t, s)) == 0 },
-			"keys left on server %d", i)
+		var left []string
+		until(t, 10*time.Second, func() bool {
+			left = lockKeysOn(t, s)
+			return len(left) == 0
+		}, "keys left on server %d: %v", i, &left)
 	}
 }
 
