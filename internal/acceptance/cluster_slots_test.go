@@ -156,13 +156,7 @@ func TestWaitingInASlotThatIsBeingMoved(t *testing.T) {
 			m := beginMove(t, c, lockKey(resources[0]))
 			before := shardCalls(t, c)
 			watching := inBackground(func() error { return other.WaitForUnlock(ctx, resources[0]) })
-			waiting := inBackground(func() error {
-				h, err := other.AcquireMulti(ctx, resources)
-				if err != nil {
-					return err
-				}
-				return h.Release(ctx)
-			})
+			waiting := inBackground(func() error { return haveOnce(ctx, other, resources...) })
 			eventually(t, func() bool { return shardCalls(t, c) > before+12 }, "nobody tries")
 			require.NoError(t, h.Release(ctx))
 			require.NoError(t, outcome(t, watching, "the watcher"))

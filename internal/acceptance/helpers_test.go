@@ -227,6 +227,15 @@ func heldEverywhere(t *testing.T, l *redlock.Locker, servers []*redistest.Server
 	return h
 }
 
+// haveOnce waits for a lock and releases it.
+func haveOnce(ctx context.Context, l *redlock.Locker, resources ...string) error {
+	h, err := l.AcquireMulti(ctx, resources)
+	if err != nil {
+		return err
+	}
+	return h.Release(ctx)
+}
+
 // keyTTL returns for how long a server will keep a key.
 func keyTTL(t *testing.T, s *redistest.Server, key string) time.Duration {
 	t.Helper()

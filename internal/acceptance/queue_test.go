@@ -135,13 +135,7 @@ func TestTryAcquireDoesNotOvertakeAWaiter(t *testing.T) {
 		h, err := other.TryAcquire(ctx, "r")
 		require.NoError(t, err)
 		takenEverywhere(t, h, servers...)
-		done := inBackground(func() error {
-			h, err := waiter.Acquire(ctx, "r")
-			if err != nil {
-				return err
-			}
-			return h.Release(ctx)
-		})
+		done := inBackground(func() error { return haveOnce(ctx, waiter, "r") })
 		inEachLine(t, servers, "r", 1)
 		turn := newGate(t) // the waiter has been called, and does not get to the nodes
 		for _, tap := range taps {
@@ -184,13 +178,7 @@ func TestWaiterThatIsCancelledPassesItsTurnOn(t *testing.T) {
 			leaving := inBackground(
 				func() error { return onlyError(first.AcquireMulti(bored, resources)) })
 			inLine(t, first, "a", 1)
-			next := inBackground(func() error {
-				h, err := lockers[1].AcquireMulti(ctx, resources)
-				if err != nil {
-					return err
-				}
-				return h.Release(ctx)
-			})
+			next := inBackground(func() error { return haveOnce(ctx, lockers[1], resources...) })
 			inEachLine(t, servers, resources[0], 2)
 			inEachLine(t, servers, resources[len(resources)-1], 2)
 			turn := newGate(t)
@@ -414,13 +402,7 @@ func TestWaitersPollAndSaySoWhereTheyMayNotSubscribe(t *testing.T) {
 				redlock.WithNodeTimeout(time.Second))
 			h, err := other.TryAcquire(ctx, "r")
 			require.NoError(t, err)
-			done := inBackground(func() error {
-				h, err := l.Acquire(ctx, "r")
-				if err != nil {
-					return err
-				}
-				return h.Release(ctx)
-			})
+			done := inBackground(func() error { return haveOnce(ctx, l, "r") })
 			inLine(t, other, "r", 1)
 			mute := name != "no right to PUBLISH" // which is the releaser's affair
 			if mute {
@@ -735,12 +717,7 @@ func TestWaiterThatGetsAPlaceWhileItTriesStandsThere(t *testing.T) {
 	ctx := context.Background()
 	servers, clients, taps := tapped(t, 3)
 	l, other := open(t, clients, byEvent), processes(t, servers, 1, byEvent)[0]
-	former, err := other.TryAcquire(ctx, "another")
-	require.NoError(t, err)
-	_, err = l.Acquire(ctx, "another", redlock.WithMaxWait(100*time.Millisecond))
-	require.ErrorIs(t, err, redlock.ErrHeld) // now it knows the nodes' time
-	require.NoError(t, former.Release(ctx))
-
+	acquainted(t, other, l)
 	h := heldEverywhere(t, other, servers, "r")
 	watched, unwatch := context.WithCancel(ctx)
 	watching := inBackground(func() error { return l.WaitForUnlock(watched, "r") })
@@ -750,13 +727,7 @@ func TestWaiterThatGetsAPlaceWhileItTriesStandsThere(t *testing.T) {
 	for _, tap := range taps {
 		tap.onSend(func(string) error { g.pass(); return nil })
 	}
-	first := inBackground(func() error {
-		h, err := l.Acquire(ctx, "r")
-		if err != nil {
-			return err
-		}
-		return h.Release(ctx)
-	})
+	first := inBackground(func() error { return haveOnce(ctx, l, "r") })
 	outcome(t, g.reached, "the first attempt")
 	bored, leave := context.WithCancel(ctx)
 	second := observe(bored)

@@ -5,7 +5,6 @@ package acceptance_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -14,20 +13,6 @@ import (
 
 	"github.com/rediskit/redlock"
 )
-
-// anotherClient returns a client of its own for the node.
-func (n *virtualNode) anotherClient(t *testing.T) *redis.Client {
-	dialer := n.client.Options().Dialer
-	client := redis.NewClient(&redis.Options{
-		Addr: "127.0.0.1:6379", PoolSize: 100,
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn,
-			error) {
-			return dialer(ctx, network, addr)
-		},
-	})
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	return client
-}
 
 // In virtual time a call takes as long as its way, and nothing else: what is slow here is slow by
 // the protocol.
@@ -60,7 +45,7 @@ func TestVirtualOneOfThoseWhoTryAtTheSameMomentGetsTheLock(t *testing.T) {
 				lockers := competitors(t, test.lockers, test.away, func() []*redis.Client {
 					clients := make([]*redis.Client, len(nodes))
 					for i, n := range nodes {
-						clients[i] = n.anotherClient(t)
+						clients[i] = anotherClient(t, n.dial)
 						require.NoError(t, clients[i].Ping(context.Background()).Err())
 					}
 					return clients

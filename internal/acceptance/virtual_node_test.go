@@ -23,6 +23,7 @@ import (
 // through.
 type virtualNode struct {
 	client *redis.Client
+	dial   func() (net.Conn, error)
 	gone   chan struct{} // closed at the end of the test
 
 	mu     sync.Mutex
@@ -148,12 +149,9 @@ func virtually(t *testing.T, nodes int, test func(t *testing.T, nodes []*virtual
 func startVirtualNode(t *testing.T) *virtualNode {
 	memory := miniredis.NewMiniRedis()
 	memory.ClockTTL(true)
-	n := &virtualNode{gone: make(chan struct{})}
-	n.client = redis.NewClient(&redis.Options{
-		Addr:     "127.0.0.1:6379", // not a name: looking one up leaves the bubble
-		PoolSize: 100,              // a client that waits for a connection leaves it, too
-		Dialer:   func(context.Context, string, string) (net.Conn, error) { return memory.Dial() },
-	})
+	n := &virtualNode{
+		client: virtualClient(memory.Dial), dial: memory.Dial, gone: make(chan struct{}),
+	}
 	require.NoError(t, n.client.Ping(context.Background()).Err())
 	memory.Server().SetPreHook(n.serve)
 	t.Cleanup(func() {
@@ -163,6 +161,21 @@ func startVirtualNode(t *testing.T) *virtualNode {
 		time.Sleep(10 * time.Second) // whatever go-redis still waits for
 	})
 	return n
+}
+
+func virtualClient(dial func() (net.Conn, error)) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr:     "127.0.0.1:6379", // not a name: looking one up leaves the bubble
+		PoolSize: 100,              // a client that waits for a connection leaves it, too
+		Dialer:   func(context.Context, string, string) (net.Conn, error) { return dial() },
+	})
+}
+
+// anotherClient returns a client of its own for the node, that gets its connections from dial.
+func anotherClient(t *testing.T, dial func() (net.Conn, error)) *redis.Client {
+	client := virtualClient(dial)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
 }
 
 func clientsOf(nodes []*virtualNode) []*redis.Client {

@@ -27,21 +27,17 @@ type mortal struct {
 }
 
 func (n *virtualNode) mortal(t *testing.T) *mortal {
-	m, dialer := &mortal{}, n.client.Options().Dialer
-	m.Client = redis.NewClient(&redis.Options{
-		Addr: "127.0.0.1:6379", PoolSize: 100,
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			if m.down {
-				return nil, errors.New("connection refused")
-			}
-			conn, err := dialer(ctx, network, addr)
-			m.conns = append(m.conns, conn)
-			return conn, err
-		},
+	m := &mortal{}
+	m.Client = anotherClient(t, func() (net.Conn, error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.down {
+			return nil, errors.New("connection refused")
+		}
+		conn, err := n.dial()
+		m.conns = append(m.conns, conn)
+		return conn, err
 	})
-	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m
 }
 
@@ -101,7 +97,7 @@ func TestVirtualMaxOutageBeginsAnewAfterAnAnswer(t *testing.T) {
 	virtually(t, 1, func(t *testing.T, nodes []*virtualNode) {
 		ctx := context.Background()
 		require.NoError(t, nodes[0].client.Set(ctx, lockKey("a"), stranger, 0).Err())
-		client, began := nodes[0].anotherClient(t), time.Now()
+		client, began := anotherClient(t, nodes[0].dial), time.Now()
 		// It answers for a tenth of a second of three: never silent for as long as that.
 		failing(client, func() bool {
 			since := time.Since(began)

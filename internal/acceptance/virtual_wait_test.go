@@ -154,16 +154,12 @@ func TestVirtualFirstAttemptHasItsNodeTimeoutHoweverShortTheMaximumWait(t *testi
 func TestVirtualAllThatGiveUpAtTheSameTimeSayThatTheLockIsHeld(t *testing.T) {
 	for name, wait := range waits {
 		t.Run(name, func(t *testing.T) {
-			virtually(t, 3, func(t *testing.T, nodes []*virtualNode) {
+			knowsScripts(t, func(t *testing.T, nodes []*virtualNode) {
 				ctx := context.Background()
 				l := open(t, clientsOf(nodes))
-				h, err := l.TryAcquire(ctx, "r")
-				require.NoError(t, err)
-				// Now the nodes know the script: a pipe has no room for it twice.
-				require.NoError(t, h.Release(ctx))
 				for _, n := range nodes {
 					n.delayBy(time.Millisecond)
-					require.NoError(t, n.client.Set(ctx, lockKey("r"), "somebody", 0).Err())
+					require.NoError(t, n.client.Set(ctx, lockKey("r"), stranger, 0).Err())
 				}
 				for range 20 {
 					for i, err := range giveUpTogether(8, 50*time.Millisecond, l, wait) {

@@ -77,20 +77,21 @@ func (p *Place) Leave(n *Nodes, k Keys, next *Place) {
 		p.heir.Store(next) // before p has left: see stayer
 	}
 	p.state.Store(left)
-	p.leave(n, k, next)
+	p.leave(n, k)
 }
 
 // Retire leaves the queues for a claim that keeps its keys: no release does it.
 func (p *Place) Retire(n *Nodes, k Keys) {
 	p.state.Store(left)
-	p.leave(n, k, nil)
+	p.leave(n, k)
 }
 
-func (p *Place) leave(n *Nodes, k Keys, next *Place) {
+// leave takes the place out of the queues, and puts the heir there.
+func (p *Place) leave(n *Nodes, k Keys) {
 	if p.mayStay() {
 		c := &Claim{}
 		c.Init(n, &k, NewToken(""), minPatience)
-		c.place, c.next = p, next
+		c.place = p
 		c.Abandon()
 	}
 }
